@@ -1,0 +1,136 @@
+//! One ordered log per channel, over compare-and-append. Safety comes from that comparison alone.
+//!
+//! SKELETON: requests and replies are agreed; `Log` (one log in memory, pure), the async `Broker`
+//! trait, memory and disk are being written.
+
+use std::sync::Arc;
+
+use tidewire_core::document::{Document, Rejection};
+use tidewire_core::wire::{Cursor, Op};
+
+use crate::channel::Author;
+
+/// Which life of the broker's data this is; never used again once data may be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RunId(pub u64);
+
+/// One entry of a channel's log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its epoch, its place, and the running hash of the log up to and with it.
+    pub cursor: Cursor,
+    /// Log time: Unix milliseconds, never falling.
+    pub ms: u64,
+    /// The broker's run id when it was appended.
+    pub run: RunId,
+    /// What it says.
+    pub body: EntryBody,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EntryBody {
+    /// An epoch begins. In a new or deleted channel, `ops` are its initial records.
+    Opening {
+        /// Puts.
+        ops: Vec<Op>,
+    },
+    /// A mutation was decided.
+    Mutation {
+        /// Whose.
+        author: Author,
+        /// Its number.
+        n: u64,
+        /// The lowest number still in the author's outbox: rejections below it are forgotten.
+        low: u64,
+        /// Its absolute results, or why it was rejected.
+        outcome: Result<Vec<Op>, Rejection>,
+    },
+    /// The channel was deleted: it is empty until someone uses it again.
+    Deletion,
+}
+
+/// State and table at a cursor; what a log may be trimmed to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Which entry it includes last.
+    pub cursor: Cursor,
+    /// Log time there.
+    pub ms: u64,
+    /// Whether the last fact about the channel is its deletion.
+    pub deleted: bool,
+    /// All records.
+    pub document: Document,
+    /// The whole table, sorted by author.
+    pub table: Vec<(Author, TableRow)>,
+}
+
+/// One author's row of the table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TableRow {
+    /// The highest decided number.
+    pub last: u64,
+    /// The rejected ones among those at or above the author's `low`.
+    pub rejected: Vec<(u64, Rejection)>,
+}
+
+/// What a channel asks its broker for.
+#[derive(Clone, Debug)]
+pub enum BrokerRequest {
+    /// The newest snapshot, and every entry that the log still has (also those below the snapshot).
+    Load,
+    /// Every entry after a seq.
+    Read {
+        /// Exclusive.
+        after: u64,
+    },
+    /// Append iff the head's cursor is still `expected` (zero: the log is empty) and, unless the first
+    /// entry is an opening, the head's run id is the broker's present one. All entries, or none. Answered once durable.
+    Append {
+        /// What the channel has folded.
+        expected: Cursor,
+        /// With contiguous seqs; `run` is what the broker said last.
+        entries: Vec<Entry>,
+    },
+    /// Store a snapshot and drop entries up to `trim_through`. Only forward, only on the same line.
+    PutSnapshot {
+        /// The snapshot.
+        snapshot: Arc<Snapshot>,
+        /// Inclusive; 0 = keep all.
+        trim_through: u64,
+    },
+}
+
+/// What the broker says.
+#[derive(Clone, Debug)]
+pub enum BrokerReply {
+    /// To `Load`.
+    Loaded {
+        /// The newest, if one was cut.
+        snapshot: Option<Arc<Snapshot>>,
+        /// In order.
+        entries: Vec<Entry>,
+        /// The present run id.
+        run: RunId,
+    },
+    /// To `Read`.
+    Entries {
+        /// In order.
+        entries: Vec<Entry>,
+        /// The present run id.
+        run: RunId,
+    },
+    /// To `Read`: entries after that seq are gone; load again.
+    Trimmed,
+    /// To `Append`.
+    Appended,
+    /// To `Append`: the head is another one; nothing was appended. Catch up.
+    Conflict,
+    /// To `PutSnapshot`, whether it was stored or was not newer.
+    SnapshotStored,
+    /// The broker could not answer. Whether an append happened is unknown: catch up before the next.
+    Failed {
+        /// For the log.
+        detail: String,
+    },
+}

@@ -1,0 +1,3 @@
+//! The reference server of tidewire.
+pub mod broker;
+pub mod channel;

@@ -1,0 +1,55 @@
+//! Settings of a session. Each default has its reason in docs/defaults.md.
+
+use std::time::Duration;
+
+/// Settings of a [`crate::Session`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// First step of the back-off between attempts.
+    pub retry_delay_base: Duration,
+    /// Longest delay between attempts.
+    pub retry_delay_max: Duration,
+    /// How many attempts in a row may fail; `None` = no limit.
+    pub retries_max: Option<u32>,
+    /// How long a link must last before the back-off starts anew.
+    pub stable_after: Duration,
+    /// Longest time from `Open` to `welcome`.
+    pub connect_timeout: Duration,
+    /// How much longer than the server's heartbeat interval silence may last.
+    pub heartbeat_grace: Duration,
+    /// How long a probe waits for any frame.
+    pub probe_timeout: Duration,
+    /// How long a channel waits for progress, and a push for its answer.
+    pub progress_timeout: Duration,
+    /// Shortest time between two presence frames of a channel.
+    pub presence_interval: Duration,
+    /// How many mutations may wait for the server, over all channels.
+    pub outbox_rows_max: usize,
+    /// How many bytes of mutations may wait for the server, over all channels.
+    pub outbox_bytes_max: usize,
+    /// How many channels may be subscribed.
+    pub channels_max: usize,
+    /// Bytes of records that a snapshot may have.
+    pub snapshot_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            retry_delay_base: Duration::from_secs(1),
+            retry_delay_max: Duration::from_secs(30),
+            retries_max: None,
+            stable_after: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(15),
+            heartbeat_grace: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(3),
+            progress_timeout: Duration::from_secs(10),
+            presence_interval: Duration::from_millis(50),
+            outbox_rows_max: 10_000,
+            outbox_bytes_max: 16 * 1024 * 1024,
+            channels_max: 1000,
+            snapshot_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}

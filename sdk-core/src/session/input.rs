@@ -1,0 +1,95 @@
+//! Everything that the world can tell the core.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::mutation::OutboxReply;
+
+/// One transport attempt. What is tagged with an older one than the present is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// How frames travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// One WebSocket, both directions.
+    WebSocket,
+}
+
+impl TransportKind {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// What a driver hands to [`crate::Session::handle_input`].
+///
+/// Exhaustive on purpose: a new variant should break every driver at compile time.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The link that [`crate::Output::Open`] asked for is up.
+    Opened {
+        /// Which link.
+        conn: ConnId,
+    },
+    /// One message arrived, in the order of the link.
+    Received {
+        /// Which link.
+        conn: ConnId,
+        /// `Frames`, undecoded.
+        message: Bytes,
+    },
+    /// The link failed to open, or is gone.
+    Closed {
+        /// Which link.
+        conn: ConnId,
+        /// What the driver knows about it.
+        reason: LinkClosed,
+    },
+    /// The answer to [`crate::Output::FetchToken`].
+    Token(Result<String, TokenError>),
+    /// The answer to an [`crate::Output::Outbox`], in the order of the requests.
+    Outbox(OutboxReply),
+    /// What the platform believes about the network.
+    Network(NetworkHint),
+    /// The time that [`crate::Output::Wait`] named has come. Early ones are harmless.
+    Timeout,
+}
+
+/// How a link ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkClosed {
+    /// The WebSocket close code, if there was a close frame.
+    pub code: Option<u16>,
+    /// `Retry-After` of a refused handshake.
+    pub retry_after: Option<Duration>,
+    /// For people.
+    pub detail: String,
+}
+
+/// Why the application could not hand out a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct TokenError {
+    /// `false`: stop connecting until the application calls `connect` again.
+    pub retryable: bool,
+    /// For people.
+    pub detail: String,
+}
+
+/// Hints; none of them is trusted, all of them only hurry things up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkHint {
+    /// The platform says that there is a network: retry now, probe a living link.
+    Online,
+    /// The platform says that there is none: probe a living link.
+    Offline,
+    /// The program was asleep, frozen or hidden and is back: probe a living link.
+    Resumed,
+}

@@ -1,0 +1,250 @@
+//! Everything that the core can ask for or tell.
+
+use bytes::Bytes;
+
+use super::input::{ConnId, TransportKind};
+use crate::channel::{ChannelId, ChannelStatus};
+use crate::document::RecordKey;
+use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest};
+use crate::time::{MonoTime, UnixTime};
+use crate::wire::{CloseCode, Cursor, ErrorCode};
+
+/// What [`crate::Session::poll_output`] hands to the driver.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Open a link; answer with `Opened` or `Closed`.
+    Open {
+        /// The new link's number.
+        conn: ConnId,
+        /// Over which transport.
+        kind: TransportKind,
+    },
+    /// Send one message.
+    Send {
+        /// On which link.
+        conn: ConnId,
+        /// `Frames`, encoded.
+        message: Bytes,
+    },
+    /// Close a link. No `Closed` is expected; a late one is ignored.
+    Close {
+        /// Which link.
+        conn: ConnId,
+        /// With which WebSocket close code.
+        code: CloseCode,
+    },
+    /// Ask the application for a token; answer with `Input::Token`. Never two at a time.
+    FetchToken,
+    /// Change the outbox's store; answer with `Input::Outbox`, in order.
+    Outbox(OutboxRequest),
+    /// Tell the application.
+    Event(Event),
+    /// The queue is empty. Sleep until an input, a command or this moment.
+    Wait(Option<MonoTime>),
+}
+
+/// What an application may want to know.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection's state changed.
+    Connection(ConnectionState),
+    /// A channel's state changed.
+    Channel {
+        /// Which channel.
+        channel: ChannelId,
+        /// Its state now.
+        status: ChannelStatus,
+    },
+    /// These records look different now; pull what you show.
+    Changed {
+        /// Which channel.
+        channel: ChannelId,
+        /// Each record once, sorted.
+        records: Vec<RecordKey>,
+    },
+    /// A subscribe was answered: how the channel came back to the head.
+    Recovered {
+        /// Which channel.
+        channel: ChannelId,
+        /// By which way.
+        recovery: Recovery,
+    },
+    /// The server's log no longer contains what this client had seen.
+    HistoryLost {
+        /// Which channel.
+        channel: ChannelId,
+        /// What this client had.
+        from: Cursor,
+        /// What it has now.
+        to: Cursor,
+    },
+    /// A mutation moved on. The last one of a handle is terminal, except that `lost` may follow `committed`.
+    Mutation {
+        /// Which channel.
+        channel: ChannelId,
+        /// Which mutation.
+        handle: MutationHandle,
+        /// Where it stands.
+        status: MutationStatus,
+    },
+    /// Who is present changed.
+    Presence {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The server answered something that ends neither connection, channel nor mutation.
+    Warning {
+        /// Which channel, if any.
+        channel: Option<ChannelId>,
+        /// What it said.
+        code: ErrorCode,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// How a channel came back to the head of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nothing was missed.
+    Resumed,
+    /// What was missed was replayed.
+    Replayed {
+        /// How many log entries.
+        entries: u64,
+    },
+    /// The whole state was sent.
+    Snapshot,
+}
+
+/// The life of a connection as applications see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionState {
+    /// Where it stands.
+    pub phase: ConnectionPhase,
+    /// Over which transport, once connecting.
+    pub transport: Option<TransportKind>,
+    /// Since when, on the machine's clock.
+    pub since: UnixTime,
+    /// Why it came to stand there, if something went wrong.
+    pub reason: Option<Reason>,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionPhase {
+    /// Nobody asked for a connection yet.
+    Idle,
+    /// Token, link and handshake are under way.
+    Connecting,
+    /// The server said welcome.
+    Connected,
+    /// The link is gone; the next attempt waits for its time.
+    Waiting,
+    /// The server asked to move; a new link comes soon.
+    Draining,
+    /// Over, by the application's wish or for a reason that a retry cannot mend.
+    Closed,
+}
+
+impl ConnectionPhase {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Waiting => "waiting",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Why a link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The application closed it.
+    Application,
+    /// The link could not be opened or broke.
+    Network {
+        /// What the driver said.
+        detail: String,
+    },
+    /// Nothing was heard for too long.
+    Timeout,
+    /// The server drains.
+    Goaway {
+        /// What the server said.
+        detail: String,
+    },
+    /// The server refused us.
+    Refused {
+        /// Its code.
+        code: ErrorCode,
+        /// What it said.
+        detail: String,
+    },
+    /// We refused what the server sent.
+    Violated {
+        /// Which rule.
+        code: ErrorCode,
+    },
+    /// The application could not hand out a token.
+    Token {
+        /// Whether trying again may help.
+        retryable: bool,
+        /// What the application said.
+        detail: String,
+    },
+    /// The allowed number of attempts is used up.
+    GaveUp,
+}
+
+impl Reason {
+    /// The stable name, what JavaScript sees as `code`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Application => "closed",
+            Self::Network { .. } => "network",
+            Self::Timeout => "heartbeat_timeout",
+            Self::Goaway { .. } => "going_away",
+            Self::Refused { code, .. } | Self::Violated { code } => code.name(),
+            Self::Token { .. } => "token",
+            Self::GaveUp => "gave_up",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Application => "closed by the application".into(),
+            Self::Network { detail } | Self::Goaway { detail } | Self::Token { detail, .. } => {
+                detail.clone()
+            }
+            Self::Timeout => "nothing was heard from the server for too long".into(),
+            Self::Refused { detail, .. } => detail.clone(),
+            Self::Violated { .. } => "the server sent what the protocol does not allow".into(),
+            Self::GaveUp => "the allowed number of attempts is used up".into(),
+        }
+    }
+
+    /// Whether the session tries again by itself.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Application | Self::GaveUp => false,
+            Self::Network { .. } | Self::Timeout | Self::Goaway { .. } => true,
+            // A bug on one side: a new link starts clean, and back-off bounds the noise.
+            Self::Violated { .. } => true,
+            Self::Refused { code, .. } => code.is_retryable(),
+            Self::Token { retryable, .. } => *retryable,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Bytes ↔ frames. Size limits come first, then decoding, then the rules that types cannot hold.
+
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+
+use super::client::{ClientFrame, ClientFrames, ClientKind};
+use super::code::ErrorCode;
+use super::server::{ServerFrame, ServerFrames, ServerKind};
+
+/// Why bytes from the peer are not frames. The connection ends with [`DecodeError::code`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// More bytes than agreed.
+    #[error("message of {bytes} bytes is over the limit of {bytes_max}")]
+    TooLarge {
+        /// What arrived.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// Not Protobuf, or not our schema.
+    #[error("malformed frame: {0}")]
+    Malformed(String),
+    /// A frame type of the other direction or of a later version.
+    #[error("unknown frame type")]
+    UnknownFrame,
+}
+
+impl DecodeError {
+    /// The code that the peer is told.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooLarge { .. } => ErrorCode::FrameTooLarge,
+            Self::Malformed(_) => ErrorCode::Malformed,
+            Self::UnknownFrame => ErrorCode::UnknownFrame,
+        }
+    }
+}
+
+fn check_size(message: &Bytes, bytes_max: usize) -> Result<(), DecodeError> {
+    if message.len() > bytes_max {
+        return Err(DecodeError::TooLarge {
+            bytes: message.len(),
+            bytes_max,
+        });
+    }
+    Ok(())
+}
+
+/// Decodes one message from a client. An empty message is no frames.
+///
+/// Values keep pointing into `message`; whoever stores one for long copies it.
+pub fn decode_client(message: Bytes, bytes_max: usize) -> Result<Vec<ClientKind>, DecodeError> {
+    check_size(&message, bytes_max)?;
+    let frames =
+        ClientFrames::decode(message).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    frames
+        .frames
+        .into_iter()
+        .map(|frame| frame.kind.ok_or(DecodeError::UnknownFrame))
+        .collect()
+}
+
+/// Decodes one message from a server. An empty message is no frames.
+pub fn decode_server(message: Bytes, bytes_max: usize) -> Result<Vec<ServerKind>, DecodeError> {
+    check_size(&message, bytes_max)?;
+    let frames =
+        ServerFrames::decode(message).map_err(|_| DecodeError::Malformed("not protobuf".into()))?;
+    frames
+        .frames
+        .into_iter()
+        .map(|frame| frame.kind.ok_or(DecodeError::UnknownFrame))
+        .collect()
+}
+
+/// Appends a client's frame to a message. Messages may be concatenated.
+pub fn encode_client(kind: ClientKind, message: &mut BytesMut) {
+    let frames = ClientFrames {
+        frames: vec![ClientFrame { kind: Some(kind) }],
+    };
+    frames
+        .encode(message)
+        .expect("a growing buffer takes every message");
+}
+
+/// Appends a server's frame to a message. Messages may be concatenated.
+pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
+    let frames = ServerFrames {
+        frames: vec![ServerFrame { kind: Some(kind) }],
+    };
+    frames
+        .encode(message)
+        .expect("a growing buffer takes every message");
+}
+
+/// One server's frame as a message of its own.
+#[must_use]
+pub fn server_message(kind: ServerKind) -> Bytes {
+    let mut message = BytesMut::new();
+    encode_server(kind, &mut message);
+    message.freeze()
+}
+
+/// One client's frame as a message of its own.
+#[must_use]
+pub fn client_message(kind: ClientKind) -> Bytes {
+    let mut message = BytesMut::new();
+    encode_client(kind, &mut message);
+    message.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Ping, Pong, Subscribe};
+
+    #[test]
+    fn messages_concatenate() {
+        let mut message = BytesMut::new();
+        encode_client(ClientKind::Ping(Ping { t: 1 }), &mut message);
+        let subscribe = ClientKind::Subscribe(Subscribe {
+            channel: "a:b".into(),
+            have: None,
+            max_epoch: 7,
+        });
+        message.extend_from_slice(&client_message(subscribe.clone()));
+        assert_eq!(
+            decode_client(message.freeze(), 100),
+            Ok(vec![ClientKind::Ping(Ping { t: 1 }), subscribe])
+        );
+    }
+
+    #[test]
+    fn a_frame_of_the_other_direction_is_unknown() {
+        let message = client_message(ClientKind::Ping(Ping { t: 1 }));
+        assert_eq!(decode_server(message, 100), Err(DecodeError::UnknownFrame));
+    }
+
+    #[test]
+    fn pong_travels_both_ways() {
+        let message = client_message(ClientKind::Pong(Pong { t: 9 }));
+        assert_eq!(
+            decode_server(message, 100),
+            Ok(vec![ServerKind::Pong(Pong { t: 9 })])
+        );
+    }
+
+    #[test]
+    fn size_is_checked_before_decoding() {
+        let message = Bytes::from_static(&[0xff; 11]);
+        assert_eq!(
+            decode_client(message, 10),
+            Err(DecodeError::TooLarge {
+                bytes: 11,
+                bytes_max: 10
+            })
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! The wire format: frames as types, bytes ↔ frames, and the numbers that are never reused.
+//!
+//! The schema is published as `proto/tidewire.proto`; meaning and limits stand in
+//! docs/protocol.md. Client's and server's frames share one `oneof` on the wire and are two enums
+//! here, so that a frame of the wrong direction does not even decode.
+
+mod client;
+mod code;
+mod codec;
+mod parts;
+mod server;
+
+pub use client::{
+    Call, ClientFrame, ClientFrames, ClientKind, Equals, Fetch, Hello, Item, Ping, Pong,
+    Precondition, PreconditionKind, PresenceSet, Publish, Push, Refresh, Subscribe, Unchanged,
+    Unsubscribe,
+};
+pub use code::{Actor, CloseCode, ErrorCode};
+pub use codec::{
+    DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
+    server_message,
+};
+pub use parts::{
+    Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,
+    RecordRef, Rejected, Unset,
+};
+pub use server::{
+    Ack, ChannelMessage, ErrorFrame, Goaway, Head, Heartbeat, Hold, Lagged, Need, Patch, Peer,
+    Presence, Refreshed, Reply, Resume, ServerFrame, ServerFrames, ServerKind, SnapshotBegin,
+    SnapshotEnd, SnapshotPart, StaleEpoch, Welcome,
+};
+
+/// What `hello.version` says. It moves only when old and new peers cannot talk.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The WebSocket subprotocol of the Protobuf codec.
+pub const SUBPROTOCOL_PROTO: &str = "tidewire.v1.proto";
+
+/// `detail` texts are cut to this many bytes.
+pub const DETAIL_BYTES_MAX: usize = 200;
+
+/// Sequence numbers, epochs and tags stay below this, so that JavaScript holds them exactly.
+pub const NUMBER_MAX: u64 = (1 << 53) - 1;
+
+/// Cuts a reason to what fits on the wire, at a character boundary.
+#[must_use]
+pub fn cut_detail(mut detail: String) -> String {
+    if detail.len() > DETAIL_BYTES_MAX {
+        let mut end = DETAIL_BYTES_MAX;
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        detail.truncate(end);
+    }
+    detail
+}
+
+impl Limits {
+    /// What both sides assume until `welcome` says otherwise. Reasons: docs/defaults.md.
+    pub const DEFAULT: Self = Self {
+        frame_up_bytes: 128 * 1024,
+        frame_down_bytes: 1024 * 1024,
+        mutation_bytes: 64 * 1024,
+        push_items: 256,
+        push_bytes: 64 * 1024,
+        subscriptions: 1000,
+        presence_bytes: 4 * 1024,
+        record_bytes: 256 * 1024,
+    };
+}
