@@ -1,0 +1,174 @@
+//! A Rust toolchain for `wasm32-unknown-unknown`, on a machine that may have none.
+//!
+//! In this order: the default toolchain, if it has the target; Debian's browser toolchain, which
+//! has no such target but the source of the standard library, so that it is built along; installing
+//! the first; installing the second.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::process::{capture, command, run};
+use crate::setup::Consent;
+
+/// What the browser build is compiled for.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Debian's toolchain, kept fresh for building browsers; `lld` brings the linker.
+const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
+
+/// The oldest compiler that may build the workspace.
+const RUST_VERSION: (u32, u32) = (1, 95);
+
+/// A toolchain that can build for [`TARGET`].
+pub(crate) enum WasmToolchain {
+    /// The toolchain that runs everything else; it has the target's standard library.
+    Default,
+    /// `/usr/bin/cargo` and `/usr/bin/rustc`; the standard library is built from source.
+    Debian {
+        /// A linker that knows wasm.
+        linker: PathBuf,
+    },
+}
+
+impl WasmToolchain {
+    /// Takes what is there; otherwise installs, and says so.
+    pub(crate) fn find_or_install(consent: Consent) -> anyhow::Result<Self> {
+        if let Some(found) = Self::find() {
+            return Ok(found);
+        }
+        if capture(Command::new("rustup").arg("--version")).is_ok() {
+            eprintln!("installing the {TARGET} target with rustup");
+            // Fails at once where downloads are cut off; then Debian's packages are the way.
+            let _ = run(Command::new("rustup").args(["target", "add", TARGET]));
+            if let Some(found) = Self::find() {
+                return Ok(found);
+            }
+        }
+        consent.apt_install(&DEBIAN_PACKAGES, "to compile for browsers")?;
+        match Self::find() {
+            Some(found) => Ok(found),
+            None => bail!(
+                "no Rust toolchain for {TARGET}: run `rustup target add {TARGET}`, or install {}",
+                DEBIAN_PACKAGES.join(" ")
+            ),
+        }
+    }
+
+    fn find() -> Option<Self> {
+        if has_target_std() {
+            return Some(Self::Default);
+        }
+        let linker = wasm_linker()?;
+        debian_builds_std().then_some(Self::Debian { linker })
+    }
+
+    /// A cargo of this toolchain, in `dir`, with the environment it needs.
+    pub(crate) fn cargo(&self, dir: &Path) -> Command {
+        let mut cargo = match self {
+            Self::Default => command("cargo", dir),
+            Self::Debian { linker } => {
+                let mut cargo = command("/usr/bin/cargo", dir);
+                cargo
+                    // `-Zbuild-std` on a release compiler.
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .env("RUSTDOC", "/usr/bin/rustdoc")
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+                cargo
+            }
+        };
+        // Panic messages carry file names: no machine's paths in the module, and fewer bytes.
+        let home = std::env::home_dir().unwrap_or_default();
+        let registry = std::env::var_os("CARGO_HOME")
+            .map_or_else(|| home.join(".cargo"), PathBuf::from)
+            .join("registry/src");
+        cargo
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env(
+                "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+                format!(
+                    "--remap-path-prefix={}=. --remap-path-prefix={}=crates",
+                    dir.display(),
+                    registry.display()
+                ),
+            );
+        cargo
+    }
+
+    /// Arguments that `cargo build` needs besides the target.
+    pub(crate) fn cargo_args(&self) -> &'static [&'static str] {
+        match self {
+            Self::Default => &[],
+            Self::Debian { .. } => &[
+                "-Zbuild-std=std,panic_abort",
+                "-Zbuild-std-features=optimize_for_size",
+            ],
+        }
+    }
+}
+
+fn has_target_std() -> bool {
+    capture(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))
+        .is_ok_and(|dir| Path::new(dir.trim()).is_dir())
+}
+
+fn debian_builds_std() -> bool {
+    let rustc = || Command::new("/usr/bin/rustc");
+    let new_enough = capture(rustc().arg("--version"))
+        .ok()
+        .and_then(|text| parse_version(&text))
+        .is_some_and(|version| version >= RUST_VERSION);
+    let has_source = capture(rustc().args(["--print", "sysroot"])).is_ok_and(|sysroot| {
+        Path::new(sysroot.trim())
+            .join("lib/rustlib/src/rust/library/Cargo.lock")
+            .is_file()
+    });
+    new_enough && has_source && Path::new("/usr/bin/cargo").is_file()
+}
+
+/// rustup's own linker, else Debian's `wasm-ld`, whose name may carry LLVM's version.
+fn wasm_linker() -> Option<PathBuf> {
+    let bundled = capture(Command::new("rustc").args(["--print", "target-libdir"]))
+        .ok()
+        .and_then(|libdir| Some(Path::new(libdir.trim()).parent()?.join("bin/rust-lld")));
+    let versioned = (14..=40)
+        .rev()
+        .map(|version| PathBuf::from(format!("/usr/bin/wasm-ld-{version}")));
+    bundled
+        .into_iter()
+        .chain(versioned)
+        .chain([PathBuf::from("/usr/bin/wasm-ld")])
+        .find(|linker| linker.is_file())
+}
+
+/// `rustc 1.96.0 (…)` → `(1, 96)`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split_whitespace().nth(1)?.split('.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((major, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_says_its_version() {
+        assert_eq!(
+            parse_version("rustc 1.96.0 (a1b2c3d4e 2026-05-25) (built from a source tarball)"),
+            Some((1, 96))
+        );
+        assert_eq!(parse_version("rustc 1.97.0-nightly (x)"), Some((1, 97)));
+    }
+
+    #[test]
+    fn text_that_is_no_version_is_none() {
+        for text in ["", "rustc", "rustc one.two", "rustc 1"] {
+            assert_eq!(parse_version(text), None, "{text}");
+        }
+    }
+}
