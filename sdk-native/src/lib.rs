@@ -1,1 +1,60 @@
-//! Placeholder.
+//! Real-time state sync for native Rust programs: optimistic, ordered, exactly once.
+//!
+//! ```no_run
+//! # #[derive(serde::Deserialize)] struct Card { title: String }
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use serde_json::json;
+//!
+//! let client = tidewire::Client::builder("https://host").token("dev:ana").build()?;
+//! let board = client.channel("board:main")?;
+//! board.ready().await?;
+//!
+//! let cards = board.collection::<Card>("cards");
+//! let created = cards.put("c1", json!({"title": "Buy milk"}))?;
+//! assert_eq!(cards.get("c1")?.unwrap().title, "Buy milk"); // shows before the server knows
+//! created.committed().await?;                              // or says why not
+//!
+//! let mut changes = cards.changes();
+//! while let Some(what) = changes.next().await {
+//!     println!("{what:?}");
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! The core, [`tidewire_core::Session`], is a pure state machine. Here it sits behind a lock: reads and
+//! commands run on the caller's thread and return at once, one task per client connects the core to
+//! socket, clock and token provider. Invariant: the lock is never held across an await nor while the
+//! application's code runs.
+
+mod channel;
+mod client;
+mod clock;
+mod collection;
+mod decoded;
+mod driver;
+mod endpoint;
+mod fields;
+mod mutation;
+mod presence;
+mod state;
+mod subscription;
+mod token;
+mod transport;
+
+pub use channel::{Batch, Channel, ChannelEvent, ReadyError};
+pub use client::{BuildError, ChannelError, Client, ClientBuilder};
+pub use collection::{Collection, Entry};
+pub use decoded::DecodeError;
+pub use endpoint::UrlError;
+pub use mutation::{Mutation, MutationError};
+pub use presence::{Peer, Presence};
+pub use subscription::{ChangeStream, Changes, EventStream, PresenceStream};
+pub use tidewire_core::document::Rejection;
+pub use tidewire_core::wire::{Cursor, ErrorCode};
+pub use tidewire_core::{
+    ChannelName, ChannelNameError, ChannelStatus, Config, ConnectionPhase, ConnectionState,
+    MutateError, MutationId, MutationStatus, NetworkHint, PresenceError, Reason, Recovery,
+    SubscribeError, TokenError, TransportKind,
+};
+pub use token::{TokenFuture, TokenProvider};
+pub use transport::TlsError;

@@ -1,0 +1,224 @@
+//! The client: settings, the handle, and what ends with its last handle.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tidewire_core::time::Now;
+use tidewire_core::{
+    ChannelNameError, ClientId, Config, ConnectionPhase, ConnectionState, Input, NetworkHint,
+    Session, SubscribeError,
+};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::channel::Channel;
+use crate::clock::Clock;
+use crate::driver::Driver;
+use crate::endpoint::{Endpoint, UrlError};
+use crate::state::Shared;
+use crate::token::TokenProvider;
+use crate::transport::{Dialer, TlsError};
+
+/// One client of one server: one connection, any number of channels.
+///
+/// Cheap to clone. It connects when the first channel is opened, reconnects by itself, and closes
+/// when [`Client::close`] is called or its last handle, channels and collections included, is dropped.
+#[derive(Clone, Debug)]
+pub struct Client {
+    owner: Arc<Owner>,
+}
+
+/// Held by every handle; when the last one goes, the client closes.
+pub(crate) struct Owner {
+    shared: Arc<Shared>,
+}
+
+/// Settings of a [`Client`].
+#[must_use = "call `build` to get a client"]
+pub struct ClientBuilder {
+    url: String,
+    provider: Option<Arc<dyn TokenProvider>>,
+    config: Config,
+    tls: Option<Arc<ClientConfig>>,
+    runtime: Option<Handle>,
+}
+
+/// Why a client was not built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The server's URL cannot be used.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// No token provider was given.
+    #[error("no token provider: call `token` before `build`")]
+    NoToken,
+    /// Not inside a tokio runtime, and none was given.
+    #[error("no tokio runtime: build inside one, or hand its handle to `runtime`")]
+    NoRuntime,
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operating system gave no random bytes.
+    #[error("no random bytes from the operating system: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Why a channel was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The name breaks the rules.
+    #[error(transparent)]
+    Name(#[from] ChannelNameError),
+    /// The client is closed, or too many channels are open.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+}
+
+impl Client {
+    /// Starts with the server's URL: `http(s)://` or `ws(s)://`, with or without a path prefix.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            url: url.into(),
+            provider: None,
+            config: Config::default(),
+            tls: None,
+            runtime: None,
+        }
+    }
+
+    /// Opens a channel, `namespace:segment…`; the same name gives another handle of the same channel.
+    ///
+    /// The first one connects. Errors: a name that breaks the rules; a closed client; over
+    /// [`Config::channels_max`].
+    pub fn channel(&self, name: &str) -> Result<Channel, ChannelError> {
+        let name = name.parse()?;
+        Ok(Channel::open(&self.owner, name)?)
+    }
+
+    /// The connection's state, now and as it changes.
+    #[must_use]
+    pub fn connection(&self) -> watch::Receiver<ConnectionState> {
+        self.owner.shared.connection.subscribe()
+    }
+
+    /// Connects now: before the first channel, instead of waiting for the next attempt, or again after
+    /// a refusal that a retry could not mend (say, after signing in).
+    pub fn connect(&self) {
+        self.owner
+            .shared
+            .command(|state, now| state.session_mut().connect(now));
+    }
+
+    /// Passes on what the platform says about the network; it only hurries things up.
+    pub fn network(&self, hint: NetworkHint) {
+        self.owner.shared.command(|state, now| {
+            state.session_mut().handle_input(now, Input::Network(hint));
+        });
+    }
+
+    /// Who the server says we are, once connected.
+    #[must_use]
+    pub fn principal(&self) -> Option<String> {
+        let state = self.owner.shared.lock();
+        state.session().principal().map(str::to_owned)
+    }
+
+    /// Closes for good and waits, about a second at most, until the server was told.
+    ///
+    /// Mutations that the server has not decided stay undecided: await [`crate::Mutation::committed`] first.
+    pub async fn close(&self) {
+        let shared = &self.owner.shared;
+        shared.command(|state, now| state.stop(now));
+        // An error would mean that the driver is gone: just as well.
+        let _ = shared.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+}
+
+impl Owner {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connection = self.shared.connection.borrow();
+        f.write_str(connection.phase.name())
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.command_on_drop(|state, now| state.stop(now));
+    }
+}
+
+impl ClientBuilder {
+    /// Where tokens come from: a text, or an async closure that is called before each connect.
+    pub fn token(mut self, provider: impl TokenProvider) -> Self {
+        self.provider = Some(Arc::new(provider));
+        self
+    }
+
+    /// Settings of the session: back-off, time-outs, bounds.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// TLS settings in place of the web's roots: for a private authority or client certificates.
+    pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// The runtime to live on, in place of the one that `build` is called in. It needs I/O and time.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Builds the client and starts its task. Nothing is sent before the first channel or `connect`.
+    pub fn build(self) -> Result<Client, BuildError> {
+        let endpoint: Endpoint = self.url.parse()?;
+        let provider = self.provider.ok_or(BuildError::NoToken)?;
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => Handle::try_current().map_err(|_| BuildError::NoRuntime)?,
+        };
+        let dialer = Dialer::new(&endpoint, self.tls)?;
+        let mut client = [0; 16];
+        getrandom::fill(&mut client).map_err(BuildError::Random)?;
+        let seed = getrandom::u64().map_err(BuildError::Random)?;
+
+        // The alarm and the clock are tokio's: both must be made on the runtime.
+        let _entered = runtime.enter();
+        let clock = Clock::start();
+        let session = Session::new(self.config, ClientId(client), seed, clock.now());
+        let shared = Arc::new(Shared::new(session, clock));
+        runtime.spawn(Driver::new(shared.clone(), dialer, provider).run());
+        Ok(Client {
+            owner: Arc::new(Owner { shared }),
+        })
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The provider may hold a token: it is not shown.
+        f.debug_struct("ClientBuilder")
+            .field("url", &self.url)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Connects if nobody has yet.
+pub(crate) fn connect_once(session: &mut Session, now: Now) {
+    if session.connection().phase == ConnectionPhase::Idle {
+        session.connect(now);
+    }
+}

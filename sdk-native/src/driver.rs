@@ -1,0 +1,189 @@
+//! The one task that connects the core to the world.
+//!
+//! The loop: take what the core wants done, do it, sleep until an input, a command or the deadline,
+//! feed exactly that, repeat. It decides nothing by itself; retries, timeouts and back-off are the core's.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire_core::time::MonoTime;
+use tidewire_core::wire::CloseCode;
+use tidewire_core::{ConnId, Input, Output, TokenError};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, Sleep};
+
+use crate::state::Shared;
+use crate::token::TokenProvider;
+use crate::transport::{Dialer, LinkEvent, WebSocket};
+
+/// How long the application may take to hand out a token.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How far away an alarm is set when there is no deadline.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything the task holds besides the session.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    dialer: Dialer,
+    provider: Arc<dyn TokenProvider>,
+    /// At most one: the core opens the next only after it gave up the last.
+    link: Option<(ConnId, WebSocket)>,
+    /// At most one: the core never asks twice. A task of its own, so that a panic stays there.
+    token: JoinSet<Result<String, TokenError>>,
+    /// Goodbyes under way, each bounded in time.
+    goodbyes: JoinSet<()>,
+}
+
+/// Tells the handles when the task ends, even by a panic or with its runtime.
+struct EndGuard(Arc<Shared>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        dialer: Dialer,
+        provider: Arc<dyn TokenProvider>,
+    ) -> Self {
+        Self {
+            shared,
+            dialer,
+            provider,
+            link: None,
+            token: JoinSet::new(),
+            goodbyes: JoinSet::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let shared = self.shared.clone();
+        let _guard = EndGuard(shared.clone());
+        let mut alarm = Alarm::new();
+        let mut input = None;
+        loop {
+            let work = shared.turn(input.take());
+            for order in work.orders {
+                self.perform(order);
+            }
+            for delivery in work.deliveries {
+                delivery.deliver(&shared);
+            }
+            if work.stop {
+                break;
+            }
+            alarm.set(work.deadline, |deadline| shared.clock().instant(deadline));
+            input = tokio::select! {
+                input = next_of(&mut self.link) => Some(input),
+                Some(token) = self.token.join_next() => Some(Input::Token(settle_token(token))),
+                () = shared.wake.notified() => None,
+                () = alarm.ring() => Some(Input::Timeout),
+                Some(_) = self.goodbyes.join_next() => None,
+            };
+            if let Some(Input::Closed { .. }) = input
+                && let Some((_, link)) = self.link.take()
+            {
+                self.goodbyes.spawn(link.shut_down(CloseCode::Normal));
+            }
+        }
+        if let Some((_, link)) = self.link.take() {
+            self.goodbyes.spawn(link.shut_down(CloseCode::Normal));
+        }
+        while self.goodbyes.join_next().await.is_some() {}
+    }
+
+    fn perform(&mut self, order: Output) {
+        match order {
+            Output::Open { conn, kind } => {
+                tracing::debug!(?conn, transport = kind.name(), "dialling");
+                if let Some((_, old)) = self.link.replace((conn, self.dialer.dial())) {
+                    self.goodbyes.spawn(old.shut_down(CloseCode::Normal));
+                }
+            }
+            Output::Send { conn, message } => {
+                if let Some((_, link)) = self.link.as_mut().filter(|(of, _)| *of == conn) {
+                    link.send(message);
+                }
+            }
+            Output::Close { conn, code } => {
+                if let Some((_, link)) = self.link.take_if(|(of, _)| *of == conn) {
+                    self.goodbyes.spawn(link.shut_down(code));
+                }
+            }
+            Output::FetchToken => {
+                let provider = self.provider.clone();
+                self.token.spawn(async move {
+                    let token = tokio::time::timeout(TOKEN_TIMEOUT, provider.token());
+                    token.await.unwrap_or_else(|_| {
+                        Err(TokenError {
+                            retryable: true,
+                            detail: format!("no token within {} s", TOKEN_TIMEOUT.as_secs()),
+                        })
+                    })
+                });
+            }
+            Output::Outbox(_) | Output::Event(_) | Output::Wait(_) => {
+                unreachable!("settled under the lock")
+            }
+        }
+    }
+}
+
+/// The next input from the link, if there is one.
+async fn next_of(link: &mut Option<(ConnId, WebSocket)>) -> Input {
+    let Some((conn, link)) = link else {
+        return std::future::pending().await;
+    };
+    let conn = *conn;
+    match std::future::poll_fn(|cx| link.poll(cx)).await {
+        LinkEvent::Opened => Input::Opened { conn },
+        LinkEvent::Received(message) => Input::Received { conn, message },
+        LinkEvent::Closed(reason) => Input::Closed { conn, reason },
+    }
+}
+
+fn settle_token(
+    token: Result<Result<String, TokenError>, JoinError>,
+) -> Result<String, TokenError> {
+    token.unwrap_or_else(|_| {
+        Err(TokenError {
+            retryable: true,
+            detail: "the token provider panicked".into(),
+        })
+    })
+}
+
+/// One timer, moved only when the deadline moves.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    at: Option<MonoTime>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self {
+            sleep: Box::pin(tokio::time::sleep(FAR)),
+            at: None,
+        }
+    }
+
+    fn set(&mut self, at: Option<MonoTime>, instant: impl Fn(MonoTime) -> Option<Instant>) {
+        if self.at != at {
+            self.at = at;
+            let far = Instant::now() + FAR;
+            self.sleep
+                .as_mut()
+                .reset(at.and_then(instant).unwrap_or(far).min(far));
+        }
+    }
+
+    async fn ring(&mut self) {
+        self.sleep.as_mut().await;
+        // It rang: the next `set` must move it, even to the same deadline.
+        self.at = None;
+    }
+}

@@ -1,0 +1,515 @@
+//! The session behind its lock, with what the handles and the driver share around it.
+//!
+//! Invariant: the lock is never held across an await nor while the application's code runs. Every
+//! command and every input ends in [`State::settle`], so a view read under the lock is settled and
+//! what was decoded from it is current.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tidewire_core::document::RecordKey;
+use tidewire_core::time::{MonoTime, Now};
+use tidewire_core::wire::Change;
+use tidewire_core::{
+    ChannelId, ChannelStatus, ConnectionPhase, ConnectionState, Event, Input, MemoryOutbox,
+    MutateError, MutationHandle, MutationId, MutationStatus, Output, Session,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::channel::ChannelEvent;
+use crate::clock::Clock;
+use crate::decoded::{AnyRecord, Decoded};
+use crate::subscription::Hub;
+
+/// How long a channel outlives its last handle: long enough to leave one screen and enter the next.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What the driver and every handle share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Tells the driver that a command left something to do.
+    pub(crate) wake: Notify,
+    pub(crate) connection: watch::Sender<ConnectionState>,
+    /// Whether the driver has ended.
+    pub(crate) ended: watch::Sender<bool>,
+    clock: Clock,
+}
+
+/// The session and its surroundings.
+pub(crate) struct State {
+    session: Session,
+    outbox: MemoryOutbox,
+    channels: HashMap<ChannelId, Open>,
+    mutations: HashMap<MutationHandle, Tracked>,
+    /// Channels without a handle, by the moment at which they are let go.
+    lingering: BTreeSet<(MonoTime, ChannelId)>,
+    work: Work,
+    stopping: bool,
+}
+
+/// One open channel.
+struct Open {
+    handles: usize,
+    undecided: usize,
+    linger_until: Option<MonoTime>,
+    decoded: Decoded,
+    news: Arc<News>,
+}
+
+/// Where a channel's news go.
+pub(crate) struct News {
+    pub(crate) status: watch::Sender<ChannelStatus>,
+    pub(crate) hub: Hub,
+}
+
+/// A mutation somebody may still ask about: undecided, or committed and held by the application.
+/// Bounded by the outbox and by what the application holds.
+struct Tracked {
+    channel: ChannelId,
+    id: Option<MutationId>,
+    decided: bool,
+    /// Whether the application still holds it.
+    held: bool,
+    status: watch::Sender<MutationStatus>,
+}
+
+/// What is left for the driver. Bounded by what the core allows itself: its outbox, its push
+/// window, one link.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// `Open`, `Send`, `Close` and `FetchToken`, in order.
+    pub(crate) orders: Vec<Output>,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) deadline: Option<MonoTime>,
+    /// Perform this work, then end.
+    pub(crate) stop: bool,
+}
+
+/// News with its addressee, delivered once the lock is free.
+pub(crate) enum Delivery {
+    Connection(ConnectionState),
+    Status(Arc<News>, ChannelStatus),
+    Event(Arc<News>, ChannelEvent),
+    Changed(Arc<News>, Vec<RecordKey>, Vec<AnyRecord>),
+    Presence(Arc<News>),
+    Mutation(watch::Sender<MutationStatus>, MutationStatus),
+    /// A channel is gone; whoever still waits for one of its mutations learns that it stays undecided.
+    LetGo {
+        news: Arc<News>,
+        decoded: Decoded,
+        mutations: Vec<watch::Sender<MutationStatus>>,
+    },
+}
+
+impl Shared {
+    pub(crate) fn new(session: Session, clock: Clock) -> Self {
+        Self {
+            connection: watch::Sender::new(session.connection().clone()),
+            state: Mutex::new(State {
+                session,
+                outbox: MemoryOutbox::default(),
+                channels: HashMap::new(),
+                mutations: HashMap::new(),
+                lingering: BTreeSet::new(),
+                work: Work::default(),
+                stopping: false,
+            }),
+            wake: Notify::new(),
+            ended: watch::Sender::new(false),
+            clock,
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("only the core runs under this lock, and it does not panic")
+    }
+
+    /// Runs a command of the application, settles what follows from it and wakes the driver.
+    pub(crate) fn command<R>(&self, command: impl FnOnce(&mut State, Now) -> R) -> R {
+        self.run(self.lock(), command)
+    }
+
+    /// The same for a `drop`, which must not panic: after a panic of the core it does nothing.
+    pub(crate) fn command_on_drop(&self, command: impl FnOnce(&mut State, Now)) {
+        if let Ok(state) = self.state.lock() {
+            self.run(state, command);
+        }
+    }
+
+    fn run<R>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        command: impl FnOnce(&mut State, Now) -> R,
+    ) -> R {
+        // Read under the lock: the core's time must not run backwards between two threads.
+        let now = self.clock.now();
+        let result = command(&mut state, now);
+        state.settle(now);
+        drop(state);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Feeds one input of the world, and takes what is to be done.
+    pub(crate) fn turn(&self, input: Option<Input>) -> Work {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        if let Some(input) = input {
+            state.session.handle_input(now, input);
+        }
+        state.settle(now);
+        state.let_go_due(now);
+        state.take_work()
+    }
+
+    /// A mutation's last handle is gone.
+    pub(crate) fn forget_mutation(&self, handle: MutationHandle) {
+        let Ok(mut state) = self.state.lock() else {
+            return;
+        };
+        let Some(tracked) = state.mutations.get_mut(&handle) else {
+            return;
+        };
+        tracked.held = false;
+        if tracked.decided {
+            state.mutations.remove(&handle);
+        }
+    }
+
+    /// The driver is gone, whatever ended it: nobody may wait for it any more.
+    pub(crate) fn end(&self) {
+        // A poisoned lock means that the core panicked; the handles will say so themselves.
+        if let Ok(mut state) = self.state.lock() {
+            let now = self.clock.now();
+            state.stopping = true;
+            state.session.close(now);
+            state.settle(now);
+            let work = state.take_work();
+            let undecided = std::mem::take(&mut state.mutations);
+            let news: Vec<_> = state.channels.values().map(|c| c.news.clone()).collect();
+            drop(state);
+            work.deliveries.into_iter().for_each(|d| d.deliver(self));
+            drop(undecided);
+            news.iter().for_each(|news| news.hub.end());
+        }
+        self.ended.send_replace(true);
+    }
+}
+
+impl State {
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) const fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Closes for good; the driver ends once that is done.
+    pub(crate) fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        self.session.close(now);
+    }
+
+    /// One more handle of a channel that the session has subscribed.
+    pub(crate) fn add_handle(&mut self, channel: ChannelId) -> Arc<News> {
+        let session = &self.session;
+        let open = self.channels.entry(channel).or_insert_with(|| Open {
+            handles: 0,
+            undecided: 0,
+            linger_until: None,
+            decoded: Decoded::default(),
+            news: Arc::new(News {
+                status: watch::Sender::new(
+                    session
+                        .status(channel)
+                        .cloned()
+                        .unwrap_or(ChannelStatus::Loading),
+                ),
+                hub: Hub::default(),
+            }),
+        });
+        open.handles += 1;
+        if let Some(until) = open.linger_until.take() {
+            self.lingering.remove(&(until, channel));
+        }
+        open.news.clone()
+    }
+
+    /// A handle is gone. The last one starts the linger; a failed channel is let go at once, so that
+    /// opening it anew asks the server again.
+    pub(crate) fn drop_handle(&mut self, channel: ChannelId, now: Now) {
+        let failed = self.is_failed(channel);
+        let Some(open) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        open.handles = open.handles.saturating_sub(1);
+        if open.handles == 0 {
+            let until = if failed { now.mono } else { now.mono + LINGER };
+            open.linger_until = Some(until);
+            self.lingering.insert((until, channel));
+        }
+    }
+
+    pub(crate) fn mutate(
+        &mut self,
+        now: Now,
+        channel: ChannelId,
+        changes: Vec<Change>,
+    ) -> Result<(MutationHandle, watch::Receiver<MutationStatus>), MutateError> {
+        let handle = self.session.mutate(now, channel, changes)?;
+        let (status, receiver) = watch::channel(MutationStatus::Queued);
+        self.mutations.insert(
+            handle,
+            Tracked {
+                channel,
+                id: None,
+                decided: false,
+                held: true,
+                status,
+            },
+        );
+        if let Some(open) = self.channels.get_mut(&channel) {
+            open.undecided += 1;
+        }
+        Ok((handle, receiver))
+    }
+
+    pub(crate) fn decoded(&mut self, channel: ChannelId) -> Option<&mut Decoded> {
+        Some(&mut self.channels.get_mut(&channel)?.decoded)
+    }
+
+    /// Drains the core: what only concerns this side happens here, the rest becomes [`Work`].
+    pub(crate) fn settle(&mut self, now: Now) {
+        loop {
+            match self.session.poll_output() {
+                Output::Wait(deadline) => {
+                    self.work.deadline = deadline;
+                    return;
+                }
+                Output::Outbox(request) => {
+                    let reply = self.outbox.handle(request);
+                    self.session.handle_input(now, Input::Outbox(reply));
+                }
+                Output::Event(event) => self.address(event, now),
+                order @ (Output::Open { .. }
+                | Output::Send { .. }
+                | Output::Close { .. }
+                | Output::FetchToken) => self.work.orders.push(order),
+            }
+        }
+    }
+
+    fn take_work(&mut self) -> Work {
+        let lingering = self.lingering.first().map(|(until, _)| *until);
+        let deadline = self.work.deadline;
+        let mut work = std::mem::take(&mut self.work);
+        self.work.deadline = deadline;
+        work.deadline = deadline.into_iter().chain(lingering).min();
+        work.stop = self.stopping;
+        work
+    }
+
+    /// Finds out whom an event concerns.
+    fn address(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Connection(state) => {
+                tracing::debug!(phase = state.phase.name(), reason = ?state.reason, "connection");
+                self.work.deliveries.push(Delivery::Connection(state));
+            }
+            Event::Channel { channel, status } => {
+                tracing::debug!(?channel, status = status.name(), "channel");
+                if let Some(news) = self.news(channel) {
+                    self.work
+                        .deliveries
+                        .push(Delivery::Status(news, status.clone()));
+                    self.tell(channel, ChannelEvent::Status(status));
+                }
+            }
+            Event::Changed { channel, records } => {
+                if let Some(open) = self.channels.get_mut(&channel) {
+                    let mut stale = Vec::new();
+                    for record in &records {
+                        open.decoded.forget(record, &mut stale);
+                    }
+                    let delivery = Delivery::Changed(open.news.clone(), records, stale);
+                    self.work.deliveries.push(delivery);
+                }
+            }
+            Event::Recovered { channel, recovery } => {
+                tracing::debug!(?channel, ?recovery, "recovered");
+                self.tell(channel, ChannelEvent::Recovered(recovery));
+            }
+            Event::HistoryLost { channel, from, to } => {
+                tracing::warn!(?channel, ?from, ?to, "the server's history was lost");
+                self.tell(channel, ChannelEvent::HistoryLost { from, to });
+            }
+            Event::Mutation {
+                channel,
+                handle,
+                status,
+            } => self.address_mutation(channel, handle, status, now),
+            Event::Presence { channel } => {
+                if let Some(news) = self.news(channel) {
+                    self.work.deliveries.push(Delivery::Presence(news));
+                }
+            }
+            Event::Warning {
+                channel,
+                code,
+                detail,
+            } => {
+                tracing::warn!(?channel, %code, detail, "warning from the server");
+                if let Some(channel) = channel {
+                    self.tell(channel, ChannelEvent::Warning { code, detail });
+                }
+            }
+            other => tracing::debug!(?other, "an event of a later core"),
+        }
+    }
+
+    fn address_mutation(
+        &mut self,
+        channel: ChannelId,
+        handle: MutationHandle,
+        status: MutationStatus,
+        now: Now,
+    ) {
+        let known = self.session.mutation_id(handle);
+        let mut id = known.clone();
+        if let Some(tracked) = self.mutations.get_mut(&handle) {
+            if tracked.id.is_none() {
+                tracked.id = known;
+            }
+            id = tracked.id.clone();
+            self.work
+                .deliveries
+                .push(Delivery::Mutation(tracked.status.clone(), status.clone()));
+            let decides = status.is_terminal() && !tracked.decided;
+            tracked.decided |= status.is_terminal();
+            // `lost` may follow `committed`: as long as somebody looks, it is tracked.
+            let over =
+                status.is_terminal() && (status != MutationStatus::Committed || !tracked.held);
+            if decides {
+                let channel = tracked.channel;
+                self.decided(channel, now);
+            }
+            if over {
+                self.mutations.remove(&handle);
+            }
+        }
+        match status {
+            MutationStatus::Rejected { code, detail } => {
+                self.tell(channel, ChannelEvent::Rejected { id, code, detail });
+            }
+            MutationStatus::Lost => self.tell(channel, ChannelEvent::Lost { id }),
+            _ => {}
+        }
+    }
+
+    /// One mutation less to wait for; a channel that only lived for it goes.
+    fn decided(&mut self, channel: ChannelId, now: Now) {
+        if let Some(open) = self.channels.get_mut(&channel) {
+            open.undecided = open.undecided.saturating_sub(1);
+            if open.handles == 0 && open.undecided == 0 && open.linger_until.is_none() {
+                open.linger_until = Some(now.mono);
+                self.lingering.insert((now.mono, channel));
+            }
+        }
+    }
+
+    /// Lets go of channels whose linger is over. One with undecided mutations stays until they are decided:
+    /// letting go would drop them.
+    fn let_go_due(&mut self, now: Now) {
+        let mut any = false;
+        while let Some(&(until, channel)) = self.lingering.first()
+            && until <= now.mono
+        {
+            self.lingering.pop_first();
+            let failed = self.is_failed(channel);
+            let Some(open) = self.channels.get_mut(&channel) else {
+                continue;
+            };
+            open.linger_until = None;
+            if open.undecided > 0 && !failed {
+                continue;
+            }
+            if let Some(open) = self.channels.remove(&channel) {
+                self.session.unsubscribe(now, channel);
+                let dropped = self
+                    .mutations
+                    .extract_if(|_, mutation| mutation.channel == channel)
+                    .map(|(_, mutation)| mutation.status)
+                    .collect();
+                self.work.deliveries.push(Delivery::LetGo {
+                    news: open.news,
+                    decoded: open.decoded,
+                    mutations: dropped,
+                });
+                any = true;
+            }
+        }
+        if any {
+            self.settle(now);
+        }
+    }
+
+    fn is_failed(&self, channel: ChannelId) -> bool {
+        matches!(
+            self.session.status(channel),
+            Some(ChannelStatus::Failed { .. })
+        )
+    }
+
+    fn news(&self, channel: ChannelId) -> Option<Arc<News>> {
+        self.channels.get(&channel).map(|open| open.news.clone())
+    }
+
+    fn tell(&mut self, channel: ChannelId, event: ChannelEvent) {
+        if let Some(news) = self.news(channel) {
+            self.work.deliveries.push(Delivery::Event(news, event));
+        }
+    }
+}
+
+impl Delivery {
+    pub(crate) fn deliver(self, shared: &Shared) {
+        match self {
+            Self::Connection(state) => {
+                shared.connection.send_replace(state);
+            }
+            Self::Status(news, status) => {
+                news.status.send_replace(status);
+            }
+            Self::Event(news, event) => news.hub.publish_event(&event),
+            Self::Changed(news, records, stale) => {
+                drop(stale);
+                news.hub.publish_changes(&records);
+            }
+            Self::Presence(news) => news.hub.publish_presence(),
+            Self::Mutation(sender, status) => {
+                sender.send_replace(status);
+            }
+            Self::LetGo {
+                news,
+                decoded,
+                mutations,
+            } => {
+                drop((decoded, mutations));
+                news.hub.end();
+            }
+        }
+    }
+}
+
+/// Whether a connection will come back by itself.
+pub(crate) fn is_over(state: &ConnectionState) -> bool {
+    state.phase == ConnectionPhase::Closed
+}

@@ -1,0 +1,275 @@
+//! One WebSocket: dialling, reading, and writing all that is ready with one flush.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use rustls::{ClientConfig, RootCertStore};
+use tidewire_core::LinkClosed;
+use tidewire_core::wire::{self, CloseCode, Limits};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Response};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
+
+use super::LinkEvent;
+use crate::endpoint::Endpoint;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Dial = Pin<Box<dyn Future<Output = Result<Socket, Error>> + Send>>;
+
+/// Bytes that may wait for the socket. The core keeps to its push window and its outbox of 16 MiB;
+/// past this the peer does not read, and the link is given up.
+const UNSENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Read buffer, and how much is gathered before a write; a whole push window fits.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How long a closing handshake may take before the socket is dropped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("tls cannot be set up: {0}")]
+pub struct TlsError(#[from] rustls::Error);
+
+/// Opens links to one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    request: Request,
+    tls: Arc<ClientConfig>,
+}
+
+impl Dialer {
+    /// `tls`: `None` trusts the roots of the web.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Self, TlsError> {
+        let mut request = endpoint
+            .uri()
+            .into_client_request()
+            .expect("an endpoint is a complete ws url");
+        request.headers_mut().insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(wire::SUBPROTOCOL_PROTO),
+        );
+        let tls = match tls {
+            Some(tls) => tls,
+            None => Arc::new(web_roots()?),
+        };
+        Ok(Self { request, tls })
+    }
+
+    /// Starts a link. Nothing happens until it is polled.
+    pub(crate) fn dial(&self) -> WebSocket {
+        let request = self.request.clone();
+        let connector = Connector::Rustls(self.tls.clone());
+        let message_bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
+        // A message somewhat over the limit still reaches the core, which knows the code for it.
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER_BYTES)
+            .write_buffer_size(BUFFER_BYTES)
+            .max_write_buffer_size(2 * BUFFER_BYTES + message_bytes_max)
+            .max_message_size(Some(2 * message_bytes_max))
+            .max_frame_size(Some(2 * message_bytes_max));
+        WebSocket {
+            phase: Phase::Dialling(Box::pin(async move {
+                connect_async_tls_with_config(request, Some(config), true, Some(connector))
+                    .await
+                    .map(|(socket, _response)| socket)
+            })),
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
+            unflushed: false,
+        }
+    }
+}
+
+/// The provider is named: with several in one build, rustls's own choice would panic.
+fn web_roots() -> Result<ClientConfig, TlsError> {
+    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// One link, from dialling to its end.
+pub(crate) struct WebSocket {
+    phase: Phase,
+    unsent: VecDeque<Bytes>,
+    unsent_bytes: usize,
+    unflushed: bool,
+}
+
+enum Phase {
+    Dialling(Dial),
+    Open(Box<Socket>),
+    Over,
+}
+
+impl WebSocket {
+    /// Queues one message; [`Self::poll`] writes it.
+    pub(crate) fn send(&mut self, message: Bytes) {
+        self.unsent_bytes += message.len();
+        self.unsent.push_back(message);
+    }
+
+    /// Writes what waits, then reads. After `Closed` it stays pending.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+        match &mut self.phase {
+            Phase::Dialling(dial) => match ready!(dial.as_mut().poll(cx)) {
+                Ok(socket) => {
+                    self.phase = Phase::Open(Box::new(socket));
+                    Poll::Ready(LinkEvent::Opened)
+                }
+                Err(error) => {
+                    self.phase = Phase::Over;
+                    Poll::Ready(LinkEvent::Closed(closed_by(error)))
+                }
+            },
+            Phase::Open(_) => {
+                if let Err(closed) = self.poll_write(cx) {
+                    self.phase = Phase::Over;
+                    return Poll::Ready(LinkEvent::Closed(closed));
+                }
+                self.poll_read(cx)
+            }
+            Phase::Over => Poll::Pending,
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), LinkClosed> {
+        let Phase::Open(socket) = &mut self.phase else {
+            return Ok(());
+        };
+        let mut socket = Pin::new(&mut **socket);
+        while let Some(message) = self.unsent.pop_front() {
+            match socket.as_mut().poll_ready(cx) {
+                Poll::Ready(ready) => ready.map_err(closed_by)?,
+                Poll::Pending => {
+                    self.unsent.push_front(message);
+                    break;
+                }
+            }
+            self.unsent_bytes -= message.len();
+            self.unflushed = true;
+            socket
+                .as_mut()
+                .start_send(Message::Binary(message))
+                .map_err(closed_by)?;
+        }
+        if self.unsent_bytes > UNSENT_BYTES_MAX {
+            return Err(LinkClosed {
+                detail: format!(
+                    "{} bytes wait and the server does not read",
+                    self.unsent_bytes
+                ),
+                ..LinkClosed::default()
+            });
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = socket.poll_flush(cx)
+        {
+            flushed.map_err(closed_by)?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+        let Phase::Open(socket) = &mut self.phase else {
+            return Poll::Pending;
+        };
+        loop {
+            let closed = match ready!(Pin::new(&mut **socket).poll_next(cx)) {
+                Some(Ok(Message::Binary(message))) => {
+                    return Poll::Ready(LinkEvent::Received(message));
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Text(_))) => LinkClosed {
+                    detail: "text on a binary subprotocol".into(),
+                    ..LinkClosed::default()
+                },
+                Some(Ok(Message::Close(frame))) => closed_with(frame),
+                Some(Err(error)) => closed_by(error),
+                None => closed_by(Error::ConnectionClosed),
+            };
+            return Poll::Ready(LinkEvent::Closed(closed));
+        }
+    }
+
+    /// Says goodbye with `code`, at most for a second; what waits is written before.
+    pub(crate) async fn shut_down(mut self, code: CloseCode) {
+        let Phase::Open(socket) = &mut self.phase else {
+            return;
+        };
+        let goodbye = async {
+            for message in self.unsent.drain(..) {
+                socket.feed(Message::Binary(message)).await?;
+            }
+            socket
+                .close(Some(CloseFrame {
+                    code: (code as u16).into(),
+                    reason: "".into(),
+                }))
+                .await?;
+            // The close handshake is over when the server has closed its side.
+            while let Some(message) = socket.next().await {
+                message?;
+            }
+            Ok::<(), Error>(())
+        };
+        // Whatever goes wrong here, the link is over.
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, goodbye).await;
+    }
+}
+
+fn closed_with(frame: Option<CloseFrame>) -> LinkClosed {
+    match frame {
+        Some(frame) => LinkClosed {
+            code: Some(frame.code.into()),
+            retry_after: None,
+            detail: wire::cut_detail(frame.reason.as_str().to_owned()),
+        },
+        None => LinkClosed {
+            detail: "closed by the server without a code".into(),
+            ..LinkClosed::default()
+        },
+    }
+}
+
+fn closed_by(error: Error) -> LinkClosed {
+    match error {
+        Error::Http(response) => refused(&response),
+        error => LinkClosed {
+            detail: wire::cut_detail(error.to_string()),
+            ..LinkClosed::default()
+        },
+    }
+}
+
+/// A handshake that was answered with something else than 101. `Retry-After` is obeyed in its form of seconds.
+fn refused(response: &Response<Option<Vec<u8>>>) -> LinkClosed {
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    LinkClosed {
+        code: None,
+        retry_after,
+        detail: format!("the handshake was answered with HTTP {}", response.status()),
+    }
+}
