@@ -1,7 +1,6 @@
 //! One ordered log per channel, over compare-and-append. Safety comes from that comparison alone.
-//!
-//! SKELETON: requests and replies are agreed; `Log` (one log in memory, pure), the async `Broker`
-//! trait, memory and disk are being written.
+
+mod log;
 
 use std::sync::Arc;
 
@@ -9,6 +8,8 @@ use tidewire_core::document::{Document, Rejection};
 use tidewire_core::wire::{Cursor, Op};
 
 use crate::channel::Author;
+
+pub use log::Log;
 
 /// Which life of the broker's data this is; never used again once data may be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -84,13 +85,14 @@ pub enum BrokerRequest {
         /// Exclusive.
         after: u64,
     },
-    /// Append iff the head's cursor is still `expected` (zero: the log is empty) and, unless the first
-    /// entry is an opening, the head's run id is the broker's present one. All entries, or none. Answered once durable.
+    /// Append iff the head's cursor is still `expected` (zero: the log is empty), the entries carry the
+    /// broker's present run id and, unless the first entry is an opening, so does the head. All entries,
+    /// or none. Answered once durable.
     Append {
         /// What the channel has folded.
         expected: Cursor,
         /// With contiguous seqs; `run` is what the broker said last.
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
     },
     /// Store a snapshot and drop entries up to `trim_through`. Only forward, only on the same line.
     PutSnapshot {
@@ -109,18 +111,18 @@ pub enum BrokerReply {
         /// The newest, if one was cut.
         snapshot: Option<Arc<Snapshot>>,
         /// In order.
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
         /// The present run id.
         run: RunId,
     },
     /// To `Read`.
     Entries {
         /// In order.
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
         /// The present run id.
         run: RunId,
     },
-    /// To `Read`: entries after that seq are gone; load again.
+    /// To `Read`: entries after that seq are gone, or the log ends before it; load again.
     Trimmed,
     /// To `Append`.
     Appended,

@@ -1,219 +1,511 @@
 //! The server's side of one channel, sans-IO: time, frames and broker replies in; broker requests out.
 //!
-//! SKELETON: the seam between the channel logic, the network half and the simulator. The types and
-//! signatures here are agreed; bodies and private parts are being written.
+//! A channel folds its log and appends to it by compare-and-append. One request is under way at a
+//! time; whatever is pushed meanwhile is evaluated together, appended at once and told to every
+//! subscriber in one patch.
+//!
+//! Invariant: nothing is applied, patched or acked before the broker said that it is durable.
 
+mod config;
+mod encode;
+mod epoch;
+mod evaluate;
+mod fold;
+mod input;
+mod policy;
+mod presence;
+mod push;
+mod retry;
+mod ring;
+mod seat;
+mod squash;
+mod subscribe;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tidewire_core::ChannelName;
-use tidewire_core::document::{Document, Record, Rejection};
 use tidewire_core::time::{MonoTime, Now};
-use tidewire_core::wire::{Change, Cursor, ErrorCode, Limits, Push};
+use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
-use crate::broker::{BrokerReply, BrokerRequest};
+pub use config::{ChannelConfig, Lag};
+pub use input::{Author, ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull, Subscriber};
+pub use policy::{Policy, View};
 
-/// One connection, as the channel knows it. Never used again within a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
+use crate::broker::{BrokerReply, Entry, EntryBody, RunId, Snapshot};
+use encode::{PART_BYTES, PatchMessage, SnapshotMessages};
+use fold::{Fold, Misfit, Unsaved};
+use presence::Presence;
+use push::{PushQueue, WaitingPush};
+use retry::Retry;
+use seat::{Seat, SeatLost, Source};
+use subscribe::Ask;
 
-/// First 16 bytes of SHA-256(principal ‖ 0 ‖ client): whose mutations these are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Author(pub [u8; 16]);
-
-/// The bounded way to one connection. The channel hands it ready-made messages and never waits.
-pub trait Outlet: Send + Sync {
-    /// Takes one encoded message (concatenable `Frames`) whole, or refuses it when the queue has no room.
-    /// After a refusal the owner calls the channel with [`ChannelInput::Drained`] once there is room again.
-    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull>;
-}
-
-/// The queue to a connection has no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutletFull;
-
-/// Who subscribes, and where answers go.
-#[derive(Clone)]
-pub struct Subscriber {
-    /// The connection.
-    pub conn: ConnId,
-    /// The principal's name.
-    pub principal: Arc<str>,
-    /// Whose mutations its pushes are.
-    pub author: Author,
-    /// Where frames go.
-    pub outlet: Arc<dyn Outlet>,
-}
-
-/// What the world tells a channel. Read and write grants were checked by the caller.
-pub enum ChannelInput {
-    /// `subscribe`. Again from the same connection: the stream starts anew at `have`.
-    Subscribe {
-        /// Who.
-        subscriber: Subscriber,
-        /// What it has.
-        have: Option<Cursor>,
-        /// The highest epoch that its store has seen.
-        max_epoch: u64,
-    },
-    /// `unsubscribe`, or the connection is gone. Ends its presence too.
-    Unsubscribe {
-        /// Who.
-        conn: ConnId,
-    },
-    /// `push`. From a connection that has not subscribed it is answered all the same, through `subscriber`.
-    Push {
-        /// Who.
-        subscriber: Subscriber,
-        /// Whether it may write: without the grant only duplicates are acked.
-        writable: bool,
-        /// What.
-        push: Push,
-    },
-    /// `presence_set`.
-    SetPresence {
-        /// Who; must have subscribed.
-        conn: ConnId,
-        /// JSON text, or gone.
-        data: Option<Bytes>,
-    },
-    /// The connection's queue has room again.
-    Drained {
-        /// Whose.
-        conn: ConnId,
-    },
-    /// The admin door deletes the channel.
-    Delete,
-    /// The answer to a [`ChannelOutput::Broker`].
-    Broker(BrokerReply),
-    /// The broker's watch says that the log may have grown.
-    Woken,
-    /// The time that [`ChannelOutput::Wait`] named has come.
-    Timeout,
-}
-
-/// What a channel asks for.
-#[must_use]
-#[derive(Debug)]
-pub enum ChannelOutput {
-    /// Talk to the broker; never two at a time.
-    Broker(BrokerRequest),
-    /// The lag policy says: close this connection with `slow_consumer`.
-    Close {
-        /// Which.
-        conn: ConnId,
-        /// With which code.
-        code: ErrorCode,
-    },
-    /// Nothing to do until an input or this moment.
-    Wait(Option<MonoTime>),
-}
-
-/// What an application decides about a channel's contents.
-pub trait Policy: Send + Sync {
-    /// The records that a new channel starts with.
-    fn initial(&self, channel: &ChannelName) -> Document;
-
-    /// Called for every change before it is applied; an error rejects the whole mutation.
-    fn validate(
-        &self,
-        channel: &ChannelName,
-        view: &View<'_>,
-        principal: &str,
-        change: &Change,
-    ) -> Result<(), Rejection>;
-}
-
-/// The state that a change meets: the log plus what was accepted before it in the same turn and mutation.
-pub struct View<'a> {
-    lookup: &'a dyn Fn(&str, &str) -> Option<Record>,
-}
-
-impl View<'_> {
-    /// A record, if it exists.
-    #[must_use]
-    pub fn record(&self, collection: &str, id: &str) -> Option<Record> {
-        (self.lookup)(collection, id)
-    }
-}
-
-/// What a slow reader meets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lag {
-    /// Skip to the latest state in one squashed patch once there is room.
-    Conflate,
-    /// Drop, then say `lagged`; the client subscribes again.
-    Resync,
-    /// Close the connection with `slow_consumer`.
-    Close,
-}
-
-/// Settings of one channel, from its namespace.
-#[derive(Clone, Debug)]
-pub struct ChannelConfig {
-    /// Entries kept for resume, below the newest snapshot.
-    pub history: usize,
-    /// What a slow reader meets.
-    pub lag: Lag,
-    /// Limits of records and mutations.
-    pub limits: Limits,
-    /// A snapshot is cut after this many entries ...
-    pub snapshot_entries: usize,
-    /// ... or this many bytes of them.
-    pub snapshot_bytes: usize,
-    /// Most peers that can be present at a time.
-    pub peers_max: usize,
-    /// How long a broker may take before waiting pushes are told `hold`.
-    pub broker_timeout: Duration,
-}
-
-impl Default for ChannelConfig {
-    fn default() -> Self {
-        Self {
-            history: 2000,
-            lag: Lag::Resync,
-            limits: Limits::DEFAULT,
-            snapshot_entries: 1000,
-            snapshot_bytes: 1024 * 1024,
-            peers_max: 1000,
-            broker_timeout: Duration::from_secs(5),
-        }
-    }
-}
+/// A snapshot that could not be stored is tried again after this long. The log goes on meanwhile.
+const SNAPSHOT_RETRY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One channel on one node.
 pub struct Channel {
-    _private: (),
+    name: ChannelName,
+    config: ChannelConfig,
+    policy: Arc<dyn Policy>,
+    rng: fastrand::Rng,
+    now: Now,
+    fold: Option<Fold>,
+    /// The broker's run id, as it said last.
+    run: RunId,
+    /// The fold cannot be caught up: load everything again.
+    reload: bool,
+    /// Entries may have come that were not ours.
+    behind: bool,
+    delete: bool,
+    seats: BTreeMap<ConnId, Seat>,
+    asks: BTreeMap<ConnId, Ask>,
+    pushes: PushQueue,
+    presence: Presence,
+    /// Counts what arrives, so that "read after it arrived" can be told.
+    arrivals: u64,
+    /// Everything up to this arrival was answered by the broker's head after it.
+    fresh: u64,
+    request: Option<Request>,
+    retry: Retry,
+    claim_opened: Option<MonoTime>,
+    snapshot_not_before: Option<MonoTime>,
+    encoded: Option<Arc<SnapshotMessages>>,
+    outputs: VecDeque<ChannelOutput>,
+}
+
+/// What the broker was asked last.
+enum Request {
+    /// Arrivals up to `asked` will have been read after.
+    Load {
+        asked: u64,
+    },
+    Read {
+        asked: u64,
+    },
+    Append {
+        entries: Vec<Arc<Entry>>,
+        turn: Vec<Decided>,
+        /// It opens an epoch for no other reason than a store's claim.
+        for_claim: bool,
+    },
+    PutSnapshot {
+        saved: Unsaved,
+    },
+}
+
+/// A push of the turn that is being appended, and what it is told once that is durable.
+struct Decided {
+    push: WaitingPush,
+    answer: Option<Bytes>,
+    /// It was told `hold` because the broker takes too long.
+    held: bool,
 }
 
 impl Channel {
     /// Nothing is read before the first input that needs it. `seed` gives new epochs their random bits.
     #[must_use]
-    pub fn new(_name: ChannelName, _config: ChannelConfig, _policy: Arc<dyn Policy>, _seed: u64) -> Self {
-        unimplemented!()
+    pub fn new(
+        name: ChannelName,
+        config: ChannelConfig,
+        policy: Arc<dyn Policy>,
+        seed: u64,
+    ) -> Self {
+        let presence = Presence::new(config.peers_max, config.limits.presence_bytes as usize);
+        Self {
+            name,
+            config,
+            policy,
+            rng: fastrand::Rng::with_seed(seed),
+            now: Now::default(),
+            fold: None,
+            run: RunId::default(),
+            reload: false,
+            behind: false,
+            delete: false,
+            seats: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            pushes: PushQueue::default(),
+            presence,
+            arrivals: 0,
+            fresh: 0,
+            request: None,
+            retry: Retry::default(),
+            claim_opened: None,
+            snapshot_not_before: None,
+            encoded: None,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes one fact. Infallible: a misbehaving client is answered with an error frame.
-    pub fn handle_input(&mut self, _now: Now, _input: ChannelInput) {
-        unimplemented!()
+    pub fn handle_input(&mut self, now: Now, input: ChannelInput) {
+        self.now = now;
+        match input {
+            ChannelInput::Subscribe {
+                subscriber,
+                have,
+                max_epoch,
+            } => self.handle_subscribe(subscriber, have, max_epoch),
+            ChannelInput::Unsubscribe { conn } => {
+                self.seats.remove(&conn);
+                self.asks.remove(&conn);
+                self.presence.remove(conn);
+            }
+            ChannelInput::Push {
+                subscriber,
+                writable,
+                push,
+            } => self.handle_push(subscriber, writable, push),
+            ChannelInput::SetPresence { conn, data } => self.handle_presence(conn, data),
+            ChannelInput::Drained { conn } => self.handle_drained(conn),
+            ChannelInput::Delete => self.delete = true,
+            ChannelInput::Broker(reply) => self.handle_reply(reply),
+            ChannelInput::Woken => self.behind = true,
+            ChannelInput::Timeout => {}
+        }
+        self.hold_overdue();
     }
 
     /// The next thing to do. Poll until `Wait`. A driver may feed all inputs that are ready before it
     /// polls: everything pushed meanwhile becomes one append and one patch.
     pub fn poll_output(&mut self) -> ChannelOutput {
-        unimplemented!()
+        loop {
+            self.flush_presence();
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if let Some(request) = self.next_request() {
+                return ChannelOutput::Broker(request);
+            }
+            if self.outputs.is_empty() {
+                return ChannelOutput::Wait(self.next_deadline());
+            }
+        }
     }
 
-    /// The head of the log that this node has folded; what heartbeats carry.
+    /// The head of the log that this node has folded; what heartbeats carry. Zero before the first
+    /// load and while the log is empty.
     #[must_use]
     pub fn head(&self) -> Cursor {
-        unimplemented!()
+        self.fold
+            .as_ref()
+            .map_or_else(Cursor::default, |fold| fold.head)
     }
 
     /// Whether anyone is subscribed or anything is under way; if not, a driver may drop the channel.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        unimplemented!()
+        self.seats.is_empty()
+            && self.pushes.is_empty()
+            && self.request.is_none()
+            && self.outputs.is_empty()
+            && !self.delete
+    }
+
+    fn arrive(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    fn handle_push(&mut self, subscriber: Subscriber, writable: bool, push: Push) {
+        if let Err(detail) = push::check_contract(&push, &self.config.limits) {
+            self.refuse(&subscriber, detail);
+            return;
+        }
+        let waiting = WaitingPush {
+            bytes: push::push_bytes(&push),
+            arrival: self.arrive(),
+            since: self.now.mono,
+            subscriber: subscriber.clone(),
+            writable,
+            push,
+        };
+        if self.pushes.push(waiting).is_err() {
+            self.hold(&subscriber);
+        }
+    }
+
+    fn handle_presence(&mut self, conn: ConnId, data: Option<Bytes>) {
+        // Without a seat nobody could be told why it is refused; there is nothing to keep either.
+        let Some(seat) = self.seats.get(&conn) else {
+            return;
+        };
+        let Some(data) = data else {
+            self.presence.remove(conn);
+            return;
+        };
+        let subscriber = seat.subscriber.clone();
+        if let Err((code, detail)) = self.presence.set(conn, &subscriber.principal, &data) {
+            let error = encode::error(self.name.as_str(), code, false, None, detail);
+            self.answer(&subscriber, encode::message([error]));
+        }
+    }
+
+    fn handle_drained(&mut self, conn: ConnId) {
+        let Some(seat) = self.seats.get_mut(&conn) else {
+            return;
+        };
+        let pumped = match &self.fold {
+            Some(fold) => seat.pump(&source(&self.name, &self.config, fold)),
+            None => {
+                seat.flush_answers();
+                Ok(())
+            }
+        };
+        match pumped {
+            Ok(()) => self.pay_presence(conn),
+            Err(lost) => self.close(conn, lost),
+        }
+    }
+
+    fn handle_reply(&mut self, reply: BrokerReply) {
+        match (self.request.take(), reply) {
+            (
+                Some(Request::Load { asked }),
+                BrokerReply::Loaded {
+                    snapshot,
+                    entries,
+                    run,
+                },
+            ) => match self.load(snapshot.as_deref(), entries, run) {
+                Ok(()) => self.caught_up(asked),
+                Err(_) => self.handle_failure(),
+            },
+            (Some(Request::Read { asked }), BrokerReply::Entries { entries, run }) => {
+                if run == self.run && self.apply(entries, PART_BYTES).is_ok() {
+                    self.caught_up(asked);
+                } else {
+                    // Another life of the broker, or another line: what was folded may be gone.
+                    self.reload = true;
+                }
+            }
+            (Some(Request::Read { .. }), BrokerReply::Trimmed) => self.reload = true,
+            (
+                Some(Request::Append {
+                    entries,
+                    turn,
+                    for_claim,
+                }),
+                BrokerReply::Appended,
+            ) => {
+                self.retry.succeed();
+                if for_claim {
+                    self.claim_opened = Some(self.now.mono);
+                }
+                if matches!(entries[..], [ref only] if only.body == EntryBody::Deletion) {
+                    self.delete = false;
+                }
+                // A turn is one patch, however large: `turn` bounds it.
+                if self.apply(entries, usize::MAX).is_err() {
+                    self.reload = true;
+                }
+                for decided in turn {
+                    if let Some(answer) = decided.answer {
+                        self.answer(&decided.push.subscriber, answer);
+                    }
+                }
+            }
+            (Some(Request::Append { turn, .. }), BrokerReply::Conflict) => {
+                self.discard(turn);
+                self.behind = true;
+                self.retry.conflict(self.now.mono, &mut self.rng);
+                self.hold_exhausted();
+            }
+            (Some(Request::PutSnapshot { saved }), BrokerReply::SnapshotStored) => {
+                if let Some(fold) = &mut self.fold {
+                    fold.unsaved.subtract(saved);
+                }
+            }
+            (Some(Request::PutSnapshot { .. }), _) => {
+                self.snapshot_not_before = Some(self.now.mono + SNAPSHOT_RETRY);
+            }
+            (Some(Request::Append { turn, .. }), _) => {
+                // Whether it happened is unknown: what is in the log then is found as a duplicate.
+                self.discard(turn);
+                self.behind = true;
+                self.handle_failure();
+            }
+            (Some(_), _) => self.handle_failure(),
+            // Nothing was asked.
+            (None, _) => {}
+        }
+    }
+
+    fn handle_failure(&mut self) {
+        self.retry.fail(self.now.mono, &mut self.rng);
+        self.hold_exhausted();
+    }
+
+    fn load(
+        &mut self,
+        snapshot: Option<&Snapshot>,
+        entries: Vec<Arc<Entry>>,
+        run: RunId,
+    ) -> Result<(), Misfit> {
+        let entries_max = self.config.history + self.config.snapshot_entries;
+        let fold = Fold::load(snapshot, entries, entries_max)?;
+        let old_head = self.head();
+        self.run = run;
+        self.reload = false;
+        self.encoded = None;
+        self.fold = Some(fold);
+        self.realign(old_head);
+        Ok(())
+    }
+
+    fn caught_up(&mut self, asked: u64) {
+        self.fresh = asked;
+        if self.pushes.is_empty() {
+            self.retry.succeed();
+        } else {
+            // Not the attempts: a conflict may follow every read.
+            self.retry.resume();
+        }
+    }
+
+    /// Folds entries and tells every live subscriber.
+    fn apply(&mut self, entries: Vec<Arc<Entry>>, patch_bytes_max: usize) -> Result<(), Misfit> {
+        let Some(fold) = &mut self.fold else {
+            return Ok(());
+        };
+        let old_head = fold.head;
+        entries
+            .into_iter()
+            .try_for_each(|entry| fold.apply(entry))?;
+        let mut patches: Vec<PatchMessage> = Vec::new();
+        let mut at = old_head;
+        while let Some(patch) = encode::replay(self.name.as_str(), &fold.ring, at, patch_bytes_max)
+        {
+            at = patch.to;
+            patches.push(patch);
+        }
+        if at != fold.head {
+            self.realign(old_head);
+            return Ok(());
+        }
+        let mut lost = Vec::new();
+        for (conn, seat) in &mut self.seats {
+            if let Err(why) = seat.patches(&patches, self.config.lag) {
+                lost.push((*conn, why));
+            }
+        }
+        for (conn, why) in lost {
+            self.close(conn, why);
+        }
+        Ok(())
+    }
+
+    /// Every seat goes on from where it stands, if the present line leads on from there.
+    fn realign(&mut self, old_head: Cursor) {
+        let Some(fold) = &self.fold else { return };
+        let source = source(&self.name, &self.config, fold);
+        let mut lost = Vec::new();
+        for (conn, seat) in &mut self.seats {
+            if let Err(why) = seat.realign(&source, old_head) {
+                lost.push((*conn, why));
+            }
+        }
+        for (conn, why) in lost {
+            self.close(conn, why);
+        }
+    }
+
+    /// Tells changes of presence to the others: the same bytes to all who did not change themselves.
+    fn flush_presence(&mut self) {
+        let changed = self.presence.take_changed();
+        if changed.is_empty() {
+            return;
+        }
+        let channel = self.name.as_str();
+        let frame = |peers| encode::message([encode::presence(channel, false, peers)]);
+        let shared = frame(self.presence.changes(&changed, None));
+        for (conn, seat) in &mut self.seats {
+            if !seat.hears_presence() {
+                continue;
+            }
+            let own;
+            let message = if changed.contains(conn) {
+                let peers = self.presence.changes(&changed, Some(*conn));
+                if peers.is_empty() {
+                    continue;
+                }
+                own = frame(peers);
+                &own
+            } else {
+                &shared
+            };
+            if seat.send(message).is_err() {
+                seat.owe_presence();
+            }
+        }
+    }
+
+    /// Sends the whole list to a seat that missed changes.
+    fn pay_presence(&mut self, conn: ConnId) {
+        let Some(seat) = self.seats.get_mut(&conn) else {
+            return;
+        };
+        if seat.take_presence_due() {
+            let peers = self.presence.others(conn);
+            let list = encode::presence(self.name.as_str(), true, peers);
+            if seat.send(&encode::message([list])).is_err() {
+                seat.owe_presence();
+            }
+        }
+    }
+
+    /// Sends an answer to whoever asked, subscribed or not.
+    fn answer(&mut self, subscriber: &Subscriber, message: Bytes) {
+        let sent = match self.seats.get_mut(&subscriber.conn) {
+            Some(seat) => seat.answer(message),
+            // No seat, no queue: whoever pushes without reading is let go.
+            None => subscriber
+                .outlet
+                .try_send(&message)
+                .map_err(|_| SeatLost::AnswersFull),
+        };
+        if let Err(lost) = sent {
+            self.close(subscriber.conn, lost);
+        }
+    }
+
+    /// A frame broke its contract: the connection ends, with the reason.
+    fn refuse(&mut self, subscriber: &Subscriber, detail: String) {
+        let code = ErrorCode::UnexpectedFrame;
+        let error = encode::error(self.name.as_str(), code, true, None, detail);
+        // If there is no room for the reason, the close code has to do.
+        let _ = subscriber.outlet.try_send(&encode::message([error]));
+        self.outputs.push_back(ChannelOutput::Close {
+            conn: subscriber.conn,
+            code,
+        });
+    }
+
+    fn close(&mut self, conn: ConnId, why: SeatLost) {
+        if let Some(seat) = self.seats.get_mut(&conn) {
+            seat.silence();
+        }
+        let code = match why {
+            SeatLost::SlowConsumer => ErrorCode::SlowConsumer,
+            SeatLost::AnswersFull => ErrorCode::BackpressureOverflow,
+        };
+        self.outputs.push_back(ChannelOutput::Close { conn, code });
+    }
+}
+
+/// What seats see of the channel; a function of fields, so that seats can be borrowed beside it.
+fn source<'a>(name: &'a ChannelName, config: &ChannelConfig, fold: &'a Fold) -> Source<'a> {
+    Source {
+        channel: name.as_str(),
+        ring: &fold.ring,
+        head: fold.head,
+        lag: config.lag,
     }
 }

@@ -1,0 +1,169 @@
+//! One channel's log in memory: what every broker has to do, without anything else.
+//!
+//! Invariant: entries are contiguous and end at the head; what was trimmed is covered by the snapshot.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tidewire_core::wire::Cursor;
+
+use super::{BrokerReply, BrokerRequest, Entry, EntryBody, RunId, Snapshot};
+
+/// One ordered log with compare-and-append. The memory broker keeps one per channel; the simulator
+/// breaks them on purpose.
+///
+/// Its size is bounded by whoever appends: a channel cuts snapshots and trims.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    run: RunId,
+    snapshot: Option<Arc<Snapshot>>,
+    entries: VecDeque<Arc<Entry>>,
+    head: Cursor,
+    head_run: RunId,
+}
+
+impl Log {
+    /// An empty log.
+    #[must_use]
+    pub fn new(run: RunId) -> Self {
+        Self {
+            run,
+            ..Self::default()
+        }
+    }
+
+    /// Does what is asked. Never fails, never says [`BrokerReply::Failed`].
+    pub fn handle(&mut self, request: BrokerRequest) -> BrokerReply {
+        match request {
+            BrokerRequest::Load => BrokerReply::Loaded {
+                snapshot: self.snapshot.clone(),
+                entries: self.entries.iter().cloned().collect(),
+                run: self.run,
+            },
+            BrokerRequest::Read { after } => self.read(after),
+            BrokerRequest::Append { expected, entries } => self.append(expected, entries),
+            BrokerRequest::PutSnapshot {
+                snapshot,
+                trim_through,
+            } => {
+                self.put_snapshot(snapshot, trim_through);
+                BrokerReply::SnapshotStored
+            }
+        }
+    }
+
+    /// The newest entry's cursor; zero when the log is empty.
+    #[must_use]
+    pub fn head(&self) -> Cursor {
+        self.head
+    }
+
+    /// What was not trimmed, oldest first.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
+        self.entries.iter()
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
+    }
+
+    /// Another life of the broker begins, with what it has: an unclean start, a promotion.
+    pub fn set_run(&mut self, run: RunId) {
+        self.run = run;
+    }
+
+    /// Loses every entry after `seq`, as a failover without the last appends does. Entries that a
+    /// snapshot covers stay.
+    pub fn lose_tail(&mut self, seq: u64) {
+        let floor = self.snapshot.as_ref().map_or(0, |s| s.cursor.seq);
+        while let Some(last) = self.entries.back() {
+            if last.cursor.seq <= seq.max(floor) {
+                break;
+            }
+            self.entries.pop_back();
+        }
+        let (head, run) = match (self.entries.back(), &self.snapshot) {
+            (Some(last), _) => (last.cursor, last.run),
+            // The head's run id went with its entry: nothing but an opening fits.
+            (None, Some(snapshot)) => (snapshot.cursor, RunId::default()),
+            (None, None) => (Cursor::default(), RunId::default()),
+        };
+        self.head = head;
+        self.head_run = run;
+    }
+
+    fn first_seq(&self) -> u64 {
+        self.entries
+            .front()
+            .map_or(self.head.seq + 1, |first| first.cursor.seq)
+    }
+
+    fn read(&self, after: u64) -> BrokerReply {
+        if after > self.head.seq || after + 1 < self.first_seq() {
+            return BrokerReply::Trimmed;
+        }
+        let skip = usize::try_from(after + 1 - self.first_seq()).unwrap_or(usize::MAX);
+        BrokerReply::Entries {
+            entries: self.entries.iter().skip(skip).cloned().collect(),
+            run: self.run,
+        }
+    }
+
+    fn append(&mut self, expected: Cursor, entries: Vec<Arc<Entry>>) -> BrokerReply {
+        if !may_append(self.head, self.head_run, self.run, expected, &entries) {
+            return BrokerReply::Conflict;
+        }
+        if let Some(last) = entries.last() {
+            self.head = last.cursor;
+            self.head_run = last.run;
+        }
+        self.entries.extend(entries);
+        BrokerReply::Appended
+    }
+
+    fn put_snapshot(&mut self, snapshot: Arc<Snapshot>, trim_through: u64) {
+        let cursor = snapshot.cursor;
+        let newer = self
+            .snapshot
+            .as_ref()
+            .is_none_or(|old| old.cursor.seq < cursor.seq);
+        let on_the_line = self
+            .entries
+            .iter()
+            .rev()
+            .any(|entry| entry.cursor == cursor);
+        if !newer || !on_the_line {
+            return;
+        }
+        self.snapshot = Some(snapshot);
+        let through = trim_through.min(cursor.seq);
+        while self
+            .entries
+            .front()
+            .is_some_and(|first| first.cursor.seq <= through)
+        {
+            self.entries.pop_front();
+        }
+    }
+}
+
+/// The comparison that safety rests on; every broker makes it, atomically with the append.
+#[must_use]
+pub(super) fn may_append(
+    head: Cursor,
+    head_run: RunId,
+    run: RunId,
+    expected: Cursor,
+    entries: &[Arc<Entry>],
+) -> bool {
+    let Some(first) = entries.first() else {
+        return false;
+    };
+    let opens = matches!(first.body, EntryBody::Opening { .. });
+    let contiguous = (head.seq + 1..)
+        .zip(entries)
+        .all(|(seq, entry)| entry.cursor.seq == seq && entry.run == run);
+    expected == head && contiguous && (opens || head_run == run)
+}

@@ -1,0 +1,49 @@
+//! Settings of one channel.
+
+use std::time::Duration;
+
+use tidewire_core::wire::Limits;
+
+/// What a slow reader meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lag {
+    /// Skip to the latest state in one squashed patch once there is room.
+    Conflate,
+    /// Drop, then say `lagged`; the client subscribes again.
+    Resync,
+    /// Close the connection with `slow_consumer`.
+    Close,
+}
+
+/// Settings of one channel, from its namespace.
+#[derive(Clone, Debug)]
+pub struct ChannelConfig {
+    /// Entries kept for resume, below the newest snapshot.
+    pub history: usize,
+    /// What a slow reader meets.
+    pub lag: Lag,
+    /// Limits of records and mutations.
+    pub limits: Limits,
+    /// A snapshot is cut after this many entries ...
+    pub snapshot_entries: usize,
+    /// ... or this many bytes of them.
+    pub snapshot_bytes: usize,
+    /// Most peers that can be present at a time.
+    pub peers_max: usize,
+    /// How long a broker may take before waiting pushes are told `hold`.
+    pub broker_timeout: Duration,
+}
+
+impl Default for ChannelConfig {
+    fn default() -> Self {
+        Self {
+            history: 2000,
+            lag: Lag::Resync,
+            limits: Limits::DEFAULT,
+            snapshot_entries: 1000,
+            snapshot_bytes: 1024 * 1024,
+            peers_max: 1000,
+            broker_timeout: Duration::from_secs(5),
+        }
+    }
+}

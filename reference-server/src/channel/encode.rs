@@ -1,0 +1,291 @@
+//! Frames of a channel as ready-made messages.
+
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use tidewire_core::document::Rejection;
+use tidewire_core::wire::{
+    Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Patch,
+    Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch,
+    cut_detail, encode_server, server_message,
+};
+
+use super::fold::{Fold, known};
+use super::input::Author;
+use super::ring::Ring;
+use crate::broker::{Entry, EntryBody, TableRow};
+
+/// Snapshots and replays travel in messages of about this size, so that live frames get between them.
+pub(super) const PART_BYTES: usize = 64 * 1024;
+
+/// A squashed patch above this does not fit a frame safely.
+const SQUASHED_BYTES_MAX: usize = 512 * 1024;
+
+/// About what an entry costs, in memory and on the wire.
+pub(super) fn entry_bytes(entry: &Entry) -> usize {
+    let body = match &entry.body {
+        EntryBody::Opening { ops } => ops_bytes(ops),
+        EntryBody::Mutation { outcome, .. } => match outcome {
+            Ok(ops) => ops_bytes(ops),
+            Err(rejection) => rejection.detail.len(),
+        },
+        EntryBody::Deletion => 0,
+    };
+    64 + body
+}
+
+fn ops_bytes(ops: &[Op]) -> usize {
+    ops.iter().map(|op| op.encoded_len() + 4).sum()
+}
+
+/// A patch and the cursors that it leads from and to.
+#[derive(Clone, Debug)]
+pub(super) struct PatchMessage {
+    pub(super) from: Cursor,
+    pub(super) to: Cursor,
+    pub(super) message: Bytes,
+}
+
+/// The next patch for a reader at `from`: entries of one epoch, about [`PART_BYTES`] of them.
+/// `None` when the ring does not hold `from` or there is nothing after it.
+pub(super) fn replay(
+    channel: &str,
+    ring: &Ring,
+    from: Cursor,
+    bytes_max: usize,
+) -> Option<PatchMessage> {
+    let mut patch = PatchBuilder::new(from);
+    for (entry, bytes) in ring.after(&from)? {
+        if !patch.takes(entry, bytes, bytes_max) {
+            break;
+        }
+        patch.push(entry, bytes);
+    }
+    patch.finish(channel)
+}
+
+/// Like [`replay`], with everything of the epoch squashed into one patch; `None` also when that is too large.
+pub(super) fn replay_squashed(channel: &str, ring: &Ring, from: Cursor) -> Option<PatchMessage> {
+    let mut patch = PatchBuilder::new(from);
+    for (entry, bytes) in ring.after(&from)? {
+        if !patch.takes(entry, bytes, usize::MAX) {
+            break;
+        }
+        patch.push(entry, bytes);
+    }
+    patch.patch.ops = super::squash::squash(std::mem::take(&mut patch.patch.ops));
+    patch
+        .finish(channel)
+        .filter(|patch| patch.message.len() <= SQUASHED_BYTES_MAX)
+}
+
+struct PatchBuilder {
+    from: Cursor,
+    to: Cursor,
+    bytes: usize,
+    patch: Patch,
+}
+
+impl PatchBuilder {
+    fn new(from: Cursor) -> Self {
+        Self {
+            from,
+            to: from,
+            bytes: 0,
+            patch: Patch::default(),
+        }
+    }
+
+    /// Entries of different epochs never share a patch.
+    fn takes(&self, entry: &Entry, bytes: usize, bytes_max: usize) -> bool {
+        self.to == self.from
+            || (entry.cursor.epoch == self.to.epoch && self.bytes + bytes <= bytes_max)
+    }
+
+    fn push(&mut self, entry: &Entry, bytes: usize) {
+        self.to = entry.cursor;
+        self.bytes += bytes;
+        self.patch.ms = entry.ms;
+        match &entry.body {
+            EntryBody::Opening { ops } => self.patch.ops.extend_from_slice(ops),
+            EntryBody::Mutation {
+                author, n, outcome, ..
+            } => {
+                self.patch.mids.push(mid(author, *n, outcome));
+                if let Ok(ops) = outcome {
+                    self.patch.ops.extend_from_slice(ops);
+                }
+            }
+            EntryBody::Deletion => self.patch.ops.push(Op {
+                kind: Some(OpKind::Clear(Clear {})),
+            }),
+        }
+    }
+
+    fn finish(self, channel: &str) -> Option<PatchMessage> {
+        if self.to == self.from {
+            return None;
+        }
+        let message = server_message(ServerKind::Patch(Patch {
+            channel: channel.into(),
+            epoch: self.to.epoch,
+            from: self.from.seq,
+            from_tag: self.from.tag,
+            to: self.to.seq,
+            to_tag: self.to.tag,
+            ..self.patch
+        }));
+        Some(PatchMessage {
+            from: self.from,
+            to: self.to,
+            message,
+        })
+    }
+}
+
+fn mid(author: &Author, n: u64, outcome: &Result<Vec<Op>, Rejection>) -> Mid {
+    let (code, detail) = match outcome {
+        Ok(_) => (0, String::new()),
+        Err(rejection) => (rejection.code as u32, rejection.detail.clone()),
+    };
+    Mid {
+        author: Bytes::copy_from_slice(&author.0),
+        n,
+        code,
+        detail,
+    }
+}
+
+/// An encoded snapshot, shared by everyone who joins at about the same time.
+#[derive(Debug)]
+pub(super) struct SnapshotMessages {
+    pub(super) cursor: Cursor,
+    /// Parts, then the end.
+    pub(super) messages: Vec<Bytes>,
+    /// The table at `cursor`: each subscriber's `begin` carries its own row.
+    table: std::collections::BTreeMap<Author, TableRow>,
+}
+
+impl SnapshotMessages {
+    /// Encodes the state of a fold.
+    pub(super) fn new(channel: &str, fold: &Fold) -> Self {
+        let mut messages = Vec::new();
+        let mut part = SnapshotPart {
+            channel: channel.into(),
+            records: Vec::new(),
+        };
+        let mut bytes = 0;
+        for (collection, id, record) in fold.document.records() {
+            let size = record.bytes() + collection.len() + id.len() + 16;
+            if bytes + size > PART_BYTES && !part.records.is_empty() {
+                messages.push(server_message(ServerKind::SnapshotPart(part.clone())));
+                part.records.clear();
+                bytes = 0;
+            }
+            bytes += size;
+            part.records.push(record.to_wire(collection, id));
+        }
+        if !part.records.is_empty() {
+            messages.push(server_message(ServerKind::SnapshotPart(part)));
+        }
+        messages.push(server_message(ServerKind::SnapshotEnd(SnapshotEnd {
+            channel: channel.into(),
+            records: fold.document.len() as u64,
+            digest: fold.document.digest(),
+        })));
+        Self {
+            cursor: fold.head,
+            messages,
+            table: fold.table.clone(),
+        }
+    }
+
+    /// The first message, for one subscriber.
+    pub(super) fn begin(&self, channel: &str, author: &Author) -> ServerKind {
+        ServerKind::SnapshotBegin(SnapshotBegin {
+            channel: channel.into(),
+            cursor: Some(self.cursor),
+            known: Some(known(self.table.get(author))),
+        })
+    }
+}
+
+pub(super) fn resume(channel: &str, from: Cursor, head: Cursor, known: Known) -> ServerKind {
+    ServerKind::Resume(Resume {
+        channel: channel.into(),
+        from: Some(from),
+        head: Some(head),
+        known: Some(known),
+    })
+}
+
+pub(super) fn ack(channel: &str, through: u64, seq: u64) -> ServerKind {
+    ServerKind::Ack(Ack {
+        channel: channel.into(),
+        through,
+        seq,
+    })
+}
+
+pub(super) fn need(channel: &str, n: u64, cursor: Cursor) -> ServerKind {
+    ServerKind::Need(Need {
+        channel: channel.into(),
+        n,
+        cursor: Some(cursor),
+    })
+}
+
+pub(super) fn hold(channel: &str, code: ErrorCode, retry_ms: u32) -> ServerKind {
+    ServerKind::Hold(Hold {
+        channel: channel.into(),
+        code: code as u32,
+        retry_ms,
+    })
+}
+
+pub(super) fn stale_epoch(channel: &str, epoch: u64) -> ServerKind {
+    ServerKind::StaleEpoch(StaleEpoch {
+        channel: channel.into(),
+        epoch,
+    })
+}
+
+pub(super) fn lagged(channel: &str) -> ServerKind {
+    ServerKind::Lagged(Lagged {
+        channel: channel.into(),
+    })
+}
+
+pub(super) fn presence(channel: &str, full: bool, peers: Vec<Peer>) -> ServerKind {
+    ServerKind::Presence(Presence {
+        channel: channel.into(),
+        full,
+        peers,
+    })
+}
+
+pub(super) fn error(
+    channel: &str,
+    code: ErrorCode,
+    fatal: bool,
+    n: Option<u64>,
+    detail: impl Into<String>,
+) -> ServerKind {
+    ServerKind::Error(ErrorFrame {
+        code: code as u32,
+        fatal,
+        channel: Some(channel.into()),
+        id: None,
+        n,
+        retry_ms: None,
+        detail: cut_detail(detail.into()),
+    })
+}
+
+/// Several frames as one message.
+pub(super) fn message(frames: impl IntoIterator<Item = ServerKind>) -> Bytes {
+    let mut message = BytesMut::new();
+    for frame in frames {
+        encode_server(frame, &mut message);
+    }
+    message.freeze()
+}

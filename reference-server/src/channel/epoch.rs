@@ -1,0 +1,55 @@
+//! Epochs: which incarnation of a channel's history this is.
+//!
+//! Invariant: an opened epoch is above every epoch that the log or any claim has named.
+
+use std::time::Duration;
+
+use tidewire_core::time::UnixTime;
+use tidewire_core::wire::NUMBER_MAX;
+
+/// At most one epoch per channel in this time is opened because a store claims a higher one:
+/// each opening makes every other subscriber subscribe again.
+pub(super) const CLAIM_PERIOD: Duration = Duration::from_secs(10);
+
+/// A claim so near to the largest number is not believed: the channel would run out of epochs.
+const CLAIM_MAX: u64 = NUMBER_MAX - (1 << 33);
+
+/// Whether a store may claim to have seen `epoch`.
+pub(super) const fn is_credible(epoch: u64) -> bool {
+    epoch <= CLAIM_MAX
+}
+
+/// The epoch to open: above what is known and claimed, and unlikely to be chosen by another node.
+pub(super) fn next(known: u64, claim: u64, unix: UnixTime, rng: &mut fastrand::Rng) -> u64 {
+    let clock = unix
+        .0
+        .saturating_mul(1 << 11)
+        .saturating_add(rng.u64(..1 << 11));
+    (known + 1)
+        .max(claim + 1)
+        .max(clock.min(CLAIM_MAX))
+        .min(NUMBER_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_epoch_is_above_clock_log_and_claim() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let now = UnixTime(1_795_000_000_000);
+        let by_clock = next(0, 0, now, &mut rng);
+        assert_eq!(by_clock >> 11, now.0);
+        assert_eq!(next(by_clock + 9, 0, now, &mut rng), by_clock + 10);
+        assert_eq!(next(0, by_clock + 9, now, &mut rng), by_clock + 10);
+        assert!(next(0, 0, UnixTime(u64::MAX), &mut rng) <= NUMBER_MAX);
+    }
+
+    #[test]
+    fn absurd_claims_are_not_believed() {
+        assert!(is_credible(1_795_000_000_000 << 11));
+        assert!(!is_credible(NUMBER_MAX));
+        assert!(!is_credible(u64::MAX));
+    }
+}

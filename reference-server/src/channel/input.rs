@@ -1,0 +1,106 @@
+//! What the world tells a channel, and what a channel asks of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewire_core::time::MonoTime;
+use tidewire_core::wire::{Cursor, ErrorCode, Push};
+
+use crate::broker::{BrokerReply, BrokerRequest};
+
+/// One connection, as the channel knows it. Never used again within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// First 16 bytes of SHA-256(principal ‖ 0 ‖ client): whose mutations these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Author(pub [u8; 16]);
+
+/// The bounded way to one connection. The channel hands it ready-made messages and never waits.
+pub trait Outlet: Send + Sync {
+    /// Takes one encoded message (concatenable `Frames`) whole, or refuses it when the queue has no room.
+    /// After a refusal the owner calls the channel with [`ChannelInput::Drained`] once there is room again.
+    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull>;
+}
+
+/// The queue to a connection has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutletFull;
+
+/// Who subscribes, and where answers go.
+#[derive(Clone)]
+pub struct Subscriber {
+    /// The connection.
+    pub conn: ConnId,
+    /// The principal's name.
+    pub principal: Arc<str>,
+    /// Whose mutations its pushes are.
+    pub author: Author,
+    /// Where frames go.
+    pub outlet: Arc<dyn Outlet>,
+}
+
+/// What the world tells a channel. Read and write grants were checked by the caller.
+pub enum ChannelInput {
+    /// `subscribe`. Again from the same connection: the stream starts anew at `have`.
+    Subscribe {
+        /// Who.
+        subscriber: Subscriber,
+        /// What it has.
+        have: Option<Cursor>,
+        /// The highest epoch that its store has seen.
+        max_epoch: u64,
+    },
+    /// `unsubscribe`, or the connection is gone. Ends its presence too.
+    Unsubscribe {
+        /// Who.
+        conn: ConnId,
+    },
+    /// `push`. From a connection that has not subscribed it is answered all the same, through `subscriber`.
+    Push {
+        /// Who.
+        subscriber: Subscriber,
+        /// Whether it may write: without the grant only duplicates are acked.
+        writable: bool,
+        /// What.
+        push: Push,
+    },
+    /// `presence_set`.
+    SetPresence {
+        /// Who; must have subscribed.
+        conn: ConnId,
+        /// JSON text, or gone.
+        data: Option<Bytes>,
+    },
+    /// The connection's queue has room again.
+    Drained {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// The admin door deletes the channel.
+    Delete,
+    /// The answer to a [`ChannelOutput::Broker`]. Every request is answered, if need be with `Failed`.
+    Broker(BrokerReply),
+    /// The broker's watch says that the log may have grown.
+    Woken,
+    /// The time that [`ChannelOutput::Wait`] named has come.
+    Timeout,
+}
+
+/// What a channel asks for.
+#[must_use]
+#[derive(Debug)]
+pub enum ChannelOutput {
+    /// Talk to the broker; never two at a time.
+    Broker(BrokerRequest),
+    /// Close this connection. Unless the code is `slow_consumer` or `backpressure_overflow`, an
+    /// `error` frame with the reason was handed to the outlet just before.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// With which code.
+        code: ErrorCode,
+    },
+    /// Nothing to do until an input or this moment.
+    Wait(Option<MonoTime>),
+}

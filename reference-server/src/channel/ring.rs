@@ -1,0 +1,98 @@
+//! The entries kept in memory for resume and for readers that lag.
+//!
+//! Invariant: contiguous, and every cursor from `base` to the newest one is on the log's line.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tidewire_core::wire::Cursor;
+
+use super::encode::entry_bytes;
+use crate::broker::Entry;
+
+/// At most this many bytes of entries are kept. At the limit the oldest go; whoever needs one of them
+/// gets a snapshot.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// An entry above this does not fit a frame safely (a patch never splits an entry): it is not kept,
+/// and whoever lacks it gets a snapshot. Only the `initial` records of a channel can be as large.
+const ENTRY_BYTES_MAX: usize = 512 * 1024;
+
+/// The newest entries of a log.
+#[derive(Debug)]
+pub(super) struct Ring {
+    base: Cursor,
+    entries: VecDeque<(Arc<Entry>, usize)>,
+    entries_max: usize,
+    bytes: usize,
+}
+
+impl Ring {
+    /// An empty ring after `base`.
+    pub(super) const fn new(base: Cursor, entries_max: usize) -> Self {
+        Self {
+            base,
+            entries: VecDeque::new(),
+            entries_max,
+            bytes: 0,
+        }
+    }
+
+    /// The cursor before the oldest entry.
+    pub(super) const fn base(&self) -> Cursor {
+        self.base
+    }
+
+    /// Keeps an entry that follows the newest one; returns its size.
+    pub(super) fn push(&mut self, entry: Arc<Entry>) -> usize {
+        let bytes = entry_bytes(&entry);
+        self.bytes += bytes;
+        self.entries.push_back((entry, bytes));
+        while self.entries.len() > self.entries_max || self.bytes > BYTES_MAX {
+            self.pop();
+        }
+        if bytes > ENTRY_BYTES_MAX {
+            while !self.entries.is_empty() {
+                self.pop();
+            }
+        }
+        bytes
+    }
+
+    /// Whether a reader at this cursor can be served from here.
+    pub(super) fn holds(&self, cursor: &Cursor) -> bool {
+        if cursor.seq == self.base.seq {
+            return *cursor == self.base;
+        }
+        self.index(cursor.seq)
+            .is_some_and(|at| self.entries[at].0.cursor == *cursor)
+    }
+
+    /// The entries after a cursor, oldest first, each with its size; `None` if the ring does not hold the cursor.
+    pub(super) fn after(&self, cursor: &Cursor) -> Option<impl Iterator<Item = (&Entry, usize)>> {
+        let skip = if *cursor == self.base {
+            0
+        } else if self.holds(cursor) {
+            self.index(cursor.seq)? + 1
+        } else {
+            return None;
+        };
+        Some(
+            self.entries
+                .range(skip..)
+                .map(|(entry, bytes)| (&**entry, *bytes)),
+        )
+    }
+
+    fn index(&self, seq: u64) -> Option<usize> {
+        let at = usize::try_from(seq.checked_sub(self.base.seq + 1)?).ok()?;
+        (at < self.entries.len()).then_some(at)
+    }
+
+    fn pop(&mut self) {
+        if let Some((entry, bytes)) = self.entries.pop_front() {
+            self.base = entry.cursor;
+            self.bytes -= bytes;
+        }
+    }
+}

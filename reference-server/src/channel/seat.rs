@@ -1,0 +1,243 @@
+//! One subscriber's seat: where it stands in the log, and how it gets on from there.
+//!
+//! Invariant: a seat that still has something to get was refused by its outlet, so a `Drained` will
+//! come; nothing here waits or retries by itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewire_core::wire::{Cursor, ServerKind};
+
+use super::config::Lag;
+use super::encode::{self, PART_BYTES, PatchMessage, SnapshotMessages};
+use super::input::{OutletFull, Subscriber};
+use super::ring::Ring;
+
+/// Bytes of answers (never patches) that may wait for room in the outlet. Above it the connection is
+/// closed with `backpressure_overflow`.
+const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Where a subscriber stands.
+enum Stream {
+    /// It gets no patches: not answered yet, or told `lagged`.
+    Silent,
+    /// It was handed everything up to the head.
+    Live,
+    /// It was handed everything up to this cursor.
+    Replay(Cursor),
+    /// It is getting a snapshot; the next message has this index.
+    Snapshot(Arc<SnapshotMessages>, usize),
+    /// It lost its place and will be told once there is room.
+    Lagged,
+}
+
+/// The connection has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SeatLost {
+    /// The lag policy says so.
+    SlowConsumer,
+    /// Answers pile up unread.
+    AnswersFull,
+}
+
+/// One subscriber.
+pub(super) struct Seat {
+    pub(super) subscriber: Subscriber,
+    stream: Stream,
+    answers: VecDeque<Bytes>,
+    answers_bytes: usize,
+    /// Presence changes were lost: the whole list is due once there is room.
+    presence_due: bool,
+}
+
+/// What a seat needs to know of the channel to go on.
+pub(super) struct Source<'a> {
+    pub(super) channel: &'a str,
+    pub(super) ring: &'a Ring,
+    pub(super) head: Cursor,
+    pub(super) lag: Lag,
+}
+
+impl Seat {
+    pub(super) const fn new(subscriber: Subscriber) -> Self {
+        Self {
+            subscriber,
+            stream: Stream::Silent,
+            answers: VecDeque::new(),
+            answers_bytes: 0,
+            presence_due: false,
+        }
+    }
+
+    /// Stops patches until the next answer to a `subscribe`.
+    pub(super) fn silence(&mut self) {
+        self.stream = Stream::Silent;
+    }
+
+    /// Starts the stream at a cursor that the ring holds.
+    pub(super) fn replay_from(&mut self, cursor: Cursor) {
+        self.stream = Stream::Replay(cursor);
+    }
+
+    /// Starts the stream with a snapshot, whose `begin` was sent.
+    pub(super) fn send_snapshot(&mut self, snapshot: Arc<SnapshotMessages>) {
+        self.stream = Stream::Snapshot(snapshot, 0);
+    }
+
+    /// Sends an answer, or keeps it until there is room.
+    pub(super) fn answer(&mut self, message: Bytes) -> Result<(), SeatLost> {
+        if self.answers.is_empty() && self.subscriber.outlet.try_send(&message).is_ok() {
+            return Ok(());
+        }
+        if self.answers_bytes + message.len() > ANSWERS_BYTES_MAX {
+            return Err(SeatLost::AnswersFull);
+        }
+        self.answers_bytes += message.len();
+        self.answers.push_back(message);
+        Ok(())
+    }
+
+    /// Hands over the patches that lead from the old head to the new one. The fast path of fan-out:
+    /// every live seat gets the same bytes.
+    pub(super) fn patches(&mut self, patches: &[PatchMessage], lag: Lag) -> Result<(), SeatLost> {
+        if !matches!(self.stream, Stream::Live) {
+            return Ok(());
+        }
+        for patch in patches {
+            if self.send(&patch.message).is_err() {
+                return self.fall_behind(patch.from, lag);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log's line changed, or the ring no longer reaches from the old head to the new one:
+    /// go on from one's own cursor if that is possible.
+    pub(super) fn realign(
+        &mut self,
+        source: &Source<'_>,
+        old_head: Cursor,
+    ) -> Result<(), SeatLost> {
+        let at = match &self.stream {
+            Stream::Silent | Stream::Lagged => return Ok(()),
+            Stream::Live => old_head,
+            Stream::Replay(cursor) => *cursor,
+            Stream::Snapshot(snapshot, _) => snapshot.cursor,
+        };
+        if !source.ring.holds(&at) {
+            self.stream = Stream::Lagged;
+        } else if matches!(self.stream, Stream::Live) {
+            self.stream = Stream::Replay(at);
+        }
+        self.pump(source)
+    }
+
+    /// Marks that presence changes were not handed over.
+    pub(super) fn owe_presence(&mut self) {
+        self.presence_due = true;
+    }
+
+    /// Takes the mark, if there is room to pay.
+    pub(super) fn take_presence_due(&mut self) -> bool {
+        self.answers.is_empty() && std::mem::take(&mut self.presence_due)
+    }
+
+    /// Whether it gets presence changes now: those who lost their place get the list when they subscribe again.
+    pub(super) fn hears_presence(&self) -> bool {
+        !matches!(self.stream, Stream::Silent | Stream::Lagged)
+    }
+
+    /// Sends one message past the answers' queue, if nothing waits there.
+    pub(super) fn send(&self, message: &Bytes) -> Result<(), OutletFull> {
+        if self.answers.is_empty() {
+            self.subscriber.outlet.try_send(message)
+        } else {
+            Err(OutletFull)
+        }
+    }
+
+    /// Sends waiting answers as there is room.
+    pub(super) fn flush_answers(&mut self) {
+        while let Some(message) = self.answers.front() {
+            if self.subscriber.outlet.try_send(message).is_err() {
+                return;
+            }
+            self.answers_bytes -= message.len();
+            self.answers.pop_front();
+        }
+    }
+
+    /// Goes on until the seat is live or the outlet refuses.
+    ///
+    /// Ends: every round sends a message into a bounded queue, or leaves.
+    pub(super) fn pump(&mut self, source: &Source<'_>) -> Result<(), SeatLost> {
+        self.flush_answers();
+        if !self.answers.is_empty() {
+            return Ok(());
+        }
+        loop {
+            match &mut self.stream {
+                Stream::Silent | Stream::Live => return Ok(()),
+                Stream::Lagged => {
+                    if source.lag == Lag::Close {
+                        self.stream = Stream::Silent;
+                        return Err(SeatLost::SlowConsumer);
+                    }
+                    if self
+                        .send(&encode::message([encode::lagged(source.channel)]))
+                        .is_ok()
+                    {
+                        self.stream = Stream::Silent;
+                    }
+                    return Ok(());
+                }
+                Stream::Snapshot(snapshot, next) => {
+                    let Some(message) = snapshot.messages.get(*next) else {
+                        self.stream = Stream::Replay(snapshot.cursor);
+                        continue;
+                    };
+                    if self.subscriber.outlet.try_send(message).is_err() {
+                        return Ok(());
+                    }
+                    *next += 1;
+                }
+                Stream::Replay(cursor) if *cursor == source.head => self.stream = Stream::Live,
+                Stream::Replay(cursor) => {
+                    let squashed = (source.lag == Lag::Conflate)
+                        .then(|| encode::replay_squashed(source.channel, source.ring, *cursor))
+                        .flatten();
+                    let Some(patch) = squashed.or_else(|| {
+                        encode::replay(source.channel, source.ring, *cursor, PART_BYTES)
+                    }) else {
+                        // The ring has moved on past it.
+                        self.stream = Stream::Lagged;
+                        continue;
+                    };
+                    if self.subscriber.outlet.try_send(&patch.message).is_err() {
+                        return Ok(());
+                    }
+                    self.stream = Stream::Replay(patch.to);
+                }
+            }
+        }
+    }
+
+    /// The outlet refused a live patch.
+    fn fall_behind(&mut self, at: Cursor, lag: Lag) -> Result<(), SeatLost> {
+        self.stream = match lag {
+            Lag::Resync => Stream::Lagged,
+            Lag::Conflate => Stream::Replay(at),
+            Lag::Close => {
+                self.stream = Stream::Silent;
+                return Err(SeatLost::SlowConsumer);
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Joins answers into one message.
+pub(super) fn joined(answers: Vec<ServerKind>) -> Option<Bytes> {
+    (!answers.is_empty()).then(|| encode::message(answers))
+}

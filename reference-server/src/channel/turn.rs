@@ -1,0 +1,315 @@
+//! What to ask the broker next: catch up, open an epoch, delete, save, or append a turn of pushes.
+//!
+//! Invariant: one request at a time, and every push is answered within `broker_timeout`, if only
+//! with `hold`.
+
+use std::sync::Arc;
+
+use tidewire_core::document::put_op;
+use tidewire_core::time::MonoTime;
+use tidewire_core::wire::{ErrorCode, Op};
+
+use super::evaluate::{Context, Evaluation};
+use super::fold::Fold;
+use super::input::Subscriber;
+use super::seat::joined;
+use super::{Channel, Decided, Request, encode, epoch, tag};
+use crate::broker::{BrokerRequest, Entry, EntryBody};
+
+/// A turn ends after this many entries or bytes, so that its patch fits a frame; the rest of the
+/// pushes becomes the next turn. One push may exceed it by what one frame holds.
+const TURN_ENTRIES_MAX: usize = 1024;
+const TURN_BYTES_MAX: usize = 256 * 1024;
+
+/// `hold` names a random delay in this range, so that held clients do not come back together.
+const HOLD_MS: std::ops::RangeInclusive<u32> = 500..=1500;
+
+impl Channel {
+    pub(super) fn next_request(&mut self) -> Option<BrokerRequest> {
+        if self.request.is_some() || self.retry.wait_until(self.now.mono).is_some() {
+            return None;
+        }
+        if !self.is_wanted() {
+            self.behind = false;
+            return None;
+        }
+        if self.fold.is_none() || self.reload {
+            return Some(self.load_request());
+        }
+        if self.behind || self.asks.values().any(|ask| ask.arrival > self.fresh) {
+            return self.read_request();
+        }
+        if self.asks.is_empty() || !self.needs_opening() {
+            self.answer_asks();
+        }
+        if let Some(request) = self.opening_for_asks() {
+            return Some(request);
+        }
+        if let Some(request) = self.deletion() {
+            return Some(request);
+        }
+        if let Some(request) = self.snapshot_request() {
+            return Some(request);
+        }
+        self.turn()
+    }
+
+    /// The earliest moment at which something happens by itself.
+    pub(super) fn next_deadline(&self) -> Option<MonoTime> {
+        let overdue = self
+            .oldest_push()
+            .map(|since| since + self.config.broker_timeout);
+        if self.request.is_some() {
+            return overdue;
+        }
+        let retry = self
+            .retry
+            .wait_until(self.now.mono)
+            .filter(|_| self.is_wanted());
+        let claim = self.claim_wait().filter(|_| !self.asks.is_empty());
+        [overdue, retry, claim].into_iter().flatten().min()
+    }
+
+    /// Whether anybody waits for anything from the broker.
+    fn is_wanted(&self) -> bool {
+        let catch_up = (self.behind || self.reload) && !self.seats.is_empty();
+        let save = self
+            .fold
+            .as_ref()
+            .is_some_and(|fold| self.is_save_due(fold));
+        catch_up || save || self.delete || !self.asks.is_empty() || !self.pushes.is_empty()
+    }
+
+    fn load_request(&mut self) -> BrokerRequest {
+        self.behind = false;
+        self.request = Some(Request::Load {
+            asked: self.arrivals,
+        });
+        BrokerRequest::Load
+    }
+
+    fn read_request(&mut self) -> Option<BrokerRequest> {
+        self.behind = false;
+        self.request = Some(Request::Read {
+            asked: self.arrivals,
+        });
+        Some(BrokerRequest::Read {
+            after: self.head().seq,
+        })
+    }
+
+    /// Whether the log takes nothing but an opening.
+    fn needs_opening(&self) -> bool {
+        self.fold
+            .as_ref()
+            .is_some_and(|fold| fold.head.seq == 0 || fold.deleted || fold.run != self.run)
+    }
+
+    fn opening_for_asks(&mut self) -> Option<BrokerRequest> {
+        if self.asks.is_empty() {
+            return None;
+        }
+        let claimed = self.claim() > self.head().epoch;
+        if !self.needs_opening() && (!claimed || self.claim_wait().is_some()) {
+            return None;
+        }
+        self.opening()
+    }
+
+    /// Opens an epoch above everything known and claimed.
+    fn opening(&mut self) -> Option<BrokerRequest> {
+        let fold = self.fold.as_ref()?;
+        let ops = if fold.head.seq == 0 || fold.deleted {
+            let initial = self.policy.initial(&self.name);
+            initial
+                .records()
+                .map(|(collection, id, record)| put_op(record.to_wire(collection, id)))
+                .collect::<Vec<Op>>()
+        } else {
+            Vec::new()
+        };
+        let epoch = epoch::next(fold.head.epoch, self.claim(), self.now.unix, &mut self.rng);
+        let entry = self.entry(fold, epoch, EntryBody::Opening { ops });
+        let for_claim = !self.needs_opening();
+        self.append(vec![entry], Vec::new(), for_claim)
+    }
+
+    fn deletion(&mut self) -> Option<BrokerRequest> {
+        if !self.delete {
+            return None;
+        }
+        let fold = self.fold.as_ref()?;
+        if fold.head.seq == 0 || fold.deleted {
+            self.delete = false;
+            return None;
+        }
+        if self.needs_opening() {
+            return self.opening();
+        }
+        let entry = self.entry(fold, fold.head.epoch, EntryBody::Deletion);
+        self.append(vec![entry], Vec::new(), false)
+    }
+
+    fn is_save_due(&self, fold: &Fold) -> bool {
+        let unsaved = fold.unsaved;
+        (unsaved.entries >= self.config.snapshot_entries
+            || unsaved.bytes >= self.config.snapshot_bytes)
+            && self
+                .snapshot_not_before
+                .is_none_or(|at| at <= self.now.mono)
+    }
+
+    /// Retries: at most one in `SNAPSHOT_RETRY`.
+    fn snapshot_request(&mut self) -> Option<BrokerRequest> {
+        let fold = self.fold.as_ref().filter(|fold| self.is_save_due(fold))?;
+        // The head's entry always stays: it names the run id.
+        let history = self.config.history.max(1) as u64;
+        let request = BrokerRequest::PutSnapshot {
+            snapshot: Arc::new(fold.snapshot()),
+            trim_through: fold.head.seq.saturating_sub(history),
+        };
+        self.request = Some(Request::PutSnapshot {
+            saved: fold.unsaved,
+        });
+        Some(request)
+    }
+
+    /// Evaluates the waiting pushes into one append. Pushes that append nothing are answered at once.
+    fn turn(&mut self) -> Option<BrokerRequest> {
+        let needs_opening = self.needs_opening();
+        let fold = self.fold.as_ref()?;
+        let context = Context {
+            channel: &self.name,
+            config: &self.config,
+            policy: &*self.policy,
+            run: self.run,
+            ms: fold.ms.max(self.now.unix.0),
+        };
+        let mut evaluation = Evaluation::new(context, fold);
+        let mut turn = Vec::new();
+        let mut open = false;
+        while let Some(waiting) = self.pushes.front() {
+            if evaluation.len() >= TURN_ENTRIES_MAX || evaluation.bytes() >= TURN_BYTES_MAX {
+                break;
+            }
+            let stale = waiting.push.epoch != fold.head.epoch;
+            if stale && waiting.arrival > self.fresh {
+                // Perhaps this node is the one that is behind.
+                self.behind = true;
+                break;
+            }
+            if !stale && needs_opening && waiting.writable {
+                open = true;
+                break;
+            }
+            let answers = if stale {
+                vec![encode::stale_epoch(self.name.as_str(), fold.head.epoch)]
+            } else {
+                evaluation.push(waiting)
+            };
+            let Some(push) = self.pushes.pop() else { break };
+            turn.push(Decided {
+                push,
+                answer: joined(answers),
+                held: false,
+            });
+        }
+        let entries = evaluation.into_entries();
+        if !entries.is_empty() {
+            return self.append(entries.into_iter().map(Arc::new).collect(), turn, false);
+        }
+        for decided in turn {
+            if let Some(answer) = decided.answer {
+                self.answer(&decided.push.subscriber, answer);
+            }
+        }
+        if open {
+            self.opening()
+        } else if self.behind {
+            self.read_request()
+        } else {
+            None
+        }
+    }
+
+    fn entry(&self, fold: &Fold, epoch: u64, body: EntryBody) -> Arc<Entry> {
+        let ms = fold.ms.max(self.now.unix.0);
+        Arc::new(tag::entry(&fold.head, epoch, ms, self.run, body))
+    }
+
+    fn append(
+        &mut self,
+        entries: Vec<Arc<Entry>>,
+        turn: Vec<Decided>,
+        for_claim: bool,
+    ) -> Option<BrokerRequest> {
+        let request = BrokerRequest::Append {
+            expected: self.head(),
+            entries: entries.clone(),
+        };
+        self.request = Some(Request::Append {
+            entries,
+            turn,
+            for_claim,
+        });
+        Some(request)
+    }
+
+    /// A turn that was not appended, or perhaps not: its pushes are evaluated again.
+    pub(super) fn discard(&mut self, turn: Vec<Decided>) {
+        let again = turn.into_iter().filter(|decided| !decided.held);
+        self.pushes
+            .restore(again.map(|decided| decided.push).collect());
+    }
+
+    /// Tells every waiting push to come back later, once the broker failed or refused too often.
+    pub(super) fn hold_exhausted(&mut self) {
+        if self.retry.is_exhausted() {
+            while let Some(waiting) = self.pushes.pop() {
+                self.hold(&waiting.subscriber);
+            }
+        }
+    }
+
+    /// Tells pushes that the broker kept waiting too long. Those under way may still be acked.
+    pub(super) fn hold_overdue(&mut self) {
+        let now = self.now.mono;
+        let timeout = self.config.broker_timeout;
+        let overdue = |since: MonoTime| since + timeout <= now;
+        let mut told = Vec::new();
+        if let Some(Request::Append { turn, .. }) = &mut self.request {
+            for decided in turn.iter_mut().filter(|d| !d.held && overdue(d.push.since)) {
+                decided.held = true;
+                told.push(decided.push.subscriber.clone());
+            }
+        }
+        while self
+            .pushes
+            .front()
+            .is_some_and(|waiting| overdue(waiting.since))
+        {
+            told.extend(self.pushes.pop().map(|waiting| waiting.subscriber));
+        }
+        for subscriber in told {
+            self.hold(&subscriber);
+        }
+    }
+
+    fn oldest_push(&self) -> Option<MonoTime> {
+        let under_way = match &self.request {
+            Some(Request::Append { turn, .. }) => turn
+                .iter()
+                .find(|decided| !decided.held)
+                .map(|decided| decided.push.since),
+            _ => None,
+        };
+        under_way.or_else(|| self.pushes.front().map(|waiting| waiting.since))
+    }
+
+    /// `hold`, with a delay that spreads.
+    pub(super) fn hold(&mut self, subscriber: &Subscriber) {
+        let retry_ms = self.rng.u32(HOLD_MS);
+        let hold = encode::hold(self.name.as_str(), ErrorCode::Overloaded, retry_ms);
+        self.answer(subscriber, encode::message([hold]));
+    }
+}
