@@ -23,12 +23,20 @@ pub(crate) fn is_fresh(output: &Path, inputs: &[PathBuf]) -> anyhow::Result<bool
     Ok(true)
 }
 
-/// Marks a step as done now; the mark is the `output` of the next [`is_fresh`].
-pub(crate) fn mark(path: &Path) -> anyhow::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+/// Runs `make` unless `output` exists and `mark`, which is set afterwards, is newer than `inputs`.
+///
+/// For makers whose outputs keep their age when nothing changed in them.
+pub(crate) fn unless_fresh(
+    mark: &Path,
+    output: &Path,
+    inputs: &[PathBuf],
+    make: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if output.exists() && is_fresh(mark, inputs)? {
+        return Ok(());
     }
-    fs::write(path, "").with_context(|| format!("cannot write {}", path.display()))
+    make()?;
+    fs::write(mark, "").with_context(|| format!("cannot write {}", mark.display()))
 }
 
 /// When the newest file at or below `path` changed; `None` when there is no file.
@@ -51,4 +59,68 @@ fn newest(path: &Path) -> anyhow::Result<Option<SystemTime>> {
         }
     }
     Ok(Some(newest_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn touch(path: &Path, seconds: u64) {
+        fs::create_dir_all(path.parent().expect("a file in a directory")).expect("a directory");
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let file = File::create(path).expect("a file");
+        file.set_modified(at).expect("a file's age");
+    }
+
+    fn age_dir(path: &Path, seconds: u64) {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        File::open(path)
+            .and_then(|dir| dir.set_modified(at))
+            .expect("a directory's age");
+    }
+
+    #[test]
+    fn an_output_is_fresh_while_no_input_is_newer() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (output, input) = (dir.path().join("out"), dir.path().join("src/a/in"));
+        touch(&input, 100);
+        for sub in ["src/a", "src"] {
+            age_dir(&dir.path().join(sub), 100);
+        }
+        let inputs = [dir.path().join("src")];
+        assert!(
+            !is_fresh(&output, &inputs).expect("readable"),
+            "there is no output"
+        );
+        touch(&output, 200);
+        assert!(is_fresh(&output, &inputs).expect("readable"));
+        touch(&input, 300);
+        assert!(
+            !is_fresh(&output, &inputs).expect("readable"),
+            "the input is newer"
+        );
+    }
+
+    #[test]
+    fn what_building_leaves_behind_is_no_input() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let output = dir.path().join("out");
+        let inputs = [dir.path().join("src")];
+        touch(&dir.path().join("src/node_modules/x"), 900);
+        touch(&dir.path().join("src/dist/x"), 900);
+        age_dir(&dir.path().join("src"), 100);
+        touch(&output, 200);
+        assert!(is_fresh(&output, &inputs).expect("readable"));
+    }
+
+    #[test]
+    fn a_missing_input_is_never_fresh() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let output = dir.path().join("out");
+        touch(&output, 200);
+        assert!(!is_fresh(&output, &[dir.path().join("gone")]).expect("readable"));
+    }
 }

@@ -1,19 +1,28 @@
 //! `cargo xtask`: everything that is done to this repository besides writing it.
 
+mod board;
+mod browser;
+mod demo;
 mod freshness;
 mod measure;
 mod node;
+mod npm;
 mod place;
 mod process;
 mod setup;
+mod sim;
+mod size;
+mod soak;
+mod test;
 mod toolchain;
 mod wasm;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::setup::Consent;
+use crate::sim::SeedRange;
 
 /// Set-up, demo, tests, simulation and sizes of tidewire.
 #[derive(Parser)]
@@ -28,14 +37,80 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Set up, build and start the board; prints `demo http://127.0.0.1:PORT` once it is ready.
+    Demo {
+        /// Port on the loopback address; 0 picks a free one [default: 7400, or a free one]
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Pass on what the demo's server prints.
+    #[command(hide = true)]
+    DemoAnnouncer,
+    /// Run every step of the test, or the named ones.
+    #[command(after_help = test::list())]
+    Test {
+        /// Names of steps, in the order they shall run
+        steps: Vec<String>,
+    },
+    /// Simulate clients and servers in virtual time, a world per seed.
+    #[command(group(ArgGroup::new("what").required(true).args(["seeds", "replay"])))]
+    Sim {
+        /// Seeds to run, the second one excluded
+        #[arg(long, value_name = "A..B")]
+        seeds: Option<SeedRange>,
+        /// One seed to run and show
+        #[arg(long, value_name = "SEED")]
+        replay: Option<u64>,
+        /// Print a summary as JSON on the last line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run long counts and append them to a ledger in docs/.
+    #[command(subcommand)]
+    Soak(Soak),
+    /// Measure what an application downloads, against its budget.
+    Size {
+        /// Print an array as JSON on the last line
+        #[arg(long)]
+        json: bool,
+    },
     /// Build the browser module into npm/dist/wasm.
     Wasm,
+}
+
+#[derive(Subcommand)]
+enum Soak {
+    /// Simulated worlds; appends to docs/soak.md.
+    Sim {
+        /// Seeds to run instead of the next ones of the ledger
+        #[arg(long, value_name = "A..B")]
+        seeds: Option<SeedRange>,
+    },
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let consent = Consent::from_environment(args.yes);
     let result = match args.task {
+        Task::Demo { port } => demo::run(port, consent),
+        Task::DemoAnnouncer => demo::announce(),
+        Task::Test { steps } => match test::run(&steps, consent) {
+            // The table has said what failed; its last line stays the last.
+            Ok(false) => return ExitCode::FAILURE,
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        },
+        Task::Sim {
+            replay: Some(seed), ..
+        } => sim::replay(seed),
+        Task::Sim {
+            seeds: Some(seeds),
+            json,
+            ..
+        } => sim::run_range(seeds, json),
+        Task::Sim { .. } => unreachable!("clap requires one of them"),
+        Task::Soak(Soak::Sim { seeds }) => soak::sim(seeds),
+        Task::Size { json } => size::run_all(json, consent),
         Task::Wasm => wasm::build(consent),
     };
     match result {

@@ -1,13 +1,13 @@
 //! Node.js and npm: there and new enough; and a package directory installed from its lockfile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
 use crate::freshness;
 use crate::place;
-use crate::process::{capture, command, run};
+use crate::process::{capture, command, run, run_through};
 use crate::setup::{self, Consent};
 
 /// The oldest Node.js that the page's bundler runs on.
@@ -60,9 +60,19 @@ pub(crate) fn install(dir: &Path, consent: Consent) -> anyhow::Result<()> {
     run(command("npm", dir).args(["ci", "--no-audit", "--no-fund"]))
 }
 
-/// `npm run SCRIPT` in `dir`.
+/// `npm run SCRIPT` in `dir`; what it prints is progress.
 pub(crate) fn script(dir: &Path, name: &str) -> anyhow::Result<()> {
     run(command("npm", dir).args(["run", "--silent", name]))
+}
+
+/// `npm test` in `dir`: its report is a result, and ours.
+pub(crate) fn test(dir: &Path) -> anyhow::Result<()> {
+    run_through(command("npm", dir).args(["run", "--silent", "test"]))
+}
+
+/// The mark of a finished build in `dir`; kept where `npm ci` removes it and git ignores it.
+pub(crate) fn mark_of(dir: &Path) -> PathBuf {
+    dir.join("node_modules/.tidewire-built")
 }
 
 fn version(program: &str) -> Option<(u32, u32)> {

@@ -44,6 +44,20 @@ pub(crate) fn capture(command: &mut Command) -> anyhow::Result<String> {
         .with_context(|| format!("`{}` printed no UTF-8", show(command)))
 }
 
+/// Runs a command, showing its progress; returns what it printed on standard output, and whether it
+/// succeeded.
+pub(crate) fn collect(command: &mut Command) -> anyhow::Result<(String, bool)> {
+    eprintln!("  $ {}", show(command));
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{}`", show(command)))?;
+    let printed = String::from_utf8(output.stdout)
+        .with_context(|| format!("`{}` printed no UTF-8", show(command)))?;
+    Ok((printed, output.status.success()))
+}
+
 /// The command line as a person would type it, quoted only where that is needed to read it.
 pub(crate) fn show(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();

@@ -58,7 +58,15 @@ pub(crate) fn build(consent: Consent) -> anyhow::Result<()> {
     if !freshness::is_fresh(&module(), &inputs)? {
         finish(&built, consent)?;
     }
-    report(&measure::files(&[module(), glue()])?)
+    for file in measure::files(&[module(), glue()])? {
+        eprintln!(
+            "  {:<28} {:>7} bytes, {:>6} with brotli",
+            place::short(&file.path),
+            file.bytes,
+            file.brotli_bytes
+        );
+    }
+    Ok(())
 }
 
 fn glue() -> PathBuf {
@@ -164,18 +172,6 @@ fn ensure_pure(module: &Measure) -> anyhow::Result<()> {
         bail!(
             "the module imports from {}: only {bindings} is there in a browser",
             foreign.join(", ")
-        );
-    }
-    Ok(())
-}
-
-fn report(files: &[Measure]) -> anyhow::Result<()> {
-    for file in files {
-        eprintln!(
-            "  {:<28} {:>7} bytes, {:>6} with brotli",
-            place::short(&file.path),
-            file.bytes,
-            file.brotli_bytes
         );
     }
     Ok(())

@@ -1,0 +1,55 @@
+//! The tests that drive real pages in Chromium.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::board;
+use crate::node;
+use crate::place;
+use crate::process::{command, run_through};
+use crate::setup::Consent;
+
+/// Names that the browser goes by; Debian's comes first because it is what gets installed.
+const NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
+
+/// Builds what the pages need and runs `tests/browser`.
+pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
+    let chromium = find_or_install(consent)?;
+    board::build_page(consent)?;
+    board::build_programs()?;
+    let dir = place::root().join("tests/browser");
+    node::install(&dir, consent)?;
+    run_through(
+        command("npm", &dir)
+            .arg("test")
+            .env("TIDEWIRE_CHROMIUM", chromium)
+            .env("TIDEWIRE_BIN_DIR", board::bin_dir()),
+    )
+}
+
+fn find_or_install(consent: Consent) -> anyhow::Result<PathBuf> {
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    consent.apt_install(&["chromium"], "to test pages in a real browser")?;
+    match find() {
+        Some(found) => Ok(found),
+        None => bail!("no Chromium found after installing it: put one on the PATH"),
+    }
+}
+
+fn find() -> Option<PathBuf> {
+    let path = env::var_os("PATH").context("no PATH").ok()?;
+    let dirs: Vec<PathBuf> = env::split_paths(&path).collect();
+    NAMES
+        .iter()
+        .flat_map(|name| dirs.iter().map(move |dir| dir.join(name)))
+        .find(|program| program.is_file())
+}

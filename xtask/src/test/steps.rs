@@ -1,0 +1,148 @@
+//! The steps of `cargo xtask test`.
+//!
+//! Compiling is what takes the time on two cores, so the steps share their work: clippy and rustdoc
+//! the checked dependencies, unit and end-to-end tests the debug build. Only the simulation (speed)
+//! and the browser module (its own target) have builds of their own.
+
+use crate::board;
+use crate::browser;
+use crate::node;
+use crate::npm;
+use crate::place;
+use crate::process::{command, run_through};
+use crate::setup::Consent;
+use crate::sim::{self, SeedRange};
+use crate::size;
+use crate::wasm;
+
+use super::{Step, purity};
+
+pub(super) static STEPS: [Step; 11] = [
+    Step {
+        name: "fmt",
+        about: "Rust is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        about: "no warning of compiler or clippy, all targets of all crates",
+        run: clippy,
+    },
+    Step {
+        name: "purity",
+        about: "core and channel logic stay without IO: their dependencies are the listed ones",
+        run: |_| purity::check(),
+    },
+    Step {
+        name: "unit",
+        about: "unit and integration tests of all crates; the server also without its network half",
+        run: unit,
+    },
+    Step {
+        name: "docs",
+        about: "API documentation builds without a warning",
+        run: docs,
+    },
+    Step {
+        name: "wasm",
+        about: "the browser module builds and imports nothing but its bindings",
+        run: wasm::build,
+    },
+    Step {
+        name: "npm",
+        about: "the npm package and the board's page: build, types, tests",
+        run: npm,
+    },
+    Step {
+        name: "size",
+        about: "an application's core path stays within its budget of bytes",
+        run: |consent| size::run_all(false, consent),
+    },
+    Step {
+        name: "sim",
+        about: "1,000 simulated worlds and every seed that once failed",
+        run: simulate,
+    },
+    Step {
+        name: "e2e",
+        about: "real server processes, killed and restarted, against native clients and raw sockets",
+        run: e2e,
+    },
+    Step {
+        name: "browser",
+        about: "two pages in Chromium and a native client on one board",
+        run: browser::test,
+    },
+];
+
+/// Seeds of every run. More are counted by `cargo xtask soak sim`.
+const SIM_SEEDS: SeedRange = SeedRange {
+    start: 0,
+    end: 1000,
+};
+
+fn fmt(_: Consent) -> anyhow::Result<()> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn clippy(_: Consent) -> anyhow::Result<()> {
+    let args = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    cargo(&args)
+}
+
+fn unit(_: Consent) -> anyhow::Result<()> {
+    cargo(&[
+        "test",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "tidewire-e2e",
+    ])?;
+    cargo(&[
+        "test",
+        "--locked",
+        "-p",
+        "tidewire-server",
+        "--no-default-features",
+    ])
+}
+
+fn docs(_: Consent) -> anyhow::Result<()> {
+    let args = ["doc", "--locked", "--workspace", "--no-deps"];
+    run_through(
+        command("cargo", &place::root())
+            .args(args)
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn npm(consent: Consent) -> anyhow::Result<()> {
+    npm::build(consent)?;
+    node::script(&npm::dir(), "types")?;
+    node::test(&npm::dir())?;
+    board::build_page(consent)?;
+    node::script(&board::page_dir(), "types")
+}
+
+fn simulate(_: Consent) -> anyhow::Result<()> {
+    sim::run_known_failures()?;
+    sim::run_range(SIM_SEEDS, false)
+}
+
+fn e2e(_: Consent) -> anyhow::Result<()> {
+    // Tests start these as processes of their own; `cargo test` alone would not build them.
+    board::build_programs()?;
+    cargo(&["test", "--locked", "-p", "tidewire-e2e"])
+}
+
+fn cargo(args: &[&str]) -> anyhow::Result<()> {
+    run_through(command("cargo", &place::root()).args(args))
+}
