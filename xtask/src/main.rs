@@ -4,6 +4,7 @@ mod board;
 mod browser;
 mod demo;
 mod freshness;
+mod links;
 mod measure;
 mod node;
 mod npm;

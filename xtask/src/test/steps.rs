@@ -6,6 +6,7 @@
 
 use crate::board;
 use crate::browser;
+use crate::links;
 use crate::node;
 use crate::npm;
 use crate::place;
@@ -40,7 +41,7 @@ pub(super) static STEPS: [Step; 11] = [
     },
     Step {
         name: "docs",
-        about: "API documentation builds without a warning",
+        about: "API documentation builds without a warning; links between files lead somewhere",
         run: docs,
     },
     Step {
@@ -116,6 +117,7 @@ fn unit(_: Consent) -> anyhow::Result<()> {
 }
 
 fn docs(_: Consent) -> anyhow::Result<()> {
+    links::check()?;
     let args = ["doc", "--locked", "--workspace", "--no-deps"];
     run_through(
         command("cargo", &place::root())
