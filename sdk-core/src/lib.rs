@@ -1,6 +1,7 @@
 //! The sans-IO core of tidewire.
 mod channel;
 mod config;
+mod connect;
 pub mod document;
 mod mutation;
 mod session;

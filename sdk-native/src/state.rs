@@ -355,6 +355,7 @@ impl State {
                 channel,
                 handle,
                 status,
+                ..
             } => self.address_mutation(channel, handle, status, now),
             Event::Presence { channel } => {
                 if let Some(news) = self.news(channel) {

@@ -1,5 +1,6 @@
 //! Channel names, parsed once at the edge.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -57,6 +58,12 @@ pub(crate) fn is_segment(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for ChannelName {
     type Err = ChannelNameError;
 
@@ -107,6 +114,10 @@ mod tests {
             long.parse::<ChannelName>(),
             Err(ChannelNameError::TooLong { .. })
         ));
-        assert!(format!("a:{}", "b".repeat(65)).parse::<ChannelName>().is_err());
+        assert!(
+            format!("a:{}", "b".repeat(65))
+                .parse::<ChannelName>()
+                .is_err()
+        );
     }
 }

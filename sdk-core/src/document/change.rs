@@ -144,7 +144,10 @@ pub fn to_op(change: &ChangeKind, next: Option<&Record>) -> Op {
 /// Errors: `invalid` or `too_large`.
 pub fn check_changes(changes: &[Change], limits: &Limits) -> Result<(), Rejection> {
     if changes.is_empty() {
-        return Err(Rejection::new(ErrorCode::Invalid, "a mutation needs a change"));
+        return Err(Rejection::new(
+            ErrorCode::Invalid,
+            "a mutation needs a change",
+        ));
     }
     let mut bytes = 0;
     for change in changes {
@@ -156,7 +159,10 @@ pub fn check_changes(changes: &[Change], limits: &Limits) -> Result<(), Rejectio
     if bytes > limits.mutation_bytes as usize {
         return Err(Rejection::new(
             ErrorCode::TooLarge,
-            format!("mutation of {bytes} bytes is over {}", limits.mutation_bytes),
+            format!(
+                "mutation of {bytes} bytes is over {}",
+                limits.mutation_bytes
+            ),
         ));
     }
     Ok(())

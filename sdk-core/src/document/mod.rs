@@ -40,7 +40,15 @@ impl Document {
 
     /// The ids of a collection, sorted.
     pub fn ids(&self, collection: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.collections.get(collection).into_iter().flat_map(|c| c.keys())
+        self.collections
+            .get(collection)
+            .into_iter()
+            .flat_map(|c| c.keys())
+    }
+
+    /// The collections that have a record, sorted.
+    pub fn collections(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.collections.keys()
     }
 
     /// Every record in canonical order: by collection, then by id.

@@ -1,6 +1,8 @@
 //! Mutations: what the application asked for, from the call to its one outcome.
 
+pub(crate) mod optimistic;
 mod outbox;
+pub(crate) mod queue;
 
 use std::fmt;
 
@@ -68,6 +70,8 @@ pub enum MutationStatus {
         /// Why, for people.
         detail: String,
     },
+    /// It was sent, and nobody can say any more whether it was applied.
+    Indeterminate,
     /// It was committed, and the server's history lost it.
     Lost,
 }
@@ -82,6 +86,7 @@ impl MutationStatus {
             Self::Accepted { .. } => "accepted",
             Self::Committed => "committed",
             Self::Rejected { .. } => "rejected",
+            Self::Indeterminate => "indeterminate",
             Self::Lost => "lost",
         }
     }
@@ -89,7 +94,10 @@ impl MutationStatus {
     /// Whether nothing follows, except that `lost` may follow `committed`.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
-        matches!(self, Self::Committed | Self::Rejected { .. } | Self::Lost)
+        matches!(
+            self,
+            Self::Committed | Self::Rejected { .. } | Self::Indeterminate | Self::Lost
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: `n` is contiguous from 1 per channel and given with the row; nothing is sent before.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{MutationHandle, MutationStatus};
 use crate::channel::name::ChannelName;
@@ -18,7 +19,7 @@ pub enum OutboxRequest {
         /// Whose reply it is.
         handle: MutationHandle,
         /// The row's content.
-        changes: Vec<Change>,
+        changes: Arc<[Change]>,
     },
     /// Delete rows and keep their outcomes. Reply: `Settled`.
     Settle {

@@ -1,26 +1,69 @@
 //! The client's logical life with a server: routes inputs to parts and owns the output queue.
+//!
+//! `link.rs` holds the life of a connection; channels and mutations have rooms of their own.
 
 mod input;
+mod link;
+pub(crate) mod outbound;
 mod output;
+mod phase;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use fastrand::Rng;
 
 pub use input::{ConnId, Input, LinkClosed, NetworkHint, TokenError, TransportKind};
 pub use output::{ConnectionPhase, ConnectionState, Event, Output, Reason, Recovery};
 
+use self::outbound::Outbound;
+use self::phase::Phase;
 use crate::channel::name::ChannelName;
-use crate::channel::{ChannelId, ChannelStatus};
+use crate::channel::{Channel, ChannelId, ChannelStatus, Turn};
 use crate::config::Config;
-use crate::document::Record;
-use crate::mutation::{ClientId, MutateError, MutationHandle, MutationId};
+use crate::connect::Backoff;
+use crate::document::change::check_changes;
+use crate::document::value::is_json;
+use crate::document::{Document, Record};
+use crate::mutation::{ClientId, MutateError, MutationHandle, MutationId, OutboxReply};
 use crate::time::Now;
-use crate::wire::{Change, Cursor, Peer};
+use crate::wire::{
+    Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind, Unsubscribe,
+    decode_server,
+};
 
-/// SKELETON: signatures are final, bodies are being written.
+/// One client's side of the protocol, as a pure state machine.
+///
+/// Driver loop, the same everywhere: drain [`Self::poll_output`] until [`Output::Wait`]; sleep until an
+/// input, a command or that moment; feed exactly that; repeat. Two sessions with the same seed and the
+/// same inputs give the same outputs.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    config: Config,
+    client: ClientId,
+    rng: Rng,
+    now: Now,
+    phase: Phase,
+    state: ConnectionState,
+    backoff: Backoff,
+    last_conn: ConnId,
+    token: String,
+    /// A token was asked for and has not come.
+    fetching: bool,
+    /// Who the store belongs to, from the first welcome on.
+    principal: Option<String>,
+    author: Bytes,
+    limits: Limits,
+    channels: BTreeMap<ChannelId, Channel>,
+    names: BTreeMap<ChannelName, ChannelId>,
+    /// Where each undecided mutation lives.
+    handles: BTreeMap<MutationHandle, ChannelId>,
+    last_channel: u32,
+    last_handle: u64,
+    out: Outbound,
+}
 
 /// Why a channel was not subscribed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,86 +103,443 @@ pub enum PresenceError {
 impl Session {
     /// `client`: 128 random bits; `seed`: for jitter. Nothing happens before [`Self::connect`].
     #[must_use]
-    pub fn new(_config: Config, _client: ClientId, _seed: u64, _now: Now) -> Self {
-        Self {}
+    pub fn new(config: Config, client: ClientId, seed: u64, now: Now) -> Self {
+        Self {
+            backoff: Backoff::new(config.retry_delay_base, config.retry_delay_max),
+            config,
+            client,
+            rng: Rng::with_seed(seed),
+            now,
+            phase: Phase::Idle,
+            state: ConnectionState {
+                phase: ConnectionPhase::Idle,
+                transport: None,
+                since: now.unix,
+                reason: None,
+            },
+            last_conn: ConnId(0),
+            token: String::new(),
+            fetching: false,
+            principal: None,
+            author: Bytes::new(),
+            limits: Limits::DEFAULT,
+            channels: BTreeMap::new(),
+            names: BTreeMap::new(),
+            handles: BTreeMap::new(),
+            last_channel: 0,
+            last_handle: 0,
+            out: Outbound::default(),
+        }
     }
+
     /// Takes one fact about the world. Infallible: a misbehaving peer becomes `Close` and an event.
-    pub fn handle_input(&mut self, _now: Now, _input: Input) {}
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.observe(now);
+        match input {
+            Input::Opened { conn } => self.handle_opened(conn),
+            Input::Received { conn, message } => self.handle_message(conn, message),
+            Input::Closed { conn, reason } => self.handle_closed(conn, reason),
+            Input::Token(token) => self.handle_token(token),
+            Input::Outbox(reply) => self.handle_outbox(reply),
+            Input::Network(hint) => self.handle_hint(hint),
+            Input::Timeout => self.handle_timeout(),
+        }
+        self.finish_turn();
+    }
+
     /// The next thing to do. Poll until `Wait`, after every input and every command.
     pub fn poll_output(&mut self) -> Output {
-        Output::Wait(None)
+        if let Some(output) = self.out.poll() {
+            return output;
+        }
+        let in_flight = self.channels.values().any(Channel::is_pushing);
+        let linked = matches!(self.phase, Phase::Connected(_));
+        let channels = self
+            .channels
+            .values()
+            .filter(|_| linked)
+            .filter_map(|channel| channel.deadline(&self.config));
+        Output::Wait(channels.chain(self.phase.deadline(in_flight)).min())
     }
-    /// Starts connecting, or retries at once if the next attempt was waiting.
-    pub fn connect(&mut self, _now: Now) {}
-    /// Closes for good. Pending mutations stay undecided.
-    pub fn close(&mut self, _now: Now) {}
-    /// Opens a channel; the same name gives the same id while it is open.
-    pub fn subscribe(&mut self, _now: Now, _name: ChannelName) -> Result<ChannelId, SubscribeError> {
-        Ok(ChannelId(0))
+
+    /// Opens a channel; the same name gives the same id while it is open. A failed one is tried again.
+    pub fn subscribe(&mut self, now: Now, name: ChannelName) -> Result<ChannelId, SubscribeError> {
+        self.observe(now);
+        if self.is_closed() {
+            return Err(SubscribeError::Closed);
+        }
+        if let Some(&id) = self.names.get(&name) {
+            self.with_channel(id, |channel, turn| channel.revive(turn));
+            return Ok(id);
+        }
+        if self.channels.len() >= self.config.channels_max {
+            return Err(SubscribeError::TooMany {
+                max: self.config.channels_max,
+            });
+        }
+        self.last_channel += 1;
+        let id = ChannelId(self.last_channel);
+        self.names.insert(name.clone(), id);
+        self.channels.insert(id, Channel::new(id, name));
+        if matches!(self.phase, Phase::Connected(_)) {
+            self.with_channel(id, |channel, turn| channel.handle_connected(turn));
+        }
+        Ok(id)
     }
-    /// Lets a channel go: its view and pending mutations are dropped.
-    pub fn unsubscribe(&mut self, _now: Now, _channel: ChannelId) {}
+
+    /// Lets a channel go. Its pending mutations are still brought to their outcome; then it closes.
+    pub fn unsubscribe(&mut self, now: Now, channel: ChannelId) {
+        self.observe(now);
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.released = true;
+            channel.presence_mut().set(None);
+        }
+        self.finish_turn();
+    }
+
     /// Applies a mutation to the view at once and queues it. All of its changes, or none.
+    ///
+    /// Errors: what [`MutateError`] lists; then nothing was changed.
     pub fn mutate(
         &mut self,
-        _now: Now,
-        _channel: ChannelId,
-        _changes: Vec<Change>,
+        now: Now,
+        channel: ChannelId,
+        changes: Vec<Change>,
     ) -> Result<MutationHandle, MutateError> {
-        Ok(MutationHandle(0))
+        self.observe(now);
+        if self.is_closed() {
+            return Err(MutateError::Closed);
+        }
+        let open = self
+            .channels
+            .get(&channel)
+            .filter(|channel| !channel.released)
+            .ok_or(MutateError::NoSuchChannel)?;
+        if let ChannelStatus::Failed { code, .. } = open.status {
+            return Err(MutateError::ChannelFailed(code));
+        }
+        check_changes(&changes, &self.limits)?;
+        let rows: usize = self.channels.values().map(|c| c.queue.len()).sum();
+        let bytes: usize = self.channels.values().map(|c| c.queue.bytes()).sum();
+        if rows >= self.config.outbox_rows_max || bytes >= self.config.outbox_bytes_max {
+            return Err(MutateError::QueueFull { rows });
+        }
+        self.last_handle += 1;
+        let handle = MutationHandle(self.last_handle);
+        self.handles.insert(handle, channel);
+        self.with_channel(channel, |channel, turn| {
+            channel.mutate(turn, handle, changes);
+        });
+        self.finish_turn();
+        Ok(handle)
     }
+
     /// Says who one is; `None`: no longer present. `data` is JSON text.
     pub fn set_presence(
         &mut self,
-        _now: Now,
-        _channel: ChannelId,
-        _data: Option<Bytes>,
+        now: Now,
+        channel: ChannelId,
+        data: Option<Bytes>,
     ) -> Result<(), PresenceError> {
-        Ok(())
+        self.observe(now);
+        if let Some(data) = &data {
+            let bytes_max = self.limits.presence_bytes as usize;
+            if data.len() > bytes_max {
+                return Err(PresenceError::TooLarge {
+                    bytes: data.len(),
+                    bytes_max,
+                });
+            }
+            if !is_json(data) {
+                return Err(PresenceError::NotJson);
+            }
+        }
+        let found = self.with_channel(channel, |channel, turn| {
+            channel.presence_mut().set(data);
+            channel.send_ready(turn);
+        });
+        found.ok_or(PresenceError::NoSuchChannel)
     }
+
     /// A record as it looks with every pending mutation applied.
     #[must_use]
-    pub fn record(&self, _channel: ChannelId, _collection: &str, _id: &str) -> Option<&Record> {
-        None
+    pub fn record(&self, channel: ChannelId, collection: &str, id: &str) -> Option<&Record> {
+        self.channels.get(&channel)?.view.record(collection, id)
     }
+
     /// The ids of a collection's visible records, sorted.
     #[must_use]
-    pub fn ids(&self, _channel: ChannelId, _collection: &str) -> Vec<Arc<str>> {
-        Vec::new()
+    pub fn ids(&self, channel: ChannelId, collection: &str) -> Vec<Arc<str>> {
+        self.channels
+            .get(&channel)
+            .map(|channel| channel.view.ids(collection))
+            .unwrap_or_default()
     }
+
+    /// The collections that have a visible record, sorted.
+    #[must_use]
+    pub fn collections(&self, channel: ChannelId) -> Vec<Arc<str>> {
+        self.channels
+            .get(&channel)
+            .map(|channel| channel.view.collections())
+            .unwrap_or_default()
+    }
+
+    /// A copy of the whole view. Costs as much as the document is large.
+    #[must_use]
+    pub fn document(&self, channel: ChannelId) -> Option<Document> {
+        Some(self.channels.get(&channel)?.view.to_document())
+    }
+
     /// Whether a mutation of this record waits for the server.
     #[must_use]
-    pub fn is_pending(&self, _channel: ChannelId, _collection: &str, _id: &str) -> bool {
-        false
+    pub fn is_pending(&self, channel: ChannelId, collection: &str, id: &str) -> bool {
+        self.channels
+            .get(&channel)
+            .is_some_and(|channel| channel.view.is_pending(collection, id))
     }
+
+    /// How many mutations of a channel have no stored outcome yet.
+    #[must_use]
+    pub fn pending(&self, channel: ChannelId) -> usize {
+        self.channels
+            .get(&channel)
+            .map_or(0, |channel| channel.queue.len())
+    }
+
     /// A channel's state.
     #[must_use]
-    pub fn status(&self, _channel: ChannelId) -> Option<&ChannelStatus> {
-        None
+    pub fn status(&self, channel: ChannelId) -> Option<&ChannelStatus> {
+        Some(&self.channels.get(&channel)?.status)
     }
+
     /// How far the base of a channel has come.
     #[must_use]
-    pub fn cursor(&self, _channel: ChannelId) -> Option<Cursor> {
-        None
+    pub fn cursor(&self, channel: ChannelId) -> Option<Cursor> {
+        self.channels.get(&channel)?.applied()
     }
-    /// Who is present, by peer number; this connection is not among them.
+
+    /// Who else is present, by peer number.
     #[must_use]
-    pub fn peers(&self, _channel: ChannelId) -> Vec<&Peer> {
-        Vec::new()
+    pub fn peers(&self, channel: ChannelId) -> Vec<&Peer> {
+        self.channels
+            .get(&channel)
+            .map(|channel| channel.peers().collect())
+            .unwrap_or_default()
     }
+
     /// The connection's state.
     #[must_use]
-    pub fn connection(&self) -> &ConnectionState {
-        unimplemented!()
+    pub const fn connection(&self) -> &ConnectionState {
+        &self.state
     }
-    /// The id of a mutation, once the store has the row.
+
+    /// The client's id.
     #[must_use]
-    pub fn mutation_id(&self, _handle: MutationHandle) -> Option<MutationId> {
-        None
+    pub const fn client(&self) -> ClientId {
+        self.client
     }
+
+    /// The id of an undecided mutation, once the store has the row. Later the events carry its number.
+    #[must_use]
+    pub fn mutation_id(&self, handle: MutationHandle) -> Option<MutationId> {
+        let channel = self.channels.get(self.handles.get(&handle)?)?;
+        Some(MutationId {
+            client: self.client,
+            channel: channel.name.clone(),
+            n: channel.queue.number_of(handle)?,
+        })
+    }
+
     /// Who the server says we are, once welcomed.
     #[must_use]
     pub fn principal(&self) -> Option<&str> {
-        None
+        self.principal.as_deref()
+    }
+
+    const fn is_closed(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Closed {
+                by_application: true
+            }
+        )
+    }
+
+    fn handle_message(&mut self, conn: ConnId, message: Bytes) {
+        if self.phase.conn() != Some(conn) {
+            return;
+        }
+        if let Phase::Connected(connected) = &mut self.phase {
+            connected.liveness.on_frame(self.now.mono);
+        }
+        let bytes_max = self.limits.frame_down_bytes as usize;
+        let frames = match decode_server(message, bytes_max) {
+            Ok(frames) => frames,
+            Err(error) => return self.handle_violation(error.code()),
+        };
+        for frame in frames {
+            if let Err(code) = self.handle_frame(frame) {
+                return self.handle_violation(code);
+            }
+            // A frame may have ended the link; what followed it is void.
+            if self.phase.conn() != Some(conn) {
+                return;
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: ServerKind) -> Result<(), ErrorCode> {
+        match frame {
+            ServerKind::Welcome(welcome) => return self.handle_welcome(welcome),
+            ServerKind::Error(error) => {
+                self.handle_error(error);
+                return Ok(());
+            }
+            _ if !matches!(self.phase, Phase::Connected(_)) => {
+                return Err(ErrorCode::UnexpectedFrame);
+            }
+            ServerKind::Heartbeat(heartbeat) => {
+                self.out.frame(ClientKind::Pong(Pong {
+                    t: heartbeat.server_ms,
+                }));
+                for head in heartbeat.heads {
+                    if let (Some(&id), Some(cursor)) =
+                        (self.names.get(head.channel.as_str()), head.cursor)
+                    {
+                        self.with_channel(id, |channel, turn| channel.handle_head(turn, cursor));
+                    }
+                }
+                return Ok(());
+            }
+            ServerKind::Goaway(goaway) => {
+                self.handle_goaway(goaway);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let Some(&id) = frame.channel().and_then(|name| self.names.get(name)) else {
+            // Of no channel, or of one that was let go while the frame was on its way.
+            return Ok(());
+        };
+        let done = self.with_channel(id, |channel, turn| channel.handle_frame(turn, frame));
+        done.unwrap_or(Ok(())).map_err(|violation| violation.0)
+    }
+
+    fn handle_error(&mut self, error: ErrorFrame) {
+        // A number from a later version is still a refusal.
+        let code = ErrorCode::from_number(error.code).unwrap_or(ErrorCode::Refused);
+        if error.fatal {
+            let retry_after = error
+                .retry_ms
+                .map(|ms| Duration::from_millis(u64::from(ms)));
+            return self.handle_refusal(code, error.detail, retry_after);
+        }
+        let channel = error
+            .channel
+            .and_then(|name| self.names.get(name.as_str()).copied());
+        match (channel, error.n) {
+            (Some(id), Some(n)) => {
+                self.with_channel(id, |channel, turn| {
+                    channel.handle_row_error(turn, n, code, &error.detail);
+                });
+            }
+            (Some(id), None) if code.ends_channel() => {
+                self.with_channel(id, |channel, turn| channel.fail(turn, code, error.detail));
+            }
+            (channel, _) => self.out.event(Event::Warning {
+                channel,
+                code,
+                detail: error.detail,
+            }),
+        }
+    }
+
+    fn handle_outbox(&mut self, reply: OutboxReply) {
+        match reply {
+            OutboxReply::Appended { handle, n } => {
+                if let Some(&id) = self.handles.get(&handle) {
+                    self.with_channel(id, |channel, turn| {
+                        channel.handle_appended(turn, handle, n);
+                    });
+                }
+            }
+            OutboxReply::AppendFailed { handle, detail } => {
+                if let Some(id) = self.handles.remove(&handle) {
+                    self.with_channel(id, |channel, turn| {
+                        channel.handle_append_failed(turn, handle, detail);
+                    });
+                }
+            }
+            OutboxReply::Settled { channel, rows } => {
+                for row in &rows {
+                    self.handles.remove(&row.handle);
+                }
+                if let Some(&id) = self.names.get(channel.as_str()) {
+                    self.with_channel(id, |channel, turn| channel.handle_settled(turn, rows));
+                }
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        self.handle_link_timeout();
+        let mut overdue = false;
+        self.each_channel(|channel, turn| {
+            overdue |= channel.is_push_overdue(turn);
+            channel.handle_timeout(turn);
+        });
+        if overdue {
+            self.probe();
+        }
+    }
+
+    /// After every input and command: tell what changed, and close what was let go.
+    fn finish_turn(&mut self) {
+        for channel in self.channels.values_mut() {
+            channel.report_dirty(&mut self.out);
+        }
+        let done: Vec<ChannelId> = self
+            .channels
+            .values()
+            .filter(|channel| channel.released && channel.queue.len() == 0)
+            .map(|channel| channel.id)
+            .collect();
+        for id in done {
+            if let Some(channel) = self.channels.remove(&id) {
+                self.names.remove(&channel.name);
+                if matches!(self.phase, Phase::Connected(_)) {
+                    self.out.frame(ClientKind::Unsubscribe(Unsubscribe {
+                        channel: channel.name.to_string(),
+                    }));
+                }
+            }
+        }
+    }
+
+    fn with_channel<T>(
+        &mut self,
+        id: ChannelId,
+        act: impl FnOnce(&mut Channel, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let channel = self.channels.get_mut(&id)?;
+        let mut turn = Turn {
+            now: self.now.mono,
+            config: &self.config,
+            limits: self.limits,
+            author: &self.author,
+            linked: matches!(self.phase, Phase::Connected(_)),
+            pushing: matches!(&self.phase, Phase::Connected(c) if c.leave.is_none()),
+            rng: &mut self.rng,
+            out: &mut self.out,
+        };
+        Some(act(channel, &mut turn))
+    }
+
+    fn each_channel(&mut self, mut act: impl FnMut(&mut Channel, &mut Turn<'_>)) {
+        let ids: Vec<ChannelId> = self.channels.keys().copied().collect();
+        for id in ids {
+            self.with_channel(id, &mut act);
+        }
     }
 }

@@ -86,6 +86,9 @@ pub enum Event {
         channel: ChannelId,
         /// Which mutation.
         handle: MutationHandle,
+        /// Its number, once the store has the row; with client and channel it makes a
+        /// [`crate::MutationId`].
+        n: Option<u64>,
         /// Where it stands.
         status: MutationStatus,
     },

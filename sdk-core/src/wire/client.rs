@@ -19,10 +19,7 @@ pub struct ClientFrames {
 #[derive(Clone, PartialEq, Message)]
 pub struct ClientFrame {
     /// `None`: unknown to this version, or a server's frame; refused with `unknown_frame`.
-    #[prost(
-        oneof = "ClientKind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
-    )]
+    #[prost(oneof = "ClientKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: Option<ClientKind>,
 }
 

@@ -61,6 +61,21 @@ macro_rules! codes {
     };
 }
 
+impl ErrorCode {
+    /// Whether this code about a channel means that the subscription is over.
+    #[must_use]
+    pub const fn ends_channel(self) -> bool {
+        matches!(
+            self,
+            Self::Forbidden
+                | Self::InvalidChannel
+                | Self::UnknownChannel
+                | Self::WrongKind
+                | Self::TooManySubscriptions
+        )
+    }
+}
+
 codes! {
     /// The bytes are not a frame.
     Malformed = 1001, "malformed", Peer, false;

@@ -70,6 +70,34 @@ pub enum ServerKind {
     Error(ErrorFrame),
 }
 
+impl ServerKind {
+    /// The channel that a frame is about, if it is about one.
+    #[must_use]
+    pub fn channel(&self) -> Option<&str> {
+        Some(match self {
+            Self::Resume(f) => &f.channel,
+            Self::SnapshotBegin(f) => &f.channel,
+            Self::SnapshotPart(f) => &f.channel,
+            Self::SnapshotEnd(f) => &f.channel,
+            Self::Patch(f) => &f.channel,
+            Self::Ack(f) => &f.channel,
+            Self::Need(f) => &f.channel,
+            Self::Hold(f) => &f.channel,
+            Self::StaleEpoch(f) => &f.channel,
+            Self::Lagged(f) => &f.channel,
+            Self::Message(f) => &f.channel,
+            Self::Presence(f) => &f.channel,
+            Self::Error(f) => return f.channel.as_deref(),
+            Self::Pong(_)
+            | Self::Welcome(_)
+            | Self::Reply(_)
+            | Self::Goaway(_)
+            | Self::Heartbeat(_)
+            | Self::Refreshed(_) => return None,
+        })
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct Welcome {
     #[prost(bytes = "bytes", tag = "1")]

@@ -1,0 +1,264 @@
+//! How mutations leave: contained in the base, refused by the log, lost by it, or given up.
+//!
+//! Invariant: an overlay leaves in the same step in which the base contains its entry or its
+//! rejection is known, never on an `ack`. The application is told once the store has the outcome.
+
+use std::sync::Arc;
+
+use super::{Channel, Turn};
+use crate::document::Document;
+use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest, Settlement};
+use crate::session::{Event, Output};
+use crate::wire::{Ack, Change, ClientKind, ErrorCode, Patch, Rejected};
+
+impl Channel {
+    /// Shows a mutation, queues it, and asks the store for its number.
+    pub(crate) fn mutate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        handle: MutationHandle,
+        changes: Vec<Change>,
+    ) {
+        let changes: Arc<[Change]> = changes.into();
+        self.view
+            .push(handle, Arc::clone(&changes), &turn.limits, &mut self.dirty);
+        self.queue.push(handle, Arc::clone(&changes));
+        turn.out.push(Output::Outbox(OutboxRequest::Append {
+            channel: self.name.clone(),
+            handle,
+            changes,
+        }));
+    }
+
+    /// The store has the row.
+    pub(crate) fn handle_appended(&mut self, turn: &mut Turn<'_>, handle: MutationHandle, n: u64) {
+        self.queue.number(handle, n);
+        self.tell(turn, handle, n, MutationStatus::Queued);
+        self.send_ready(turn);
+    }
+
+    /// The store could not take the row: it was never sent and never will be.
+    pub(crate) fn handle_append_failed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        handle: MutationHandle,
+        detail: String,
+    ) {
+        let rejected = MutationStatus::Rejected {
+            code: ErrorCode::Internal,
+            detail,
+        };
+        if self.queue.remove(handle).is_some() {
+            self.view
+                .apply(&[], &[handle], &turn.limits, &mut self.dirty);
+            turn.out.event(Event::Mutation {
+                channel: self.id,
+                handle,
+                n: None,
+                status: rejected,
+            });
+        }
+    }
+
+    /// The store has the outcomes: rows leave, and the application is told.
+    pub(crate) fn handle_settled(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+        for row in rows {
+            self.queue.remove(row.handle);
+            self.tell(turn, row.handle, row.n, row.status);
+        }
+        self.send_ready(turn);
+    }
+
+    pub(super) fn send_pushes(&mut self, turn: &mut Turn<'_>) {
+        while let Some(plan) = self.pusher.poll(turn.now, &self.queue, &turn.limits) {
+            for n in plan.numbers() {
+                if let Some(row) = self.queue.by_number(n)
+                    && row.status == MutationStatus::Queued
+                {
+                    row.status = MutationStatus::Attempted;
+                    let handle = row.handle;
+                    self.tell(turn, handle, n, MutationStatus::Attempted);
+                }
+            }
+            let frame = plan.into_frame(self.name.to_string(), self.max_epoch);
+            turn.out.frame(ClientKind::Push(frame));
+        }
+    }
+
+    /// `ack` only saves latency: it opens the window and is shown as a hint.
+    pub(super) fn handle_ack(&mut self, turn: &mut Turn<'_>, ack: &Ack) {
+        self.pusher.on_decided(ack.through, turn.now);
+        let mut told = Vec::new();
+        for (n, row) in self.queue.from(0) {
+            if n > ack.through {
+                break;
+            }
+            if row.status == MutationStatus::Attempted {
+                told.push((n, row.handle));
+            }
+        }
+        for (n, handle) in told {
+            let status = MutationStatus::Accepted { seq: ack.seq };
+            if let Some(row) = self.queue.by_handle(handle) {
+                row.status = status.clone();
+            }
+            self.tell(turn, handle, n, status);
+        }
+    }
+
+    /// Moves the base by a patch and drops what it decides. `false`: it holds an unknown op.
+    pub(super) fn settle_patch(&mut self, turn: &mut Turn<'_>, patch: &Patch) -> bool {
+        let mut settled = Vec::new();
+        for mid in patch.mids.iter().filter(|mid| mid.author == turn.author) {
+            self.known_last = self.known_last.max(mid.n);
+            self.settle_row(mid.n, mid.code, &mid.detail, &mut settled);
+        }
+        if !settled.is_empty() || patch.mids.iter().any(|mid| mid.author == turn.author) {
+            self.pusher.on_decided(self.known_last, turn.now);
+        }
+        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        let known = self
+            .view
+            .apply(&patch.ops, &gone, &turn.limits, &mut self.dirty);
+        self.store_outcomes(turn, settled);
+        known
+    }
+
+    /// Swaps the base and drops what the table row that came with it decides.
+    pub(super) fn settle_known(
+        &mut self,
+        turn: &mut Turn<'_>,
+        last: u64,
+        rejected: &[Rejected],
+        document: Document,
+    ) {
+        let mut settled = Vec::new();
+        let decided: Vec<u64> = self
+            .queue
+            .from(0)
+            .map(|(n, _)| n)
+            .take_while(|&n| n <= last)
+            .collect();
+        for n in decided {
+            let refusal = rejected.iter().find(|r| r.n == n);
+            let (code, detail) = refusal.map_or((0, ""), |r| (r.code, r.detail.as_str()));
+            self.settle_row(n, code, detail, &mut settled);
+        }
+        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        self.view
+            .replace(document, &gone, &turn.limits, &mut self.dirty);
+        self.store_outcomes(turn, settled);
+    }
+
+    /// A subscribe was answered in a higher epoch: what was committed above the table's `last` is lost.
+    pub(super) fn raise_epoch(&mut self, turn: &mut Turn<'_>, epoch: u64, last: u64) {
+        if epoch <= self.max_epoch {
+            return;
+        }
+        self.max_epoch = epoch;
+        let lost = self
+            .queue
+            .take_lost(last)
+            .into_iter()
+            .map(|(n, handle)| Settlement {
+                handle,
+                n,
+                status: MutationStatus::Lost,
+            })
+            .collect();
+        self.store_outcomes(turn, lost);
+    }
+
+    /// The server answers about one row outside the log: it will never be decided there.
+    pub(crate) fn handle_row_error(
+        &mut self,
+        turn: &mut Turn<'_>,
+        n: u64,
+        code: ErrorCode,
+        detail: &str,
+    ) {
+        let mut settled = Vec::new();
+        self.settle_row(n, code as u32, detail, &mut settled);
+        self.pusher.forget(n);
+        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
+        self.store_outcomes(turn, settled);
+    }
+
+    /// The channel has failed: nothing will be decided any more. What was never sent is refused; of the
+    /// rest nobody here can know.
+    pub(super) fn give_up_all(&mut self, turn: &mut Turn<'_>, code: ErrorCode, detail: &str) {
+        let mut settled = Vec::new();
+        let mut unnumbered = Vec::new();
+        for row in self.queue.iter().filter(|row| !row.settling) {
+            let status = if row.status == MutationStatus::Queued {
+                MutationStatus::Rejected {
+                    code,
+                    detail: detail.to_owned(),
+                }
+            } else {
+                MutationStatus::Indeterminate
+            };
+            match row.n {
+                Some(n) => settled.push(Settlement {
+                    handle: row.handle,
+                    n,
+                    status,
+                }),
+                None => unnumbered.push(row.handle),
+            }
+        }
+        let mut gone = unnumbered.clone();
+        for row in &settled {
+            gone.push(row.handle);
+            if let Some(queued) = self.queue.by_handle(row.handle) {
+                queued.settling = true;
+                queued.status = row.status.clone();
+            }
+        }
+        self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
+        self.store_outcomes(turn, settled);
+        for handle in unnumbered {
+            self.handle_append_failed(turn, handle, detail.to_owned());
+        }
+    }
+
+    fn settle_row(&mut self, n: u64, code: u32, detail: &str, settled: &mut Vec<Settlement>) {
+        let Some(row) = self.queue.by_number(n).filter(|row| !row.settling) else {
+            return;
+        };
+        row.settling = true;
+        row.status = if code == 0 {
+            MutationStatus::Committed
+        } else {
+            MutationStatus::Rejected {
+                // A code from a later version is still a refusal.
+                code: ErrorCode::from_number(code).unwrap_or(ErrorCode::Refused),
+                detail: detail.to_owned(),
+            }
+        };
+        settled.push(Settlement {
+            handle: row.handle,
+            n,
+            status: row.status.clone(),
+        });
+    }
+
+    fn store_outcomes(&self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+        if !rows.is_empty() {
+            turn.out.push(Output::Outbox(OutboxRequest::Settle {
+                channel: self.name.clone(),
+                rows,
+            }));
+        }
+    }
+
+    fn tell(&self, turn: &mut Turn<'_>, handle: MutationHandle, n: u64, status: MutationStatus) {
+        turn.out.event(Event::Mutation {
+            channel: self.id,
+            handle,
+            n: Some(n),
+            status,
+        });
+    }
+}

@@ -1,0 +1,38 @@
+//! What applications see of a channel.
+
+use crate::wire::ErrorCode;
+
+/// Names a subscribed channel inside one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u32);
+
+/// A channel's state as applications see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelStatus {
+    /// No view from the server yet.
+    Loading,
+    /// The view is at the head of the log.
+    Live,
+    /// There is a view, but the channel is not (yet again) at the head.
+    Stale,
+    /// The server refuses the channel; nothing more comes.
+    Failed {
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        detail: String,
+    },
+}
+
+impl ChannelStatus {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Live => "live",
+            Self::Stale => "stale",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}

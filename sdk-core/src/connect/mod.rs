@@ -1,0 +1,7 @@
+//! Keeping a link: when to try again, and when to call one dead. One mechanism each.
+
+mod backoff;
+mod liveness;
+
+pub(crate) use backoff::Backoff;
+pub(crate) use liveness::{Liveness, Verdict};

@@ -1,0 +1,417 @@
+//! What the application sees: the base with every pending mutation applied on top.
+//!
+//! Invariant: the view equals a full replay of the pending mutations on the base, in call order. Only
+//! records that both a change of the base and a pending mutation touch are computed again.
+//!
+//! A change that cannot apply (its record is gone, its field is no integer) shows nothing; the server
+//! decides. So one record's view depends on that record alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::MutationHandle;
+use crate::document::change::{apply_change, target};
+use crate::document::{Document, Record, RecordKey, Touched};
+use crate::wire::{Change, Limits, Op};
+
+/// Base and overlay of one channel.
+#[derive(Debug, Default)]
+pub(crate) struct OptimisticView {
+    base: Document,
+    /// In call order, which is the order of their numbers.
+    pending: BTreeMap<MutationHandle, Arc<[Change]>>,
+    /// Only records that a pending mutation touches.
+    shadows: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Shadow>>,
+}
+
+/// One record under pending mutations.
+#[derive(Debug)]
+struct Shadow {
+    /// Which pending mutations touch it, each once, in order.
+    by: Vec<MutationHandle>,
+    /// How it looks with them.
+    record: Option<Record>,
+}
+
+impl OptimisticView {
+    pub(crate) fn record(&self, collection: &str, id: &str) -> Option<&Record> {
+        match self.shadow(collection, id) {
+            Some(shadow) => shadow.record.as_ref(),
+            None => self.base.record(collection, id),
+        }
+    }
+
+    pub(crate) fn is_pending(&self, collection: &str, id: &str) -> bool {
+        self.shadow(collection, id).is_some()
+    }
+
+    pub(crate) fn ids(&self, collection: &str) -> Vec<Arc<str>> {
+        let Some(shadows) = self.shadows.get(collection) else {
+            return self.base.ids(collection).cloned().collect();
+        };
+        let mut ids: BTreeSet<&Arc<str>> = self.base.ids(collection).collect();
+        for (id, shadow) in shadows {
+            match shadow.record {
+                Some(_) => ids.insert(id),
+                None => ids.remove(id),
+            };
+        }
+        ids.into_iter().cloned().collect()
+    }
+
+    /// The collections that have a visible record, sorted.
+    pub(crate) fn collections(&self) -> Vec<Arc<str>> {
+        let mut names: BTreeSet<Arc<str>> = self.base.collections().cloned().collect();
+        names.extend(self.shadows.keys().cloned());
+        names
+            .into_iter()
+            .filter(|name| !self.ids(name).is_empty())
+            .collect()
+    }
+
+    /// Shows a new mutation on top; adds the records that look different to `dirty`.
+    pub(crate) fn push(
+        &mut self,
+        handle: MutationHandle,
+        changes: Arc<[Change]>,
+        limits: &Limits,
+        dirty: &mut BTreeSet<RecordKey>,
+    ) {
+        for change in changes.iter().filter_map(|change| change.kind.as_ref()) {
+            let (collection, id) = target(change);
+            let base = &self.base;
+            let shadow = self
+                .shadows
+                .entry(collection.into())
+                .or_default()
+                .entry(id.into())
+                .or_insert_with(|| Shadow {
+                    by: Vec::new(),
+                    record: base.record(collection, id).cloned(),
+                });
+            if shadow.by.last() != Some(&handle) {
+                shadow.by.push(handle);
+            }
+            if let Ok(next) = apply_change(shadow.record.as_ref(), change, limits)
+                && next != shadow.record
+            {
+                shadow.record = next;
+                dirty.insert(RecordKey::new(collection, id));
+            }
+        }
+        self.pending.insert(handle, changes);
+    }
+
+    /// Moves the base by `ops` and drops the mutations that it now contains or that were refused,
+    /// in one step: nothing in between is ever visible. `false`: an op is not known.
+    pub(crate) fn apply(
+        &mut self,
+        ops: &[Op],
+        dropped: &[MutationHandle],
+        limits: &Limits,
+        dirty: &mut BTreeSet<RecordKey>,
+    ) -> bool {
+        let mut known = true;
+        let mut stale = BTreeSet::new();
+        for op in ops {
+            if matches!(op.kind, Some(crate::wire::OpKind::Clear(_))) {
+                for (collection, id, _) in self.base.records() {
+                    let key = RecordKey {
+                        collection: Arc::clone(collection),
+                        id: Arc::clone(id),
+                    };
+                    if self.is_pending(collection, id) {
+                        stale.insert(key);
+                    } else {
+                        dirty.insert(key);
+                    }
+                }
+            }
+            match self.base.apply(op) {
+                Some(Touched::Record(key, changed)) => {
+                    if self.is_pending(&key.collection, &key.id) {
+                        stale.insert(key);
+                    } else if changed {
+                        dirty.insert(key);
+                    }
+                }
+                Some(Touched::All) => {}
+                None => known = false,
+            }
+        }
+        self.drop_pending(dropped, &mut stale);
+        self.refresh(stale, limits, dirty);
+        known
+    }
+
+    /// Puts another base in place, and drops mutations as [`Self::apply`] does.
+    pub(crate) fn replace(
+        &mut self,
+        base: Document,
+        dropped: &[MutationHandle],
+        limits: &Limits,
+        dirty: &mut BTreeSet<RecordKey>,
+    ) {
+        let old = std::mem::replace(&mut self.base, base);
+        let both = old.records().chain(self.base.records());
+        let mut stale = BTreeSet::new();
+        for (collection, id, _) in both {
+            if !self.is_pending(collection, id)
+                && old.record(collection, id) != self.base.record(collection, id)
+            {
+                dirty.insert(RecordKey {
+                    collection: Arc::clone(collection),
+                    id: Arc::clone(id),
+                });
+            }
+        }
+        for (collection, shadows) in &self.shadows {
+            stale.extend(shadows.keys().map(|id| RecordKey {
+                collection: Arc::clone(collection),
+                id: Arc::clone(id),
+            }));
+        }
+        self.drop_pending(dropped, &mut stale);
+        self.refresh(stale, limits, dirty);
+    }
+
+    /// Every record that is visible, in canonical order.
+    pub(crate) fn to_document(&self) -> Document {
+        let mut view = self.base.clone();
+        for (collection, shadows) in &self.shadows {
+            for (id, shadow) in shadows {
+                view.replace(collection, id, shadow.record.clone());
+            }
+        }
+        view
+    }
+
+    fn shadow(&self, collection: &str, id: &str) -> Option<&Shadow> {
+        self.shadows.get(collection)?.get(id)
+    }
+
+    fn drop_pending(&mut self, dropped: &[MutationHandle], stale: &mut BTreeSet<RecordKey>) {
+        for handle in dropped {
+            let changes = self.pending.remove(handle);
+            for change in changes.iter().flat_map(|changes| changes.iter()) {
+                if let Some(kind) = &change.kind {
+                    let (collection, id) = target(kind);
+                    stale.insert(RecordKey::new(collection, id));
+                }
+            }
+        }
+    }
+
+    /// Computes the given shadows again from the base.
+    fn refresh(
+        &mut self,
+        stale: BTreeSet<RecordKey>,
+        limits: &Limits,
+        dirty: &mut BTreeSet<RecordKey>,
+    ) {
+        for key in stale {
+            let Some(shadows) = self.shadows.get_mut(&key.collection) else {
+                continue;
+            };
+            let Some(shadow) = shadows.get_mut(&key.id) else {
+                continue;
+            };
+            let mut record = self.base.record(&key.collection, &key.id).cloned();
+            let pending = &self.pending;
+            shadow.by.retain(|handle| pending.contains_key(handle));
+            for change in shadow.by.iter().flat_map(|handle| pending[handle].iter()) {
+                if let Some(kind) = &change.kind
+                    && target(kind) == (&*key.collection, &*key.id)
+                    && let Ok(next) = apply_change(record.as_ref(), kind, limits)
+                {
+                    record = next;
+                }
+            }
+            let changed = record != shadow.record;
+            shadow.record = record;
+            if shadow.by.is_empty() {
+                shadows.remove(&key.id);
+                if shadows.is_empty() {
+                    self.shadows.remove(&key.collection);
+                }
+            }
+            if changed {
+                dirty.insert(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::document::change::to_op;
+    use crate::wire::{
+        ChangeKind, Clear, Field, Inc, OpKind, Record as WireRecord, RecordRef, Unset,
+    };
+
+    const LIMITS: Limits = Limits::DEFAULT;
+
+    fn record(id: u8, field: u8, value: i64) -> WireRecord {
+        WireRecord {
+            collection: "c".into(),
+            id: id.to_string(),
+            fields: vec![Field {
+                name: field.to_string(),
+                value: value.to_string().into(),
+            }],
+        }
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let kind = (0..5u8, 0..3u8, 0..3u8, -5..5i64).prop_map(|(kind, id, field, value)| {
+            let fields = record(id, field, value);
+            match kind {
+                0 => ChangeKind::Set(fields),
+                1 => ChangeKind::Put(fields),
+                2 => ChangeKind::Unset(Unset {
+                    collection: fields.collection,
+                    id: fields.id,
+                    fields: vec![field.to_string()],
+                }),
+                3 => ChangeKind::Del(RecordRef {
+                    collection: fields.collection,
+                    id: fields.id,
+                }),
+                _ => ChangeKind::Inc(Inc {
+                    collection: fields.collection,
+                    id: fields.id,
+                    field: field.to_string(),
+                    by: value,
+                }),
+            }
+        });
+        kind.prop_map(|kind| Change { kind: Some(kind) })
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Mutate(Vec<Change>),
+        /// Foreign ops, and how many of the oldest pending mutations leave with them.
+        Apply(Vec<Change>, bool, usize),
+        Replace(Vec<Change>, usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let changes = || prop::collection::vec(change(), 1..4);
+        prop_oneof![
+            3 => changes().prop_map(Step::Mutate),
+            3 => (changes(), prop::bool::weighted(0.1), 0..3usize)
+                .prop_map(|(c, clear, n)| Step::Apply(c, clear, n)),
+            1 => (changes(), 0..3usize).prop_map(|(c, n)| Step::Replace(c, n)),
+        ]
+    }
+
+    fn ops(base: &Document, changes: &[Change]) -> Vec<Op> {
+        let mut scratch = base.clone();
+        let mut ops = Vec::new();
+        for kind in changes.iter().filter_map(|change| change.kind.as_ref()) {
+            let (collection, id) = target(kind);
+            if let Ok(next) = apply_change(scratch.record(collection, id), kind, &LIMITS) {
+                ops.push(to_op(kind, next.as_ref()));
+                scratch.replace(collection, id, next);
+            }
+        }
+        ops
+    }
+
+    /// The slow, obvious way.
+    fn replay(base: &Document, pending: &[(MutationHandle, Vec<Change>)]) -> Document {
+        let mut view = base.clone();
+        for kind in pending
+            .iter()
+            .flat_map(|(_, changes)| changes)
+            .filter_map(|change| change.kind.as_ref())
+        {
+            let (collection, id) = target(kind);
+            if let Ok(next) = apply_change(view.record(collection, id), kind, &LIMITS) {
+                view.replace(collection, id, next);
+            }
+        }
+        view
+    }
+
+    fn changed(a: &Document, b: &Document) -> BTreeSet<RecordKey> {
+        a.records()
+            .chain(b.records())
+            .filter(|(collection, id, _)| a.record(collection, id) != b.record(collection, id))
+            .map(|(collection, id, _)| RecordKey::new(collection, id))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn incremental_equals_full_replay(steps in prop::collection::vec(step(), 1..40)) {
+            let mut view = OptimisticView::default();
+            let mut base = Document::default();
+            let mut pending: Vec<(MutationHandle, Vec<Change>)> = Vec::new();
+            let mut next = 0;
+            for step in steps {
+                let before = view.to_document();
+                let mut dirty = BTreeSet::new();
+                let exact = match step {
+                    Step::Mutate(changes) => {
+                        next += 1;
+                        view.push(MutationHandle(next), changes.clone().into(), &LIMITS, &mut dirty);
+                        pending.push((MutationHandle(next), changes));
+                        false
+                    }
+                    Step::Apply(changes, clear, leave) => {
+                        let mut list = ops(&base, &changes);
+                        if clear {
+                            list.push(Op { kind: Some(OpKind::Clear(Clear {})) });
+                        }
+                        for op in &list {
+                            base.apply(op);
+                        }
+                        let gone: Vec<_> = pending.drain(..leave.min(pending.len())).map(|p| p.0).collect();
+                        view.apply(&list, &gone, &LIMITS, &mut dirty);
+                        false
+                    }
+                    Step::Replace(changes, leave) => {
+                        let mut other = Document::default();
+                        for op in ops(&other, &changes) {
+                            other.apply(&op);
+                        }
+                        base = other.clone();
+                        let gone: Vec<_> = pending.drain(..leave.min(pending.len())).map(|p| p.0).collect();
+                        view.replace(other, &gone, &LIMITS, &mut dirty);
+                        true
+                    }
+                };
+                let after = view.to_document();
+                prop_assert_eq!(&after, &replay(&base, &pending));
+                let must = changed(&before, &after);
+                prop_assert!(dirty.is_superset(&must), "{:?} lacks {:?}", dirty, must);
+                if exact {
+                    prop_assert_eq!(dirty, must);
+                }
+                let ids: Vec<_> = after.ids("c").cloned().collect();
+                prop_assert_eq!(view.ids("c"), ids);
+            }
+        }
+    }
+
+    #[test]
+    fn ones_own_edit_coming_back_changes_nothing_visible() {
+        let mut view = OptimisticView::default();
+        let mut dirty = BTreeSet::new();
+        let put = Change {
+            kind: Some(ChangeKind::Put(record(1, 1, 1))),
+        };
+        view.push(MutationHandle(1), [put.clone()].into(), &LIMITS, &mut dirty);
+        assert_eq!(dirty.len(), 1);
+        dirty.clear();
+        let ops = ops(&Document::default(), &[put]);
+        view.apply(&ops, &[MutationHandle(1)], &LIMITS, &mut dirty);
+        assert!(dirty.is_empty());
+        assert!(!view.is_pending("c", "1"));
+    }
+}
