@@ -1,4 +1,37 @@
-//! The sans-IO core of tidewire.
+//! The sans-IO core of tidewire: the client's side of the protocol as a pure state machine, and what it
+//! shares with the server: frames and documents.
+//!
+//! There is no clock, socket, thread or OS randomness in here. Time, seed and I/O come in as [`Input`]s
+//! and go out as [`Output`]s; a driver is a loop around [`Session`]:
+//!
+//! ```
+//! use tidewire_core::time::Now;
+//! use tidewire_core::{ClientId, Config, Input, MemoryOutbox, Output, Session};
+//!
+//! let now = Now::default();
+//! let mut session = Session::new(Config::default(), ClientId([7; 16]), 42, now);
+//! let mut store = MemoryOutbox::default();
+//! session.connect(now);
+//! let deadline = loop {
+//!     match session.poll_output() {
+//!         Output::FetchToken => session.handle_input(now, Input::Token(Ok("dev:ana".into()))),
+//!         Output::Outbox(request) => {
+//!             let reply = store.handle(request);
+//!             session.handle_input(now, Input::Outbox(reply));
+//!         }
+//!         // A real driver opens, sends, closes, and hands events to the application.
+//!         Output::Open { .. } | Output::Send { .. } | Output::Close { .. } | Output::Event(_) => {}
+//!         Output::Wait(deadline) => break deadline,
+//!     }
+//! };
+//! assert!(deadline.is_some());
+//! ```
+//!
+//! Invariant: an overlay of a mutation leaves only in the step in which the base contains it or its
+//! rejection is known. The seed is the only randomness: the same inputs give the same outputs.
+//!
+//! Semantics and state tables: docs/protocol.md.
+
 mod channel;
 mod config;
 mod connect;
