@@ -9,6 +9,7 @@ use crate::board;
 use crate::node;
 use crate::place;
 use crate::process::{command, run_through};
+use crate::programs;
 use crate::setup::Consent;
 
 /// Names that the browser goes by; Debian's comes first because it is what gets installed.
@@ -23,14 +24,14 @@ const NAMES: [&str; 4] = [
 pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     let chromium = find_or_install(consent)?;
     board::build_page(consent)?;
-    board::build_programs()?;
+    programs::build_with_tests()?;
     let dir = place::root().join("tests/browser");
     node::install(&dir, consent)?;
     run_through(
         command("npm", &dir)
             .arg("test")
             .env("TIDEWIRE_CHROMIUM", chromium)
-            .env("TIDEWIRE_BIN_DIR", board::bin_dir()),
+            .env("TIDEWIRE_BIN_DIR", programs::dir()),
     )
 }
 

@@ -11,6 +11,7 @@ use crate::board;
 use crate::node;
 use crate::place;
 use crate::process::command;
+use crate::programs;
 use crate::setup::Consent;
 
 /// The port while it is free: a page's address then survives a restart of the demo.
@@ -23,11 +24,11 @@ const USUAL_PORT: u16 = 7400;
 pub(crate) fn run(port: Option<u16>, consent: Consent) -> anyhow::Result<()> {
     node::ensure(consent)?;
     board::build_page(consent)?;
-    board::build_programs()?;
+    programs::build_board()?;
 
     let port = port.unwrap_or_else(usual_or_free_port);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut server = command(board::bin_dir().join("board"), &place::root());
+    let mut server = command(programs::dir().join("board"), &place::root());
     server
         .args(["--listen", &address.to_string()])
         .args(["--data-dir", "tidewire-data/board"])

@@ -10,6 +10,7 @@ mod node;
 mod npm;
 mod place;
 mod process;
+mod programs;
 mod setup;
 mod sim;
 mod size;

@@ -1,8 +1,8 @@
 //! The steps of `cargo xtask test`.
 //!
 //! Compiling is what takes the time on two cores, so the steps share their work: clippy and rustdoc
-//! the checked dependencies, unit and end-to-end tests the debug build. Only the simulation (speed)
-//! and the browser module (its own target) have builds of their own.
+//! the checked dependencies; unit, end-to-end and browser tests one debug build. Cargo unites the
+//! features of what one command selects, so those select the same packages, the default members.
 
 use crate::board;
 use crate::browser;
@@ -11,6 +11,7 @@ use crate::node;
 use crate::npm;
 use crate::place;
 use crate::process::{command, run_through};
+use crate::programs;
 use crate::setup::Consent;
 use crate::sim::{self, SeedRange};
 use crate::size;
@@ -36,7 +37,7 @@ pub(super) static STEPS: [Step; 11] = [
     },
     Step {
         name: "unit",
-        about: "unit and integration tests of all crates; the server also without its network half",
+        about: "unit tests and examples of all crates; the server also without its network half",
         run: unit,
     },
     Step {
@@ -100,19 +101,16 @@ fn clippy(_: Consent) -> anyhow::Result<()> {
 }
 
 fn unit(_: Consent) -> anyhow::Result<()> {
+    programs::build_with_tests()?;
+    cargo(&["test", "--locked", "--lib", "--bins"])?;
+    cargo(&["test", "--locked", "--doc"])?;
     cargo(&[
         "test",
         "--locked",
-        "--workspace",
-        "--exclude",
-        "tidewire-e2e",
-    ])?;
-    cargo(&[
-        "test",
-        "--locked",
-        "-p",
+        "--package",
         "tidewire-server",
         "--no-default-features",
+        "--lib",
     ])
 }
 
@@ -140,9 +138,9 @@ fn simulate(_: Consent) -> anyhow::Result<()> {
 }
 
 fn e2e(_: Consent) -> anyhow::Result<()> {
-    // Tests start these as processes of their own; `cargo test` alone would not build them.
-    board::build_programs()?;
-    cargo(&["test", "--locked", "-p", "tidewire-e2e"])
+    // Tests start programs of other packages; `cargo test` would only build their own.
+    programs::build_with_tests()?;
+    cargo(&["test", "--locked", "--test", "*"])
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {
