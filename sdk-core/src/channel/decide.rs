@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Channel, Turn};
+use super::{Channel, ChannelStatus, Turn};
 use crate::document::Document;
 use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::session::{Event, Output};
@@ -34,6 +34,10 @@ impl Channel {
     pub(crate) fn handle_appended(&mut self, turn: &mut Turn<'_>, handle: MutationHandle, n: u64) {
         self.queue.number(handle, n);
         self.tell(turn, handle, n, MutationStatus::Queued);
+        if let ChannelStatus::Failed { code, detail } = self.status.clone() {
+            // It failed while the store was writing.
+            self.give_up_all(turn, code, &detail);
+        }
         self.send_ready(turn);
     }
 
@@ -188,38 +192,25 @@ impl Channel {
     /// The channel has failed: nothing will be decided any more. What was never sent is refused; of the
     /// rest nobody here can know.
     pub(super) fn give_up_all(&mut self, turn: &mut Turn<'_>, code: ErrorCode, detail: &str) {
+        let numbered: Vec<u64> = self.queue.from(0).map(|(n, _)| n).collect();
         let mut settled = Vec::new();
-        let mut unnumbered = Vec::new();
-        for row in self.queue.iter().filter(|row| !row.settling) {
-            let status = if row.status == MutationStatus::Queued {
-                MutationStatus::Rejected {
-                    code,
-                    detail: detail.to_owned(),
-                }
-            } else {
-                MutationStatus::Indeterminate
-            };
-            match row.n {
-                Some(n) => settled.push(Settlement {
-                    handle: row.handle,
-                    n,
-                    status,
-                }),
-                None => unnumbered.push(row.handle),
-            }
+        for n in numbered {
+            self.give_up(n, code, detail, &mut settled);
         }
-        let mut gone = unnumbered.clone();
-        for row in &settled {
-            gone.push(row.handle);
-            if let Some(queued) = self.queue.by_handle(row.handle) {
-                queued.settling = true;
-                queued.status = row.status.clone();
-            }
-        }
+        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
         self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
         self.store_outcomes(turn, settled);
-        for handle in unnumbered {
-            self.handle_append_failed(turn, handle, detail.to_owned());
+    }
+
+    fn give_up(&mut self, n: u64, code: ErrorCode, detail: &str, settled: &mut Vec<Settlement>) {
+        let sent = self
+            .queue
+            .by_number(n)
+            .is_some_and(|row| row.status != MutationStatus::Queued);
+        self.settle_row(n, code as u32, detail, settled);
+        if sent && let (Some(row), Some(last)) = (self.queue.by_number(n), settled.last_mut()) {
+            row.status = MutationStatus::Indeterminate;
+            last.status = MutationStatus::Indeterminate;
         }
     }
 

@@ -44,10 +44,6 @@ impl MutationQueue {
         self.bytes
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter()
-    }
-
     pub(crate) fn push(&mut self, handle: MutationHandle, changes: Arc<[Change]>) {
         let bytes = changes_bytes(&changes);
         self.bytes += bytes;

@@ -21,11 +21,13 @@ impl Session {
     pub fn connect(&mut self, now: Now) {
         self.observe(now);
         match self.phase {
-            Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::Closed {
+            Phase::Closed {
                 by_application: false,
-            } => self.fetch_token(),
+            } => {
+                self.backoff.reset();
+                self.fetch_token();
+            }
+            Phase::Idle | Phase::Waiting { .. } => self.fetch_token(),
             _ => {}
         }
     }
