@@ -74,26 +74,6 @@ impl Log {
         self.run = run;
     }
 
-    /// Loses every entry after `seq`, as a failover without the last appends does. Entries that a
-    /// snapshot covers stay.
-    pub fn lose_tail(&mut self, seq: u64) {
-        let floor = self.snapshot.as_ref().map_or(0, |s| s.cursor.seq);
-        while let Some(last) = self.entries.back() {
-            if last.cursor.seq <= seq.max(floor) {
-                break;
-            }
-            self.entries.pop_back();
-        }
-        let (head, run) = match (self.entries.back(), &self.snapshot) {
-            (Some(last), _) => (last.cursor, last.run),
-            // The head's run id went with its entry: nothing but an opening fits.
-            (None, Some(snapshot)) => (snapshot.cursor, RunId::default()),
-            (None, None) => (Cursor::default(), RunId::default()),
-        };
-        self.head = head;
-        self.head_run = run;
-    }
-
     fn first_seq(&self) -> u64 {
         self.entries
             .front()

@@ -1,6 +1,16 @@
 //! One ordered log per channel, over compare-and-append. Safety comes from that comparison alone.
 
+#[cfg(any(feature = "net", test))]
+mod codec;
+#[cfg(all(test, feature = "net"))]
+mod conformance;
+#[cfg(feature = "net")]
+mod disk;
 mod log;
+#[cfg(feature = "net")]
+mod memory;
+#[cfg(feature = "net")]
+mod watch;
 
 use std::sync::Arc;
 
@@ -9,7 +19,13 @@ use tidewire_core::wire::{Cursor, Op};
 
 use crate::channel::Author;
 
+#[cfg(feature = "net")]
+pub use disk::{DiskBroker, OpenError};
 pub use log::Log;
+#[cfg(feature = "net")]
+pub use memory::MemoryBroker;
+#[cfg(feature = "net")]
+pub use watch::Watch;
 
 /// Which life of the broker's data this is; never used again once data may be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,4 +151,22 @@ pub enum BrokerReply {
         /// For the log.
         detail: String,
     },
+}
+
+/// An answer on its way. It needs no driver of its own: dropping it does not undo what was asked.
+#[cfg(feature = "net")]
+pub type Answer = std::pin::Pin<Box<dyn Future<Output = BrokerReply> + Send>>;
+
+/// Keeps the logs of all channels. Each log behaves as [`Log`] does; one conformance suite says so.
+#[cfg(feature = "net")]
+pub trait Broker: Send + Sync {
+    /// Asks something about one channel. Every request is answered; what cannot be done is
+    /// [`BrokerReply::Failed`].
+    fn request(&self, channel: &tidewire_core::ChannelName, request: BrokerRequest) -> Answer;
+
+    /// Tells when a channel's log grows: a hint, after which the log is read.
+    fn watch(&self, channel: &tidewire_core::ChannelName) -> Watch;
+
+    /// Which life of its data this is.
+    fn run_id(&self) -> RunId;
 }

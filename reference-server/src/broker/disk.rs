@@ -1,0 +1,243 @@
+//! The embedded broker: every log in one redb file, synced before an append is answered.
+//!
+//! Invariant: what was answered survives the death of the process and of the machine; so the run id
+//! lives beside the data and stays the same over any restart. Whoever restores an older copy of the
+//! directory breaks that rule and has to start from an empty one instead.
+//!
+//! One thread writes: everything that is queued when it turns round goes into one transaction and one
+//! sync. Reads run on the runtime's blocking threads and see the last synced state.
+
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use redb::DatabaseError;
+use tidewire_core::ChannelName;
+use tokio::sync::oneshot;
+
+use self::store::{Store, Write, WriteKind};
+use super::codec::{encode_entry, encode_snapshot};
+use super::watch::Heads;
+use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Watch};
+
+/// The file inside a data directory.
+const FILE: &str = "tidewire.redb";
+
+/// Writes that may wait for the disk. At the limit a request is answered `Failed`: its channel backs
+/// off and tells its clients to `hold`.
+const QUEUE_MAX: usize = 512;
+
+/// One transaction takes at most this many bytes of queued writes; the rest goes into the next one.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("data directory {} is in use by another server: stop that one or choose another directory", .dir.display())]
+    Locked {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// It cannot be created or read.
+    #[error("data directory {} cannot be used: {source}", .dir.display())]
+    Io {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another version wrote it.
+    #[error("data directory {} has format {found}, this server reads {expected}: run the version that wrote it", .dir.display())]
+    Format {
+        /// Which.
+        dir: PathBuf,
+        /// What it has.
+        found: u64,
+        /// What this version reads.
+        expected: u64,
+    },
+    /// The database in it is broken.
+    #[error("the database in {} cannot be opened: {source}", .dir.display())]
+    Database {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Logs on disk.
+#[derive(Debug)]
+pub struct DiskBroker {
+    run: RunId,
+    store: Arc<Store>,
+    heads: Arc<Heads>,
+    queue: Option<mpsc::SyncSender<Queued>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// A write, and who waits for it.
+#[derive(Debug)]
+struct Queued {
+    write: Write,
+    answer: oneshot::Sender<BrokerReply>,
+}
+
+impl DiskBroker {
+    /// Opens a data directory, or makes one. `new_run` is the run id of a new one: 64 random bits.
+    ///
+    /// Blocks while a file that was not closed cleanly is checked.
+    pub fn open(dir: &Path, new_run: RunId) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io {
+            dir: dir.into(),
+            source,
+        };
+        std::fs::create_dir_all(dir).map_err(io)?;
+        let database = redb::Database::create(dir.join(FILE)).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.into() },
+            DatabaseError::Storage(redb::StorageError::Io(source)) => io(source),
+            other => OpenError::Database {
+                dir: dir.into(),
+                source: Box::new(other),
+            },
+        })?;
+        let store = Arc::new(Store::new(database, dir, new_run)?);
+        let heads = Arc::new(Heads::default());
+        let (queue, queued) = mpsc::sync_channel(QUEUE_MAX);
+        let writer = std::thread::Builder::new()
+            .name("tidewire-disk".into())
+            .spawn({
+                let store = store.clone();
+                let heads = heads.clone();
+                move || write_all(&store, &heads, &queued)
+            })
+            .map_err(io)?;
+        Ok(Self {
+            run: store.run(),
+            store,
+            heads,
+            queue: Some(queue),
+            writer: Some(writer),
+        })
+    }
+
+    /// A read, away from the threads that serve connections.
+    fn read(&self, read: impl FnOnce(&Store) -> BrokerReply + Send + 'static) -> Answer {
+        let store = self.store.clone();
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || read(&store))
+                .await
+                .unwrap_or_else(|error| failed(&error))
+        })
+    }
+
+    fn write(&self, channel: ChannelName, kind: WriteKind) -> Answer {
+        let Some(queue) = &self.queue else {
+            return Box::pin(std::future::ready(failed(&"the disk broker is closed")));
+        };
+        let (answer, answered) = oneshot::channel();
+        let write = Write { channel, kind };
+        match queue.try_send(Queued { write, answer }) {
+            Ok(()) => Box::pin(async move {
+                answered
+                    .await
+                    .unwrap_or_else(|_| failed(&"the disk broker's writer has ended"))
+            }),
+            Err(mpsc::TrySendError::Full(_)) => Box::pin(std::future::ready(failed(
+                &"too many writes wait for the disk",
+            ))),
+            Err(mpsc::TrySendError::Disconnected(_)) => Box::pin(std::future::ready(failed(
+                &"the disk broker's writer has ended",
+            ))),
+        }
+    }
+}
+
+impl Broker for DiskBroker {
+    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
+        let name = channel.clone();
+        match request {
+            BrokerRequest::Load => self.read(move |store| store.load(&name)),
+            BrokerRequest::Read { after } => self.read(move |store| store.read(&name, after)),
+            BrokerRequest::Append { expected, entries } => {
+                let encoded = entries.iter().map(|entry| encode_entry(entry)).collect();
+                self.write(
+                    name,
+                    WriteKind::Append {
+                        expected,
+                        entries,
+                        encoded,
+                    },
+                )
+            }
+            // Encoded here, not by the writer: other channels' appends wait for that one.
+            BrokerRequest::PutSnapshot {
+                snapshot,
+                trim_through,
+            } => self.write(
+                name,
+                WriteKind::PutSnapshot {
+                    cursor: snapshot.cursor,
+                    encoded: encode_snapshot(&snapshot),
+                    trim_through,
+                },
+            ),
+        }
+    }
+
+    fn watch(&self, channel: &ChannelName) -> Watch {
+        self.heads.watch(channel)
+    }
+
+    fn run_id(&self) -> RunId {
+        self.run
+    }
+}
+
+impl Drop for DiskBroker {
+    /// Writes what is queued, then lets the file go.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The writer's loop: one transaction per turn, with everything that waits.
+fn write_all(store: &Store, heads: &Heads, queued: &mpsc::Receiver<Queued>) {
+    while let Ok(first) = queued.recv() {
+        let mut bytes = first.write.bytes();
+        let mut batch = vec![first];
+        while bytes < BATCH_BYTES_MAX {
+            let Ok(next) = queued.try_recv() else { break };
+            bytes += next.write.bytes();
+            batch.push(next);
+        }
+        let replies = match store.write(batch.iter().map(|queued| &queued.write)) {
+            Ok(replies) => replies,
+            // Nothing of the transaction happened, or nobody knows: every channel reads before it goes on.
+            Err(error) => batch.iter().map(|_| failed(&error)).collect(),
+        };
+        for (Queued { write, answer }, reply) in batch.into_iter().zip(replies) {
+            if let (BrokerReply::Appended, WriteKind::Append { entries, .. }) =
+                (&reply, &write.kind)
+                && let Some(last) = entries.last()
+            {
+                heads.moved(&write.channel, last.cursor.seq);
+            }
+            // Whoever asked may have gone.
+            let _ = answer.send(reply);
+        }
+    }
+}
+
+fn failed(why: &dyn std::fmt::Display) -> BrokerReply {
+    BrokerReply::Failed {
+        detail: why.to_string(),
+    }
+}

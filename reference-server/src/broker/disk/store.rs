@@ -1,0 +1,283 @@
+//! The tables of the disk broker, and what one transaction does to them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use tidewire_core::ChannelName;
+use tidewire_core::wire::Cursor;
+
+use super::{OpenError, failed};
+use crate::broker::codec::{DecodeError, FORMAT, decode_entry, decode_snapshot};
+use crate::broker::log::may_append;
+use crate::broker::{BrokerReply, Entry, RunId};
+
+/// `format` and `run`.
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// (channel, seq) → entry.
+const ENTRIES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("entries");
+/// channel → its head: epoch, seq, tag, run id.
+const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
+/// channel → its newest snapshot: seq, bytes.
+const SNAPSHOTS: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("snapshots");
+
+/// What a store operation meets.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("the database failed: {0}")]
+    Database(#[source] Box<redb::Error>),
+    #[error("the database holds something else than was written: {0}")]
+    Rotten(#[from] DecodeError),
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}
+
+/// One write of one channel.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) channel: ChannelName,
+    pub(super) kind: WriteKind,
+}
+
+#[derive(Debug)]
+pub(super) enum WriteKind {
+    Append {
+        expected: Cursor,
+        entries: Vec<Arc<Entry>>,
+        encoded: Vec<Vec<u8>>,
+    },
+    PutSnapshot {
+        cursor: Cursor,
+        encoded: Vec<u8>,
+        trim_through: u64,
+    },
+}
+
+impl Write {
+    /// Roughly what it costs a transaction.
+    pub(super) fn bytes(&self) -> usize {
+        64 + match &self.kind {
+            WriteKind::Append { encoded, .. } => encoded.iter().map(Vec::len).sum(),
+            WriteKind::PutSnapshot { encoded, .. } => encoded.len(),
+        }
+    }
+}
+
+/// The open database.
+#[derive(Debug)]
+pub(super) struct Store {
+    database: Database,
+    run: RunId,
+}
+
+impl Store {
+    /// Makes the tables, or checks that they are of this version.
+    pub(super) fn new(database: Database, dir: &Path, new_run: RunId) -> Result<Self, OpenError> {
+        let (format, run) = prepare(&database, new_run).map_err(|source| OpenError::Database {
+            dir: dir.into(),
+            source: Box::new(source),
+        })?;
+        if format != FORMAT {
+            return Err(OpenError::Format {
+                dir: dir.into(),
+                found: format,
+                expected: FORMAT,
+            });
+        }
+        Ok(Self { database, run })
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(super) fn load(&self, channel: &ChannelName) -> BrokerReply {
+        self.try_load(channel)
+            .unwrap_or_else(|error| failed(&error))
+    }
+
+    fn try_load(&self, channel: &ChannelName) -> Result<BrokerReply, StoreError> {
+        let channel = channel.as_str();
+        let transaction = self.database.begin_read()?;
+        let snapshot = match transaction.open_table(SNAPSHOTS)?.get(channel)? {
+            Some(stored) => Some(Arc::new(decode_snapshot(stored.value().1)?)),
+            None => None,
+        };
+        Ok(BrokerReply::Loaded {
+            snapshot,
+            entries: entries(&transaction.open_table(ENTRIES)?, channel, 0)?,
+            run: self.run,
+        })
+    }
+
+    pub(super) fn read(&self, channel: &ChannelName, after: u64) -> BrokerReply {
+        self.try_read(channel, after)
+            .unwrap_or_else(|error| failed(&error))
+    }
+
+    fn try_read(&self, channel: &ChannelName, after: u64) -> Result<BrokerReply, StoreError> {
+        let channel = channel.as_str();
+        let transaction = self.database.begin_read()?;
+        let head = transaction
+            .open_table(HEADS)?
+            .get(channel)?
+            .map_or(0, |head| head.value().1);
+        let entries = entries(&transaction.open_table(ENTRIES)?, channel, after)?;
+        let complete = match entries.first() {
+            Some(first) => first.cursor.seq == after + 1,
+            None => head == after,
+        };
+        Ok(if complete {
+            BrokerReply::Entries {
+                entries,
+                run: self.run,
+            }
+        } else {
+            BrokerReply::Trimmed
+        })
+    }
+
+    /// Does all writes in one synced transaction and returns their answers in order, or does none.
+    pub(super) fn write<'a>(
+        &self,
+        writes: impl Iterator<Item = &'a Write>,
+    ) -> Result<Vec<BrokerReply>, StoreError> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let mut replies = Vec::new();
+        {
+            let mut tables = Tables {
+                run: self.run,
+                entries: transaction.open_table(ENTRIES)?,
+                heads: transaction.open_table(HEADS)?,
+                snapshots: transaction.open_table(SNAPSHOTS)?,
+            };
+            for write in writes {
+                replies.push(tables.write(write)?);
+            }
+        }
+        transaction.commit()?;
+        Ok(replies)
+    }
+}
+
+/// The tables of one write transaction.
+struct Tables<'t> {
+    run: RunId,
+    entries: redb::Table<'t, (&'static str, u64), &'static [u8]>,
+    heads: redb::Table<'t, &'static str, (u64, u64, u64, u64)>,
+    snapshots: redb::Table<'t, &'static str, (u64, &'static [u8])>,
+}
+
+impl Tables<'_> {
+    fn write(&mut self, write: &Write) -> Result<BrokerReply, StoreError> {
+        let channel = write.channel.as_str();
+        match &write.kind {
+            WriteKind::Append {
+                expected,
+                entries,
+                encoded,
+            } => self.append(channel, *expected, entries, encoded),
+            WriteKind::PutSnapshot {
+                cursor,
+                encoded,
+                trim_through,
+            } => {
+                self.put_snapshot(channel, *cursor, encoded, *trim_through)?;
+                Ok(BrokerReply::SnapshotStored)
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        channel: &str,
+        expected: Cursor,
+        entries: &[Arc<Entry>],
+        encoded: &[Vec<u8>],
+    ) -> Result<BrokerReply, StoreError> {
+        let (epoch, seq, tag, head_run) = self
+            .heads
+            .get(channel)?
+            .map_or((0, 0, 0, 0), |head| head.value());
+        let head = Cursor::new(epoch, seq, tag);
+        if !may_append(head, RunId(head_run), self.run, expected, entries) {
+            return Ok(BrokerReply::Conflict);
+        }
+        for (entry, bytes) in entries.iter().zip(encoded) {
+            self.entries
+                .insert((channel, entry.cursor.seq), bytes.as_slice())?;
+        }
+        if let Some(last) = entries.last() {
+            let Cursor { epoch, seq, tag } = last.cursor;
+            self.heads.insert(channel, (epoch, seq, tag, last.run.0))?;
+        }
+        Ok(BrokerReply::Appended)
+    }
+
+    /// Only forward, only on the same line.
+    fn put_snapshot(
+        &mut self,
+        channel: &str,
+        cursor: Cursor,
+        encoded: &[u8],
+        trim_through: u64,
+    ) -> Result<(), StoreError> {
+        let older = self
+            .snapshots
+            .get(channel)?
+            .is_none_or(|stored| stored.value().0 < cursor.seq);
+        let on_the_line = match self.entries.get((channel, cursor.seq))? {
+            Some(bytes) => decode_entry(bytes.value())?.cursor == cursor,
+            None => false,
+        };
+        if !older || !on_the_line {
+            return Ok(());
+        }
+        self.snapshots.insert(channel, (cursor.seq, encoded))?;
+        let through = trim_through.min(cursor.seq);
+        self.entries
+            .retain_in((channel, 0)..=(channel, through), |_, _| false)?;
+        Ok(())
+    }
+}
+
+fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId), StoreError> {
+    let transaction = database.begin_write()?;
+    let found = {
+        let mut meta = transaction.open_table(META)?;
+        let format = meta.get("format")?.map(|format| format.value());
+        let run = meta.get("run")?.map(|run| run.value());
+        match (format, run) {
+            (Some(format), Some(run)) => (format, RunId(run)),
+            _ => {
+                meta.insert("format", FORMAT)?;
+                meta.insert("run", new_run.0)?;
+                (FORMAT, new_run)
+            }
+        }
+    };
+    if found.0 == FORMAT {
+        transaction.open_table(ENTRIES)?;
+        transaction.open_table(HEADS)?;
+        transaction.open_table(SNAPSHOTS)?;
+    }
+    transaction.commit()?;
+    Ok(found)
+}
+
+fn entries(
+    table: &impl ReadableTable<(&'static str, u64), &'static [u8]>,
+    channel: &str,
+    after: u64,
+) -> Result<Vec<Arc<Entry>>, StoreError> {
+    let first = after.saturating_add(1);
+    table
+        .range((channel, first)..=(channel, u64::MAX))?
+        .map(|stored| Ok(Arc::new(decode_entry(stored?.1.value())?)))
+        .collect()
+}
