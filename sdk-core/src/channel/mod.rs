@@ -339,16 +339,14 @@ impl Channel {
                 let pause = Duration::from_millis(u64::from(hold.retry_ms.clamp(50, 60_000)));
                 self.pusher.on_hold(turn.now + pause, self.known_last);
             }
-            ServerKind::StaleEpoch(_) | ServerKind::Lagged(_) => {
-                if self.is_streaming() {
-                    self.resubscribe(turn);
-                }
+            ServerKind::StaleEpoch(_) | ServerKind::Lagged(_) if self.is_streaming() => {
+                self.resubscribe(turn);
             }
             ServerKind::Presence(presence) => {
                 self.presence.on_frame(presence);
                 turn.out.event(Event::Presence { channel: self.id });
             }
-            // Streams and broadcasts have no client yet; their messages are not for this channel's kind.
+            // A stream that is being replaced anyway, or a message of a kind that this channel is not.
             _ => {}
         }
         self.send_ready(turn);
