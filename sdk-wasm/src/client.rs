@@ -1,0 +1,179 @@
+//! The exported client. Every method takes `&self`, so a call from inside a callback never meets a lock.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use js_sys::{Array, Function};
+use tidewire_core::{
+    ChannelId, ChannelName, ClientId, Config, Input, MutationHandle, NetworkHint, Session,
+    TokenError,
+};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::driver::Driver;
+use crate::error::CallError;
+use crate::{clock, convert};
+
+/// One session with a server. Dropping it (`free`) closes the socket and the timer.
+#[wasm_bindgen(js_name = Client)]
+pub struct JsClient {
+    driver: Rc<Driver>,
+}
+
+#[wasm_bindgen(js_class = Client)]
+impl JsClient {
+    /// `entropy`: 24 random bytes, 16 for the client's id and 8 for jitter. `flush` is called with
+    /// an array of events, at most once per turn. `retries_max`: negative for no limit.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        url: String,
+        websocket: Function,
+        flush: Function,
+        entropy: &[u8],
+        retry_delay_base_ms: u32,
+        retry_delay_max_ms: u32,
+        retries_max: i32,
+    ) -> Result<Self, CallError> {
+        let (id, seed) = entropy
+            .split_first_chunk::<16>()
+            .and_then(|(id, rest)| Some((*id, *rest.first_chunk::<8>()?)))
+            .ok_or_else(|| CallError::convention("entropy must be 24 bytes"))?;
+        let mut config = Config::default();
+        config.retry_delay_base = Duration::from_millis(retry_delay_base_ms.into());
+        config.retry_delay_max = Duration::from_millis(retry_delay_max_ms.into());
+        config.retries_max = u32::try_from(retries_max).ok();
+        let session = Session::new(config, ClientId(id), u64::from_le_bytes(seed), clock::now());
+        Ok(Self {
+            driver: Driver::new(session, url, websocket, flush),
+        })
+    }
+
+    /// Starts connecting, or retries at once.
+    pub fn connect(&self) {
+        self.driver.run(Session::connect);
+    }
+
+    /// Closes for good.
+    pub fn close(&self) {
+        self.driver.run(Session::close);
+    }
+
+    /// Opens a channel and names it for the other calls.
+    pub fn subscribe(&self, name: &str) -> Result<u32, CallError> {
+        let name: ChannelName = name.parse()?;
+        let channel = self
+            .driver
+            .run(|session, now| session.subscribe(now, name))?;
+        Ok(channel.0)
+    }
+
+    /// Lets a channel go.
+    pub fn unsubscribe(&self, channel: u32) {
+        self.driver
+            .run(|session, now| session.unsubscribe(now, ChannelId(channel)));
+    }
+
+    /// Applies a mutation, given as one flat array of strings (`convert.rs`), and names it.
+    pub fn mutate(&self, channel: u32, changes: Vec<String>) -> Result<f64, CallError> {
+        let changes = convert::changes(changes)?;
+        let handle = self
+            .driver
+            .run(|session, now| session.mutate(now, ChannelId(channel), changes))?;
+        Ok(handle.0 as f64)
+    }
+
+    /// The id of a mutation, once the store has its row.
+    pub fn mutation_id(&self, handle: f64) -> Option<String> {
+        self.driver.read(|session| {
+            session
+                .mutation_id(MutationHandle(handle as u64))
+                .map(|id| id.to_string())
+        })
+    }
+
+    /// A record as JSON text.
+    pub fn record(&self, channel: u32, collection: &str, id: &str) -> Option<String> {
+        self.driver.read(|session| {
+            session
+                .record(ChannelId(channel), collection, id)
+                .map(tidewire_core::document::Record::to_json)
+        })
+    }
+
+    /// Whether a record exists.
+    pub fn has(&self, channel: u32, collection: &str, id: &str) -> bool {
+        self.driver
+            .read(|session| session.record(ChannelId(channel), collection, id).is_some())
+    }
+
+    /// The ids of a collection, sorted by code point.
+    pub fn ids(&self, channel: u32, collection: &str) -> Array {
+        self.driver.read(|session| {
+            session
+                .ids(ChannelId(channel), collection)
+                .iter()
+                .map(|id| wasm_bindgen::JsValue::from_str(id))
+                .collect()
+        })
+    }
+
+    /// Whether a mutation of this record waits for the server.
+    pub fn is_pending(&self, channel: u32, collection: &str, id: &str) -> bool {
+        self.driver
+            .read(|session| session.is_pending(ChannelId(channel), collection, id))
+    }
+
+    /// Says who one is, as JSON text; `undefined`: no longer present.
+    pub fn set_presence(&self, channel: u32, data: Option<String>) -> Result<(), CallError> {
+        Ok(self.driver.run(|session, now| {
+            session.set_presence(now, ChannelId(channel), data.map(Bytes::from))
+        })?)
+    }
+
+    /// Who is present, flat: number, principal, JSON text.
+    pub fn peers(&self, channel: u32) -> Array {
+        self.driver
+            .read(|session| convert::peers(&session.peers(ChannelId(channel))))
+    }
+
+    /// How far a channel has come: `[epoch, seq, tag]`.
+    pub fn cursor(&self, channel: u32) -> Option<Array> {
+        self.driver.read(|session| {
+            session
+                .cursor(ChannelId(channel))
+                .as_ref()
+                .map(convert::cursor)
+        })
+    }
+
+    /// Who the server says we are.
+    pub fn principal(&self) -> Option<String> {
+        self.driver
+            .read(|session| session.principal().map(str::to_owned))
+    }
+
+    /// Answers the event `token`.
+    pub fn token(&self, token: String) {
+        self.driver
+            .run(|session, now| session.handle_input(now, Input::Token(Ok(token))));
+    }
+
+    /// Answers the event `token` when there is none to be had.
+    pub fn token_failed(&self, retryable: bool, detail: String) {
+        self.driver.run(|session, now| {
+            session.handle_input(now, Input::Token(Err(TokenError { retryable, detail })));
+        });
+    }
+
+    /// What the platform says about the network: `online`, `offline` or `resumed`.
+    pub fn network(&self, hint: &str) {
+        let hint = match hint {
+            "online" => NetworkHint::Online,
+            "offline" => NetworkHint::Offline,
+            _ => NetworkHint::Resumed,
+        };
+        self.driver
+            .run(|session, now| session.handle_input(now, Input::Network(hint)));
+    }
+}

@@ -1,0 +1,208 @@
+//! The only file that knows the shapes of what crosses to JavaScript (`npm/src/core.ts` is its mirror).
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+use js_sys::Array;
+use tidewire_core::wire::{Change, ChangeKind, Cursor, Field, Inc, Peer, Record, RecordRef, Unset};
+use tidewire_core::{ChannelStatus, ConnectionState, Event, MutationStatus, Recovery, Session};
+use wasm_bindgen::JsValue;
+
+use crate::error::CallError;
+
+/// Reads a mutation: for each change `op, collection, id, count`, then what the op needs.
+///
+/// `set` and `put`: `count` times name and JSON text. `unset`: `count` names. `del`: nothing, count 0.
+/// `inc`: one name and an integer, count 1.
+pub(crate) fn changes(flat: Vec<String>) -> Result<Vec<Change>, CallError> {
+    let mut words = flat.into_iter();
+    let mut changes = Vec::new();
+    while let Some(op) = words.next() {
+        let kind = change(&op, &mut words)
+            .ok_or_else(|| CallError::convention("a mutation in an unknown shape"))?;
+        changes.push(Change { kind: Some(kind) });
+    }
+    Ok(changes)
+}
+
+fn change(op: &str, words: &mut impl Iterator<Item = String>) -> Option<ChangeKind> {
+    let collection = words.next()?;
+    let id = words.next()?;
+    let count: usize = parse(words)?;
+    Some(match op {
+        "set" => ChangeKind::Set(record(collection, id, count, words)?),
+        "put" => ChangeKind::Put(record(collection, id, count, words)?),
+        "unset" => ChangeKind::Unset(Unset {
+            collection,
+            id,
+            fields: words.take(count).collect(),
+        }),
+        "del" => ChangeKind::Del(RecordRef { collection, id }),
+        "inc" => ChangeKind::Inc(Inc {
+            collection,
+            id,
+            field: words.next()?,
+            by: parse(words)?,
+        }),
+        _ => return None,
+    })
+}
+
+fn record(
+    collection: String,
+    id: String,
+    count: usize,
+    words: &mut impl Iterator<Item = String>,
+) -> Option<Record> {
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        fields.push(Field {
+            name: words.next()?,
+            value: Bytes::from(words.next()?),
+        });
+    }
+    Some(Record {
+        collection,
+        id,
+        fields,
+    })
+}
+
+fn parse<T: FromStr>(words: &mut impl Iterator<Item = String>) -> Option<T> {
+    words.next()?.parse().ok()
+}
+
+/// An event as `[name, …]`; `None` for one that this version does not tell.
+pub(crate) fn event(event: Event, session: &Session) -> Option<Array> {
+    let out = Array::new();
+    let mut push = |value: JsValue| {
+        out.push(&value);
+    };
+    match event {
+        Event::Connection(state) => {
+            push("connection".into());
+            connection(&state, &mut push);
+        }
+        Event::Channel { channel, status } => {
+            push("channel".into());
+            push(channel.0.into());
+            push(status.name().into());
+            if let ChannelStatus::Failed { code, detail } = status {
+                push(code.name().into());
+                push(detail.into());
+                push(code.is_retryable().into());
+            }
+        }
+        Event::Changed { channel, records } => {
+            let flat = Array::new();
+            for key in &records {
+                flat.push(&JsValue::from_str(&key.collection));
+                flat.push(&JsValue::from_str(&key.id));
+            }
+            push("changed".into());
+            push(channel.0.into());
+            push(flat.into());
+        }
+        Event::Recovered { channel, recovery } => {
+            let (way, entries) = match recovery {
+                Recovery::Resumed => ("resumed", 0),
+                Recovery::Replayed { entries } => ("replayed", entries),
+                Recovery::Snapshot => ("snapshot", 0),
+            };
+            push("recovered".into());
+            push(channel.0.into());
+            push(way.into());
+            push(number(entries));
+        }
+        Event::HistoryLost { channel, from, to } => {
+            push("history_lost".into());
+            push(channel.0.into());
+            push(cursor(&from).into());
+            push(cursor(&to).into());
+        }
+        Event::Mutation {
+            channel,
+            handle,
+            status,
+        } => {
+            push("mutation".into());
+            push(channel.0.into());
+            push(number(handle.0));
+            push(status.name().into());
+            push(
+                session
+                    .mutation_id(handle)
+                    .map_or(JsValue::UNDEFINED, |id| id.to_string().into()),
+            );
+            if let MutationStatus::Rejected { code, detail } = status {
+                push(code.name().into());
+                push(detail.into());
+                push(code.is_retryable().into());
+            }
+        }
+        Event::Presence { channel } => {
+            push("presence".into());
+            push(channel.0.into());
+        }
+        Event::Warning {
+            channel,
+            code,
+            detail,
+        } => {
+            push("warning".into());
+            push(channel.map_or(JsValue::UNDEFINED, |channel| channel.0.into()));
+            push(code.name().into());
+            push(detail.into());
+            push(code.is_retryable().into());
+        }
+        _ => return None,
+    }
+    Some(out)
+}
+
+/// The core wants a token; answered by `token` or `token_failed`.
+pub(crate) fn token_wanted() -> Array {
+    Array::of1(&"token".into())
+}
+
+fn connection(state: &ConnectionState, push: &mut impl FnMut(JsValue)) {
+    push(state.phase.name().into());
+    push(
+        state
+            .transport
+            .map_or(JsValue::UNDEFINED, |kind| kind.name().into()),
+    );
+    push(number(state.since.0));
+    if let Some(reason) = &state.reason {
+        push(reason.code().into());
+        push(reason.detail().into());
+        push(reason.is_retryable().into());
+    }
+}
+
+/// `[epoch, seq, tag]`; all are below 2^53.
+pub(crate) fn cursor(cursor: &Cursor) -> Array {
+    Array::of3(
+        &number(cursor.epoch),
+        &number(cursor.seq),
+        &number(cursor.tag),
+    )
+}
+
+/// For each peer: number, principal, JSON text.
+pub(crate) fn peers(peers: &[&Peer]) -> Array {
+    let out = Array::new();
+    for peer in peers {
+        out.push(&number(peer.peer));
+        out.push(&JsValue::from_str(&peer.principal));
+        out.push(&peer.data.as_ref().map_or(JsValue::UNDEFINED, |data| {
+            JsValue::from_str(&String::from_utf8_lossy(data))
+        }));
+    }
+    out
+}
+
+/// Numbers of the protocol stay below 2^53, which a JavaScript number holds exactly.
+fn number(number: u64) -> JsValue {
+    JsValue::from_f64(number as f64)
+}

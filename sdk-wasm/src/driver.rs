@@ -1,0 +1,190 @@
+//! The driver loop: feed one input, do everything that the core asks for, sleep until the next.
+//!
+//! Invariant: no `RefCell` is borrowed while JavaScript runs. Whatever JavaScript does from inside
+//! a socket's method or from inside `flush` may call back in; such a call feeds its input, and the
+//! turn that is under way picks up what follows from it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+use js_sys::{Array, Function};
+use tidewire_core::time::{MonoTime, Now};
+use tidewire_core::wire::CloseCode;
+use tidewire_core::{ConnId, Input, LinkClosed, MemoryOutbox, OutboxRequest, Output, Session};
+use wasm_bindgen::JsValue;
+
+use crate::timer::Timer;
+use crate::transport::{WebSocketLink, websocket};
+use crate::{clock, convert};
+
+/// One session and what it needs of the platform.
+pub(crate) struct Driver {
+    me: Weak<Self>,
+    session: RefCell<Session>,
+    outbox: RefCell<MemoryOutbox>,
+    /// The present link, and during a move the one before it.
+    links: RefCell<Vec<WebSocketLink>>,
+    timer: Timer,
+    deadline: Cell<Option<MonoTime>>,
+    in_turn: Cell<bool>,
+    url: String,
+    websocket: Function,
+    flush: Function,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        session: Session,
+        url: String,
+        websocket: Function,
+        flush: Function,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            me: me.clone(),
+            session: RefCell::new(session),
+            outbox: RefCell::default(),
+            links: RefCell::default(),
+            timer: Timer::default(),
+            deadline: Cell::new(None),
+            in_turn: Cell::new(false),
+            url,
+            websocket,
+            flush,
+        })
+    }
+
+    /// Reads from the session.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Session) -> T) -> T {
+        read(&self.session.borrow())
+    }
+
+    /// Feeds an input or a command to the session, then does all that follows from it.
+    pub(crate) fn run<T>(&self, command: impl FnOnce(&mut Session, Now) -> T) -> T {
+        let result = command(&mut self.session.borrow_mut(), clock::now());
+        self.turn();
+        result
+    }
+
+    /// A link is gone.
+    pub(crate) fn closed(&self, conn: ConnId, reason: LinkClosed) {
+        drop(self.take_link(conn));
+        self.run(|session, now| session.handle_input(now, Input::Closed { conn, reason }));
+    }
+
+    fn turn(&self) {
+        if self.in_turn.replace(true) {
+            return;
+        }
+        let events = Array::new();
+        let deadline = loop {
+            // A statement of its own, so that the borrow ends here.
+            let output = self.session.borrow_mut().poll_output();
+            match output {
+                Output::Open { conn, kind: _ } => self.open(conn),
+                Output::Send { conn, message } => self.send(conn, &message),
+                Output::Close { conn, code } => self.close(conn, code),
+                Output::Outbox(request) => self.store(request),
+                Output::FetchToken => {
+                    events.push(&convert::token_wanted());
+                }
+                Output::Event(event) => {
+                    if let Some(event) = self.read(|session| convert::event(event, session)) {
+                        events.push(&event);
+                    }
+                }
+                Output::Wait(deadline) => break deadline,
+            }
+        };
+        self.sleep_until(deadline);
+        self.in_turn.set(false);
+        if events.length() > 0
+            && let Err(thrown) = self.flush.call1(&JsValue::UNDEFINED, &events)
+        {
+            // The facade guards every callback of the application, so this is a fault of its own.
+            wasm_bindgen::throw_val(thrown);
+        }
+    }
+
+    fn open(&self, conn: ConnId) {
+        match WebSocketLink::open(conn, &self.websocket, &self.url, &self.me) {
+            Ok(link) => self.links.borrow_mut().push(link),
+            Err(thrown) => self.closed(
+                conn,
+                LinkClosed {
+                    detail: message_of(&thrown),
+                    ..LinkClosed::default()
+                },
+            ),
+        }
+    }
+
+    fn send(&self, conn: ConnId, message: &Bytes) {
+        let socket = self
+            .links
+            .borrow()
+            .iter()
+            .find(|link| link.conn() == conn)
+            .map(WebSocketLink::socket);
+        if let Some(socket) = socket
+            && let Err(thrown) = websocket::send(&socket, message)
+        {
+            self.closed(
+                conn,
+                LinkClosed {
+                    detail: message_of(&thrown),
+                    ..LinkClosed::default()
+                },
+            );
+            websocket::close(&socket, CloseCode::Internal);
+        }
+    }
+
+    fn close(&self, conn: ConnId, code: CloseCode) {
+        if let Some(link) = self.take_link(conn) {
+            let socket = link.socket();
+            drop(link);
+            websocket::close(&socket, code);
+        }
+    }
+
+    fn store(&self, request: OutboxRequest) {
+        let reply = self.outbox.borrow_mut().handle(request);
+        self.session
+            .borrow_mut()
+            .handle_input(clock::now(), Input::Outbox(reply));
+    }
+
+    fn take_link(&self, conn: ConnId) -> Option<WebSocketLink> {
+        let mut links = self.links.borrow_mut();
+        let at = links.iter().position(|link| link.conn() == conn)?;
+        Some(links.swap_remove(at))
+    }
+
+    fn sleep_until(&self, deadline: Option<MonoTime>) {
+        self.deadline.set(deadline);
+        let me = self.me.clone();
+        self.timer.set(clock::now().mono, deadline, move || {
+            if let Some(driver) = me.upgrade() {
+                driver.ring();
+            }
+        });
+    }
+
+    fn ring(&self) {
+        self.timer.rang();
+        match self.deadline.get() {
+            Some(deadline) if clock::now().mono < deadline => self.sleep_until(Some(deadline)),
+            Some(_) => self.run(|session, now| session.handle_input(now, Input::Timeout)),
+            None => {}
+        }
+    }
+}
+
+/// What a thrown value says.
+fn message_of(thrown: &JsValue) -> String {
+    js_sys::Reflect::get(thrown, &"message".into())
+        .ok()
+        .and_then(|message| message.as_string())
+        .unwrap_or_else(|| "the socket refused".into())
+}
