@@ -1,0 +1,583 @@
+/** One channel: its records, what changes them, and who uses it. */
+
+import type { Core, CoreEvent } from "./core.js";
+import { TidewireError } from "./errors.js";
+import type { Deliveries } from "./listeners.js";
+import { Listeners } from "./listeners.js";
+import { ChangeList, isName, MutationHandle } from "./mutation.js";
+import { Presence } from "./presence.js";
+import { Collection } from "./records.js";
+import { Selections } from "./selection.js";
+import type {
+  ChannelEvents,
+  ChannelStatus,
+  CollectionName,
+  Cursor,
+  FieldName,
+  FieldsOf,
+  Mutation,
+  NumberField,
+  RecordOf,
+  SelectOptions,
+  Writer,
+} from "./types.js";
+import { Watchers } from "./watchers.js";
+
+/** What a channel needs of its client. */
+export interface ChannelHost {
+  readonly deliveries: Deliveries;
+  /** The channel wants to be open: load the core if need be, then call `attach`. Also tries again after a failure. */
+  want(channel: Channel<object>): void;
+  /** Nobody uses the channel any more. `closed`: for good. */
+  drop(channel: Channel<object>, id: number | undefined, closed: boolean): void;
+  /** Reads from the core while it is loaded. */
+  read<T>(read: (core: Core) => T): T;
+  /** Calls the core; what it has to tell is told after `accept` has seen the result. */
+  command<T>(use: (core: Core) => T, accept: (result: T) => void): void;
+}
+
+/** How long a channel that nobody uses stays open, in case somebody does again. */
+export const LINGER_MS = 5000;
+
+/** How many mutations wait for the core to load. */
+const QUEUE_MAX = 1000;
+
+/** How many committed mutations are remembered, in case the server's history loses them. */
+const COMMITTED_MAX = 1000;
+
+const NO_IDS: readonly string[] = Object.freeze([]);
+const NO_RECORDS: readonly never[] = Object.freeze([]);
+
+/**
+ * The state behind one name, and the way to change it. `S` maps collections to record types, `P` is
+ * what peers say with `presence.set`.
+ *
+ * Getting hold of a channel does nothing. It opens when it is first used: by `ready`, a change or
+ * `presence.set`, which hold it open until `close`, or by `on`, `watch` and the hooks, which hold
+ * it open until they are let go and 5 seconds more. Reading does not open it.
+ */
+export class Channel<S extends object, P = unknown> implements Writer<S, Mutation> {
+  readonly name: string;
+  /** Who else is here. */
+  readonly presence: Presence<P>;
+
+  #host: ChannelHost;
+  #status: ChannelStatus = "idle";
+  #error: TidewireError | undefined;
+  /** The core's name for the channel, while it is open there. */
+  #id: number | undefined;
+
+  #uses = 0;
+  /** Held open until `close`. */
+  #held = false;
+  #linger: ReturnType<typeof setTimeout> | undefined;
+  /** The linger is over, but mutations still wait for the server. */
+  #expired = false;
+
+  #listeners: Listeners<ChannelEvents>;
+  #watchers: Watchers;
+  #waiting: { resolve: () => void; reject: (error: TidewireError) => void }[] = [];
+
+  #collections = new Map<string, Collection>();
+  #selections = new Selections();
+
+  #queue: { list: ChangeList; mutation: MutationHandle }[] = [];
+  #unsettled = new Map<number, MutationHandle>();
+  #committed = new Map<number, MutationHandle>();
+
+  /** @internal Use `client.channel`. */
+  constructor(name: string, host: ChannelHost) {
+    this.name = name;
+    this.#host = host;
+    this.#listeners = new Listeners(host.deliveries);
+    this.#watchers = new Watchers(host.deliveries);
+    this.presence = new Presence<P>({
+      setPresence: (json) => this.#setPresence(json),
+      peers: () => this.#read((core, id) => core.peers(id)) ?? [],
+    });
+  }
+
+  // ------------------------------------------------------------------ its life
+
+  /** Where it stands. */
+  get status(): ChannelStatus {
+    return this.#status;
+  }
+
+  /** Why it failed or was closed. */
+  get error(): TidewireError | undefined {
+    return this.#error;
+  }
+
+  /** How far the view has come in the server's history. */
+  get cursor(): Cursor | undefined {
+    const cursor = this.#read((core, id) => core.cursor(id)) as [number, number, number] | undefined;
+    return cursor && { epoch: cursor[0], seq: cursor[1], tag: cursor[2] };
+  }
+
+  /** Opens the channel and waits for the first view from the server. Rejects when there will be none. */
+  async ready(): Promise<void> {
+    this.#use();
+    if (this.#status === "live" || this.#status === "stale") return;
+    if (this.#status === "failed") throw this.#error;
+    await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  /** Counts as a use until the returned function is called; then the channel lingers 5 seconds. */
+  retain(): () => void {
+    this.#refuseIfClosed();
+    this.#uses += 1;
+    this.#open();
+    let released = false;
+    return () => {
+      if (released) return;
+      released = true;
+      this.#uses -= 1;
+      this.#lingerIfUnused();
+    };
+  }
+
+  /** Lets go of the channel for good, whoever else uses it. Mutations that the server has not answered stay undecided. */
+  close(): void {
+    if (this.#status === "closed") return;
+    this.#end("closed", closedError("the channel was closed: get it anew from client.channel"), true);
+    this.#host.deliveries.run();
+  }
+
+  // ------------------------------------------------------------------- reading
+
+  /** A record, with every pending change in it: the same frozen object until it looks different. */
+  get<C extends CollectionName<S>>(collection: C, id: string): RecordOf<S, C> | undefined {
+    if (!isName(id)) return undefined;
+    return this.#collection(collection)?.get(id) as RecordOf<S, C> | undefined;
+  }
+
+  /** The ids of a collection, sorted: the same array until a record comes or goes. */
+  ids(collection: CollectionName<S>): readonly string[] {
+    return this.#collection(collection)?.ids() ?? NO_IDS;
+  }
+
+  /** Records of a collection by `filter` and `sortBy`: the same array until one of them looks different. */
+  select<C extends CollectionName<S>>(
+    collection: C,
+    options: SelectOptions<RecordOf<S, C>> = {},
+  ): readonly RecordOf<S, C>[] {
+    const own = this.#collection(collection);
+    if (!own) return NO_RECORDS;
+    type Options = SelectOptions<Record<string, unknown>>;
+    return this.#selections.items(own, options as unknown as Options) as readonly RecordOf<S, C>[];
+  }
+
+  /** Whether a change of this record waits for the server. */
+  pending(collection: CollectionName<S>, id: string): boolean {
+    if (!isName(id)) return false;
+    return (
+      this.#queue.some(({ list }) => list.keys.some((k) => k.collection === collection && k.id === id)) ||
+      (this.#read((core, own) => core.is_pending(own, collection, id)) ?? false)
+    );
+  }
+
+  /** Calls back when a record, or anything in a collection, looks different or is no longer pending. Counts as a use. */
+  watch(collection: CollectionName<S>, listener: () => void): () => void;
+  watch(collection: CollectionName<S>, id: string, listener: () => void): () => void;
+  watch(collection: CollectionName<S>, id: string | (() => void), listener?: () => void): () => void {
+    const release = this.retain();
+    const stop =
+      typeof id === "string"
+        ? this.#watchers.add(collection, id, listener as () => void)
+        : this.#watchers.add(collection, undefined, id);
+    return () => {
+      stop();
+      release();
+    };
+  }
+
+  /** Listens to what the channel tells. Counts as a use. */
+  on<E extends keyof ChannelEvents>(name: E, listener: (event: ChannelEvents[E]) => void): () => void {
+    const release = this.retain();
+    const stop = this.#listeners.on(name, listener);
+    return () => {
+      stop();
+      release();
+    };
+  }
+
+  // ------------------------------------------------------------------ changing
+
+  set<C extends CollectionName<S>>(collection: C, id: string, fields: Partial<FieldsOf<S[C]>>): Mutation {
+    return this.#change((list) => list.set(collection, id, fields));
+  }
+
+  put<C extends CollectionName<S>>(collection: C, id: string, fields: FieldsOf<S[C]>): Mutation {
+    return this.#change((list) => list.put(collection, id, fields as object));
+  }
+
+  unset<C extends CollectionName<S>>(
+    collection: C,
+    id: string,
+    ...fields: [FieldName<S[C]>, ...FieldName<S[C]>[]]
+  ): Mutation {
+    return this.#change((list) => list.unset(collection, id, ...fields));
+  }
+
+  delete<C extends CollectionName<S>>(collection: C, id: string): Mutation {
+    return this.#change((list) => list.delete(collection, id));
+  }
+
+  increment<C extends CollectionName<S>>(
+    collection: C,
+    id: string,
+    field: NumberField<S[C]>,
+    by: number | bigint = 1,
+  ): Mutation {
+    return this.#change((list) => list.increment(collection, id, field, by));
+  }
+
+  /** Several changes as one mutation: all of them happen, or none. If `build` throws, nothing does. */
+  batch(build: (tx: Writer<S, void>) => void): Mutation {
+    return this.#change((list) => {
+      const returned = build(list as unknown as Writer<S, void>) as unknown;
+      if (typeof (returned as PromiseLike<unknown> | undefined)?.then === "function") {
+        throw new TidewireError("invalid", "batch takes a function that is done when it returns, not an async one");
+      }
+    });
+  }
+
+  #change(build: (list: ChangeList) => void): Mutation {
+    this.#refuseIfClosed();
+    const list = new ChangeList();
+    try {
+      build(list);
+    } finally {
+      list.seal();
+    }
+    // Checked again: `build` is the application's code.
+    this.#use();
+    const mutation = new MutationHandle(list.keys, this.#host.deliveries);
+    if (this.#id === undefined) this.#enqueue(list, mutation);
+    else this.#send(list, mutation);
+    this.#host.deliveries.run();
+    return mutation;
+  }
+
+  #enqueue(list: ChangeList, mutation: MutationHandle): void {
+    if (this.#queue.length >= QUEUE_MAX) {
+      throw new TidewireError(
+        "queue_full",
+        `${QUEUE_MAX} mutations wait for tidewire to load: await ready() before making so many`,
+        { retryable: true },
+      );
+    }
+    this.#queue.push({ list, mutation });
+    this.#notifyRecords(mutation);
+  }
+
+  #send(list: ChangeList, mutation: MutationHandle): void {
+    const channel = this.#id as number;
+    this.#host.command(
+      (core) => {
+        const handle = core.mutate(channel, list.words);
+        mutation.id = core.mutation_id(handle);
+        return handle;
+      },
+      (handle) => {
+        this.#unsettled.set(handle, mutation);
+        this.#notifyRecords(mutation);
+      },
+    );
+  }
+
+  // --------------------------------------------------------- called by the client
+
+  /** @internal The core is loaded: open the channel in it. */
+  attach(route: (id: number) => void): void {
+    if (this.#id !== undefined) return;
+    try {
+      this.#host.command(
+        (core) => core.subscribe(this.name),
+        (id) => {
+          this.#id = id;
+          this.#moved("loading");
+          route(id);
+        },
+      );
+    } catch (thrown) {
+      this.fail(thrown as TidewireError);
+      return;
+    }
+    const own = this.presence.own;
+    if (own !== undefined) this.#warnIfRefused(() => this.#setPresence(own));
+    const queue = this.#queue;
+    this.#queue = [];
+    for (const { list, mutation } of queue) {
+      try {
+        this.#send(list, mutation);
+      } catch (thrown) {
+        this.#reject(mutation, thrown as TidewireError);
+      }
+    }
+    this.#watchers.everything();
+  }
+
+  /** @internal There is no way to a view, for now or ever: the core is not there, or refuses the channel. */
+  fail(error: TidewireError): void {
+    this.#id = undefined;
+    const queue = this.#queue;
+    this.#queue = [];
+    for (const { mutation } of queue) this.#reject(mutation, error);
+    this.#moved("failed", error);
+  }
+
+  /** @internal The core is gone, and the channel with it. */
+  detach(error: TidewireError): void {
+    this.#end("closed", error, true);
+  }
+
+  /** @internal Nobody will make it ready. */
+  disconnected(error: TidewireError): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+  }
+
+  /** @internal First pass of a flush: after it, every read is of the new state. */
+  changed(keys: readonly string[]): void {
+    const touched = new Set<string>();
+    for (let at = 0; at + 1 < keys.length; at += 2) {
+      const collection = keys[at] as string;
+      const id = keys[at + 1] as string;
+      this.#collections.get(collection)?.changed(id);
+      this.#watchers.record(collection, id);
+      touched.add(collection);
+    }
+    for (const collection of touched) this.#watchers.collection(collection);
+    if (!this.#listeners.has("change")) return;
+    const records = [];
+    for (let at = 0; at + 1 < keys.length; at += 2) {
+      records.push({ collection: keys[at] as string, id: keys[at + 1] as string });
+    }
+    this.#listeners.emit("change", records);
+  }
+
+  /** @internal Second pass of a flush. */
+  handle(event: CoreEvent): void {
+    switch (event[0]) {
+      case "channel": {
+        const [, , status, ...reason] = event;
+        this.#moved(status, toError(reason));
+        break;
+      }
+      case "mutation": {
+        const [, , handle, status, id, ...reason] = event;
+        this.#mutationMoved(handle, status, id, toError(reason));
+        break;
+      }
+      case "recovered":
+        this.#listeners.emit("recovered", { by: event[2], entries: event[3] });
+        break;
+      case "history_lost":
+        this.#listeners.emit("history_lost", { from: toCursor(event[2]), to: toCursor(event[3]) });
+        break;
+      case "presence":
+        this.presence.changed();
+        this.#listeners.emit("presence", undefined);
+        break;
+      case "warning": {
+        const [, , ...reason] = event;
+        this.#warn(toError(reason) as TidewireError);
+        break;
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------- private
+
+  /** For calls that have no end: unless somebody holds the channel open anyway, it stays open until `close`. */
+  #use(): void {
+    this.#refuseIfClosed();
+    if (this.#uses === 0 && this.#linger === undefined && !this.#expired) this.#held = true;
+    this.#open();
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#status === "closed") throw this.#error;
+  }
+
+  #open(): void {
+    clearTimeout(this.#linger);
+    this.#linger = undefined;
+    this.#expired = false;
+    if (this.#status === "idle") this.#moved("loading");
+    this.#lingerIfUnused();
+    if (this.#id === undefined) this.#host.want(this as unknown as Channel<object>);
+  }
+
+  #lingerIfUnused(): void {
+    if (this.#uses > 0 || this.#held || this.#linger !== undefined) return;
+    if (this.#status === "idle" || this.#status === "closed") return;
+    this.#linger = setTimeout(() => {
+      this.#linger = undefined;
+      this.#expired = true;
+      this.#endIfExpired();
+      this.#host.deliveries.run();
+    }, LINGER_MS);
+  }
+
+  /** Edits of somebody who went elsewhere still reach the server. */
+  #endIfExpired(): void {
+    if (!this.#expired || this.#unsettled.size > 0 || this.#queue.length > 0) return;
+    this.#end("idle", closedError("the channel is no longer used"), false);
+  }
+
+  #end(status: "idle" | "closed", error: TidewireError, closed: boolean): void {
+    clearTimeout(this.#linger);
+    this.#linger = undefined;
+    this.#expired = false;
+    this.#held = false;
+    const id = this.#id;
+    this.#id = undefined;
+    const undecided = [...this.#queue.map(({ mutation }) => mutation), ...this.#unsettled.values()];
+    this.#queue = [];
+    this.#unsettled.clear();
+    this.#committed.clear();
+    this.#collections.clear();
+    this.#selections.clear();
+    this.presence.reset();
+    for (const mutation of undecided) mutation.abandon(error);
+    this.disconnected(error);
+    this.#watchers.everything();
+    this.#moved(status, closed ? error : undefined);
+    this.#host.drop(this as unknown as Channel<object>, id, closed);
+  }
+
+  #moved(status: ChannelStatus, error?: TidewireError): void {
+    if (this.#status === status && this.#error === error) return;
+    this.#status = status;
+    this.#error = error;
+    if (status === "live" || status === "stale") {
+      for (const { resolve } of this.#waiting.splice(0)) resolve();
+    } else if (error) {
+      this.disconnected(error);
+    }
+    this.#listeners.emit("status", status);
+    if (status === "live" || status === "stale") this.#listeners.emit(status, undefined);
+    else if (status === "failed") this.#listeners.emit("failed", error as TidewireError);
+  }
+
+  #mutationMoved(
+    handle: number,
+    status: Mutation["status"],
+    id: string | undefined,
+    reason: TidewireError | undefined,
+  ): void {
+    const mutation =
+      this.#unsettled.get(handle) ?? this.#committed.get(handle) ?? new MutationHandle([], this.#host.deliveries);
+    mutation.id ??= id;
+    switch (status) {
+      case "committed":
+        this.#unsettled.delete(handle);
+        this.#remember(handle, mutation);
+        mutation.move(status);
+        this.#listeners.emit("committed", mutation);
+        break;
+      case "rejected":
+        this.#unsettled.delete(handle);
+        this.#reject(mutation, reason ?? new TidewireError("refused", "the server refused this change"));
+        break;
+      case "lost": {
+        this.#unsettled.delete(handle);
+        this.#committed.delete(handle);
+        const error = new TidewireError("lost", "the server's history lost this change: make it again if it still matters");
+        mutation.move(status, error);
+        this.#listeners.emit("lost", { mutation, error });
+        break;
+      }
+      default:
+        mutation.move(status);
+    }
+    this.#notifyRecords(mutation);
+    this.#endIfExpired();
+  }
+
+  #reject(mutation: MutationHandle, reason: TidewireError): void {
+    const key = mutation.keys.length === 1 ? mutation.keys[0] : undefined;
+    const current = key && this.#collection(key.collection)?.get(key.id);
+    const error = new TidewireError(reason.code, reason.message, {
+      retryable: reason.retryable,
+      ...(reason.cause === undefined ? {} : { cause: reason.cause }),
+      ...(current === undefined ? {} : { current }),
+    });
+    mutation.move("rejected", error);
+    this.#listeners.emit("rejected", { mutation, error });
+    this.#notifyRecords(mutation);
+  }
+
+  #remember(handle: number, mutation: MutationHandle): void {
+    this.#committed.set(handle, mutation);
+    if (this.#committed.size <= COMMITTED_MAX) return;
+    for (const oldest of this.#committed.keys()) {
+      this.#committed.delete(oldest);
+      break;
+    }
+  }
+
+  #notifyRecords(mutation: MutationHandle): void {
+    for (const { collection, id } of mutation.keys) this.#watchers.record(collection, id);
+  }
+
+  #setPresence(json: string | undefined): void {
+    this.#use();
+    const id = this.#id;
+    if (id === undefined) return;
+    this.#host.command(
+      (core) => core.set_presence(id, json),
+      () => {},
+    );
+    this.#host.deliveries.run();
+  }
+
+  #warnIfRefused(call: () => void): void {
+    try {
+      call();
+    } catch (thrown) {
+      this.#warn(thrown as TidewireError);
+    }
+  }
+
+  #warn(error: TidewireError): void {
+    this.#listeners.emit("warning", error);
+  }
+
+  #collection(name: string): Collection | undefined {
+    if (this.#id === undefined) return undefined;
+    let collection = this.#collections.get(name);
+    if (!collection) {
+      const id = this.#id;
+      collection = new Collection(name, {
+        record: (c, record) => this.#host.read((core) => core.record(id, c, record)),
+        has: (c, record) => this.#host.read((core) => core.has(id, c, record)),
+        ids: (c) => this.#host.read((core) => core.ids(id, c) as string[]),
+      });
+      this.#collections.set(name, collection);
+    }
+    return collection;
+  }
+
+  #read<T>(read: (core: Core, id: number) => T): T | undefined {
+    const id = this.#id;
+    return id === undefined ? undefined : this.#host.read((core) => read(core, id));
+  }
+}
+
+/** What `close` leaves behind. */
+export function closedError(message: string): TidewireError {
+  return new TidewireError("closed", message);
+}
+
+function toError(reason: readonly [] | readonly [string, string, boolean]): TidewireError | undefined {
+  if (reason.length === 0) return undefined;
+  const [code, detail, retryable] = reason;
+  return new TidewireError(code, detail === "" ? code : detail, { retryable });
+}
+
+function toCursor([epoch, seq, tag]: [number, number, number]): Cursor {
+  return { epoch, seq, tag };
+}

@@ -1,0 +1,22 @@
+/** The wasm's side of the boundary in TypeScript's words; `sdk-wasm/src/convert.rs` is its mirror. */
+
+export type { Client as Core } from "./wasm/tidewire.js";
+
+import type { ChannelStatus, Connection, MutationStatus } from "./types.js";
+
+/** Code, text and retryability; absent when nothing is wrong. */
+export type CoreReason = [] | [code: string, detail: string, retryable: boolean];
+
+export type CoreCursor = [epoch: number, seq: number, tag: number];
+
+/** One entry of what a flush hands over. */
+export type CoreEvent =
+  | ["connection", state: Connection["state"], transport: Connection["transport"], since: number, ...CoreReason]
+  | ["channel", channel: number, status: ChannelStatus, ...CoreReason]
+  | ["changed", channel: number, keys: string[]]
+  | ["recovered", channel: number, by: "resumed" | "replayed" | "snapshot", entries: number]
+  | ["history_lost", channel: number, from: CoreCursor, to: CoreCursor]
+  | ["mutation", channel: number, handle: number, status: MutationStatus, id: string | undefined, ...CoreReason]
+  | ["presence", channel: number]
+  | ["warning", channel: number | undefined, code: string, detail: string, retryable: boolean]
+  | ["token"];

@@ -1,0 +1,33 @@
+/** Loads the wasm, at the first use and once per page. */
+
+import { wasmSource } from "#wasm-source";
+
+import type { Core } from "./core.js";
+import { TidewireError } from "./errors.js";
+import type { WasmSource } from "./types.js";
+
+/** The constructor of a core. */
+export type CoreClass = new (...args: ConstructorParameters<typeof Core>) => Core;
+
+let loading: Promise<CoreClass> | undefined;
+
+/** The loaded module. The first source wins; a failure is forgotten, so that a later use tries again. */
+export function loadCore(source: WasmSource | undefined): Promise<CoreClass> {
+  loading ??= load(source).catch((cause: unknown) => {
+    loading = undefined;
+    throw new TidewireError(
+      "wasm_load_failed",
+      "the wasm of tidewire could not be loaded: see the cause; make sure that tidewire_bg.wasm is " +
+        "served and that the content security policy allows 'wasm-unsafe-eval', or pass it to " +
+        "createClient({ wasm })",
+      { retryable: true, cause },
+    );
+  });
+  return loading;
+}
+
+async function load(source: WasmSource | undefined): Promise<CoreClass> {
+  const glue = await import("./wasm/tidewire.js");
+  await glue.default({ module_or_path: await (source ?? wasmSource()) });
+  return glue.Client;
+}

@@ -1,0 +1,203 @@
+/** Types of the public API. */
+
+import type { TidewireError } from "./errors.js";
+
+/** The names of a schema's collections. A schema maps them to record types: `{ cards: Card }`. */
+export type CollectionName<S> = Extract<keyof S, string>;
+
+/** Read-only all the way down, which is what records are at run time. */
+export type Frozen<T> = T extends (...args: never[]) => unknown
+  ? T
+  : T extends object
+    ? { readonly [K in keyof T]: Frozen<T[K]> }
+    : T;
+
+/**
+ * A record as it is read: deeply frozen, with its id. Unless the record has a field of that name,
+ * `id` is not enumerable, so spreading a record gives its fields and nothing else.
+ */
+export type RecordOf<S, C extends CollectionName<S>> = S[C] extends { id: unknown }
+  ? Frozen<S[C]>
+  : Frozen<S[C]> & { readonly id: string };
+
+/** A record's fields as they are written. A declared `id: string` may be left out: the id is known. */
+export type FieldsOf<R> = R extends { id: string } ? Omit<R, "id"> & { id?: string } : R;
+
+/** The names of a record's fields. */
+export type FieldName<R> = Extract<keyof R, string>;
+
+/** The names of the fields that `increment` takes. */
+export type NumberField<R> = {
+  [K in FieldName<R>]-?: NonNullable<R[K]> extends number ? K : never;
+}[FieldName<R>];
+
+/** What a record can be sorted by; absent and `null` come last. */
+export type SortKey = string | number | bigint | boolean | Date | null | undefined;
+
+/** Which records of a collection, in which order. */
+export interface SelectOptions<R> {
+  /**
+   * Which ones: a predicate that depends on the record alone, or fields and the values they must
+   * have. Keep a predicate's identity stable (outside of render, or `useCallback`): a new one means
+   * a new selection.
+   */
+  readonly filter?: ((record: R) => boolean) | Partial<R> | undefined;
+  /** A field's name, or a function from a record to its key. Ties, and no `sortBy`, go by id. */
+  readonly sortBy?: FieldName<R> | ((record: R) => SortKey) | undefined;
+  /** Largest first. */
+  readonly descending?: boolean | undefined;
+}
+
+/** What changes records: a channel, or inside `batch` one mutation. `M` is what each call returns. */
+export interface Writer<S extends object, M> {
+  /** Sets some fields of an existing record; others stay. */
+  set<C extends CollectionName<S>>(collection: C, id: string, fields: Partial<FieldsOf<S[C]>>): M;
+  /** Creates a record, or replaces all of it. */
+  put<C extends CollectionName<S>>(collection: C, id: string, fields: FieldsOf<S[C]>): M;
+  /** Removes fields of an existing record. */
+  unset<C extends CollectionName<S>>(
+    collection: C,
+    id: string,
+    ...fields: [FieldName<S[C]>, ...FieldName<S[C]>[]]
+  ): M;
+  /** Removes a record. */
+  delete<C extends CollectionName<S>>(collection: C, id: string): M;
+  /** Adds an integer to a field; an absent field counts from 0. Increments of several people add up. */
+  increment<C extends CollectionName<S>>(
+    collection: C,
+    id: string,
+    field: NumberField<S[C]>,
+    by?: number | bigint,
+  ): M;
+}
+
+/** Where a mutation stands (`docs/protocol.md`, "States of a mutation"). */
+export type MutationStatus =
+  | "queued"
+  | "attempted"
+  | "accepted"
+  | "committed"
+  | "rejected"
+  | "lost";
+
+/** One requested change, from the call to its one outcome. */
+export interface Mutation {
+  /** Where it stands now. */
+  readonly status: MutationStatus;
+  /** Its name for ever, `client:n@channel`; `undefined` until the store has the row. */
+  readonly id: string | undefined;
+  /** Why it was not committed, once that is known. */
+  readonly error: TidewireError | undefined;
+  /** Resolves when the server's state contains it; rejects with a `TidewireError`. Need not be awaited. */
+  readonly committed: Promise<void>;
+  /** Calls back whenever the status changes. Returns how to stop that. */
+  subscribe(listener: () => void): () => void;
+}
+
+/** Where a channel stands. */
+export type ChannelStatus =
+  /** Nobody uses it. */
+  | "idle"
+  /** No view from the server yet. */
+  | "loading"
+  /** The view is the server's latest. */
+  | "live"
+  /** There is a view, and the server has, or may have, a newer one. */
+  | "stale"
+  /** The server refuses the channel, or the client could not start; `error` says why. */
+  | "failed"
+  /** It was closed. */
+  | "closed";
+
+/** A position in a channel's history. */
+export interface Cursor {
+  readonly epoch: number;
+  readonly seq: number;
+  readonly tag: number;
+}
+
+/** Names a record. */
+export interface RecordKey {
+  readonly collection: string;
+  readonly id: string;
+}
+
+/** What a channel tells, by the name that `on` takes. */
+export interface ChannelEvents {
+  /** These records look different now. */
+  change: readonly RecordKey[];
+  /** The channel's status changed; `live`, `stale` and `failed` are also told by their own names. */
+  status: ChannelStatus;
+  live: undefined;
+  stale: undefined;
+  failed: TidewireError;
+  /** The server's state contains a mutation. */
+  committed: Mutation;
+  /** A mutation was refused and no longer shows. */
+  rejected: { readonly mutation: Mutation; readonly error: TidewireError };
+  /** A mutation was committed, and the server's history lost it. */
+  lost: { readonly mutation: Mutation; readonly error: TidewireError };
+  /** How the channel caught up after a (re)connect. */
+  recovered: { readonly by: "resumed" | "replayed" | "snapshot"; readonly entries: number };
+  /** The server's history no longer contains what this client had seen. */
+  history_lost: { readonly from: Cursor; readonly to: Cursor };
+  /** Who is present changed. */
+  presence: undefined;
+  /** The server complained about something that ends nothing. */
+  warning: TidewireError;
+}
+
+/** Somebody else who is on the channel. */
+export interface Peer<P = unknown> {
+  /** Names the peer's connection. */
+  readonly peer: number;
+  /** Who the server says it is. */
+  readonly principal: string;
+  /** What the peer said with `presence.set`. */
+  readonly data: Frozen<P>;
+}
+
+/** The life of the connection. A new object for every change. */
+export interface Connection {
+  readonly state: "idle" | "connecting" | "connected" | "waiting" | "draining" | "closed";
+  /** Over which transport, once connecting. */
+  readonly transport: "websocket" | undefined;
+  /** Since when, in Unix milliseconds. */
+  readonly since: number;
+  /** Why, if something went wrong. `retryable`: the client tries again by itself. */
+  readonly reason: TidewireError | undefined;
+}
+
+/** What a client tells, by the name that `on` takes. */
+export interface ClientEvents {
+  connection: Connection;
+  /** The server complained about something that ends nothing and concerns no channel. */
+  warning: TidewireError;
+}
+
+/** A token, or what fetches one. Called before each connect; a rejection is retried unless it is a `TidewireError` that is not `retryable`. */
+export type TokenSource = string | (() => string | Promise<string>);
+
+/** How to get the wasm: by default from beside the package's own files. */
+export type WasmSource = string | URL | Response | Promise<Response> | BufferSource | WebAssembly.Module;
+
+/** Settings of a client. */
+export interface ClientOptions {
+  /** The server: `http`, `https`, `ws` or `wss`; in a page also relative to it. `/v1/ws` is added. */
+  readonly url: string | URL;
+  readonly token?: TokenSource | undefined;
+  /** The constructor to use instead of the platform's; Node 20 has none: pass the one of `ws`. */
+  readonly WebSocket?: (new (url: string, protocols: string[]) => object) | undefined;
+  readonly wasm?: WasmSource | undefined;
+  /** Delays between attempts to connect are random in 0..min(maxMs, baseMs·2^n). */
+  readonly retry?:
+    | {
+        /** Default 1,000. */
+        readonly baseMs?: number | undefined;
+        /** Default 30,000. */
+        readonly maxMs?: number | undefined;
+        /** How many attempts in a row may fail; default: no limit. */
+        readonly attempts?: number | undefined;
+      }
+    | undefined;
+}

@@ -1,0 +1,30 @@
+/** Where the server's WebSocket is. */
+
+import { TidewireError } from "./errors.js";
+
+const SCHEMES: Readonly<Record<string, string>> = {
+  "http:": "ws:",
+  "https:": "wss:",
+  "ws:": "ws:",
+  "wss:": "wss:",
+};
+
+/** Turns what the application wrote into the URL of the socket: `https://host/app` → `wss://host/app/v1/ws`. */
+export function socketUrl(url: string | URL): string {
+  const { location } = globalThis as { location?: { href?: string } };
+  let parsed: URL;
+  try {
+    parsed = new URL(url, location?.href);
+  } catch (cause) {
+    throw new TidewireError("invalid_url", `${JSON.stringify(String(url))} is not a URL: write for example "https://example.org"`, { cause });
+  }
+  const scheme = SCHEMES[parsed.protocol];
+  if (scheme === undefined) {
+    throw new TidewireError("invalid_url", `the URL's scheme ${parsed.protocol} must be http, https, ws or wss`);
+  }
+  if (parsed.username !== "" || parsed.password !== "") {
+    throw new TidewireError("invalid_url", "a URL with a user or password in it ends up in logs: use the option token");
+  }
+  const path = parsed.pathname.replace(/\/+$/, "");
+  return `${scheme}//${parsed.host}${path}/v1/ws${parsed.search}`;
+}

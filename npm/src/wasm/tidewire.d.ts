@@ -1,0 +1,36 @@
+// What the generated module exports, as far as the facade uses it. `tests/boundary.test.ts` compares
+// this with the generated declarations, so that the TypeScript builds without the wasm.
+
+export class Client {
+  constructor(
+    url: string,
+    websocket: Function,
+    flush: Function,
+    entropy: Uint8Array,
+    retry_delay_base_ms: number,
+    retry_delay_max_ms: number,
+    retries_max: number,
+  );
+  free(): void;
+  connect(): void;
+  close(): void;
+  subscribe(name: string): number;
+  unsubscribe(channel: number): void;
+  mutate(channel: number, changes: string[]): number;
+  mutation_id(handle: number): string | undefined;
+  record(channel: number, collection: string, id: string): string | undefined;
+  has(channel: number, collection: string, id: string): boolean;
+  ids(channel: number, collection: string): any[];
+  is_pending(channel: number, collection: string, id: string): boolean;
+  set_presence(channel: number, data?: string | null): void;
+  peers(channel: number): any[];
+  cursor(channel: number): any[] | undefined;
+  principal(): string | undefined;
+  token(token: string): void;
+  token_failed(retryable: boolean, detail: string): void;
+  network(hint: string): void;
+}
+
+export default function init(source: {
+  module_or_path: string | URL | Request | Response | BufferSource | WebAssembly.Module | Promise<Response>;
+}): Promise<unknown>;

@@ -1,0 +1,67 @@
+/** Who wants to know when one record, or anything in a collection, looks different. */
+
+import type { Deliveries } from "./listeners.js";
+
+interface Watcher {
+  readonly call: () => void;
+  active: boolean;
+}
+
+interface CollectionWatchers {
+  readonly all: Set<Watcher>;
+  readonly byId: Map<string, Set<Watcher>>;
+}
+
+export class Watchers {
+  #collections = new Map<string, CollectionWatchers>();
+  #deliveries: Deliveries;
+
+  constructor(deliveries: Deliveries) {
+    this.#deliveries = deliveries;
+  }
+
+  /** `id` undefined: the whole collection. */
+  add(collection: string, id: string | undefined, call: () => void): () => void {
+    let own = this.#collections.get(collection);
+    if (!own) this.#collections.set(collection, (own = { all: new Set(), byId: new Map() }));
+    const { all, byId } = own;
+    let set = id === undefined ? all : byId.get(id);
+    if (!set) byId.set(id as string, (set = new Set()));
+    const watcher: Watcher = { call, active: true };
+    set.add(watcher);
+    return () => {
+      watcher.active = false;
+      set.delete(watcher);
+      if (id !== undefined && set.size === 0 && byId.get(id) === set) byId.delete(id);
+      if (all.size === 0 && byId.size === 0 && this.#collections.get(collection) === own) {
+        this.#collections.delete(collection);
+      }
+    };
+  }
+
+  /** Queues the watchers of one record. */
+  record(collection: string, id: string): void {
+    this.#queue(this.#collections.get(collection)?.byId.get(id));
+  }
+
+  /** Queues the watchers of a whole collection. */
+  collection(collection: string): void {
+    this.#queue(this.#collections.get(collection)?.all);
+  }
+
+  /** Queues everybody. */
+  everything(): void {
+    for (const { all, byId } of this.#collections.values()) {
+      this.#queue(all);
+      for (const set of byId.values()) this.#queue(set);
+    }
+  }
+
+  #queue(watchers: Set<Watcher> | undefined): void {
+    for (const watcher of watchers ?? []) {
+      this.#deliveries.add(() => {
+        if (watcher.active) watcher.call();
+      });
+    }
+  }
+}
