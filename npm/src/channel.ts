@@ -16,6 +16,7 @@ import type {
   FieldName,
   FieldsOf,
   Mutation,
+  MutationStatus,
   NumberField,
   RecordOf,
   SelectOptions,
@@ -34,6 +35,8 @@ export interface ChannelHost {
   read<T>(read: (core: Core) => T): T;
   /** Calls the core; what it has to tell is told after `accept` has seen the result. */
   command<T>(use: (core: Core) => T, accept: (result: T) => void): void;
+  /** The core has taken a mutation: `mutationMoved` is called for it until it is settled, also after `close`. */
+  track(handle: number, mutation: MutationHandle, channel: Channel<object>): void;
 }
 
 /** How long a channel that nobody uses stays open, in case somebody does again. */
@@ -41,9 +44,6 @@ export const LINGER_MS = 5000;
 
 /** How many mutations wait for the core to load. */
 const QUEUE_MAX = 1000;
-
-/** How many committed mutations are remembered, in case the server's history loses them. */
-const COMMITTED_MAX = 1000;
 
 const NO_IDS: readonly string[] = Object.freeze([]);
 const NO_RECORDS: readonly never[] = Object.freeze([]);
@@ -71,8 +71,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   /** Held open until `close`. */
   #held = false;
   #linger: ReturnType<typeof setTimeout> | undefined;
-  /** The linger is over, but mutations still wait for the server. */
-  #expired = false;
 
   #listeners: Listeners<ChannelEvents>;
   #watchers: Watchers;
@@ -82,8 +80,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   #selections = new Selections();
 
   #queue: { list: ChangeList; mutation: MutationHandle }[] = [];
-  #unsettled = new Map<number, MutationHandle>();
-  #committed = new Map<number, MutationHandle>();
 
   /** @internal Use `client.channel`. */
   constructor(name: string, host: ChannelHost) {
@@ -137,10 +133,10 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     };
   }
 
-  /** Lets go of the channel for good, whoever else uses it. Mutations that the server has not answered stay undecided. */
+  /** Lets go of the channel for good, whoever else uses it. Mutations under way still reach the server. */
   close(): void {
     if (this.#status === "closed") return;
-    this.#end("closed", closedError("the channel was closed: get it anew from client.channel"), true);
+    this.#end("closed", closedError("the channel was closed: get it anew from client.channel"));
     this.#host.deliveries.run();
   }
 
@@ -281,7 +277,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
         return handle;
       },
       (handle) => {
-        this.#unsettled.set(handle, mutation);
+        this.#host.track(handle, mutation, this as unknown as Channel<object>);
         this.#notifyRecords(mutation);
       },
     );
@@ -330,7 +326,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   /** @internal The core is gone, and the channel with it. */
   detach(error: TidewireError): void {
-    this.#end("closed", error, true);
+    this.#end("closed", error);
   }
 
   /** @internal Nobody will make it ready. */
@@ -365,11 +361,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
         this.#moved(status, toError(reason));
         break;
       }
-      case "mutation": {
-        const [, , handle, status, id, ...reason] = event;
-        this.#mutationMoved(handle, status, id, toError(reason));
-        break;
-      }
       case "recovered":
         this.#listeners.emit("recovered", { by: event[2], entries: event[3] });
         break;
@@ -388,12 +379,35 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     }
   }
 
+  /** @internal A mutation of this channel has a new status. */
+  mutationMoved(mutation: MutationHandle, status: MutationStatus, reason: readonly [] | readonly [string, string, boolean]): void {
+    switch (status) {
+      case "committed":
+        mutation.move(status);
+        this.#listeners.emit("committed", mutation);
+        break;
+      case "rejected":
+        this.#reject(mutation, toError(reason) ?? new TidewireError("refused", "the server refused this change"));
+        return;
+      case "lost":
+      case "indeterminate": {
+        const error = new TidewireError(status, FATES[status]);
+        mutation.move(status, error);
+        this.#listeners.emit(status, { mutation, error });
+        break;
+      }
+      default:
+        mutation.move(status);
+    }
+    this.#notifyRecords(mutation);
+  }
+
   // ------------------------------------------------------------------- private
 
   /** For calls that have no end: unless somebody holds the channel open anyway, it stays open until `close`. */
   #use(): void {
     this.#refuseIfClosed();
-    if (this.#uses === 0 && this.#linger === undefined && !this.#expired) this.#held = true;
+    if (this.#uses === 0 && this.#linger === undefined) this.#held = true;
     this.#open();
   }
 
@@ -404,7 +418,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   #open(): void {
     clearTimeout(this.#linger);
     this.#linger = undefined;
-    this.#expired = false;
     if (this.#status === "idle") this.#moved("loading");
     this.#lingerIfUnused();
     if (this.#id === undefined) this.#host.want(this as unknown as Channel<object>);
@@ -415,37 +428,29 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     if (this.#status === "idle" || this.#status === "closed") return;
     this.#linger = setTimeout(() => {
       this.#linger = undefined;
-      this.#expired = true;
-      this.#endIfExpired();
+      // What waits for the core to load is not dropped; what the core has taken it sees through.
+      if (this.#queue.length > 0) this.#lingerIfUnused();
+      else this.#end("idle", closedError("the channel is no longer used"));
       this.#host.deliveries.run();
     }, LINGER_MS);
   }
 
-  /** Edits of somebody who went elsewhere still reach the server. */
-  #endIfExpired(): void {
-    if (!this.#expired || this.#unsettled.size > 0 || this.#queue.length > 0) return;
-    this.#end("idle", closedError("the channel is no longer used"), false);
-  }
-
-  #end(status: "idle" | "closed", error: TidewireError, closed: boolean): void {
+  #end(status: "idle" | "closed", error: TidewireError): void {
     clearTimeout(this.#linger);
     this.#linger = undefined;
-    this.#expired = false;
     this.#held = false;
     const id = this.#id;
     this.#id = undefined;
-    const undecided = [...this.#queue.map(({ mutation }) => mutation), ...this.#unsettled.values()];
+    const queue = this.#queue;
     this.#queue = [];
-    this.#unsettled.clear();
-    this.#committed.clear();
     this.#collections.clear();
     this.#selections.clear();
     this.presence.reset();
-    for (const mutation of undecided) mutation.abandon(error);
+    for (const { mutation } of queue) mutation.abandon(error);
     this.disconnected(error);
     this.#watchers.everything();
-    this.#moved(status, closed ? error : undefined);
-    this.#host.drop(this as unknown as Channel<object>, id, closed);
+    this.#moved(status, status === "closed" ? error : undefined);
+    this.#host.drop(this as unknown as Channel<object>, id, status === "closed");
   }
 
   #moved(status: ChannelStatus, error?: TidewireError): void {
@@ -462,41 +467,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     else if (status === "failed") this.#listeners.emit("failed", error as TidewireError);
   }
 
-  #mutationMoved(
-    handle: number,
-    status: Mutation["status"],
-    id: string | undefined,
-    reason: TidewireError | undefined,
-  ): void {
-    const mutation =
-      this.#unsettled.get(handle) ?? this.#committed.get(handle) ?? new MutationHandle([], this.#host.deliveries);
-    mutation.id ??= id;
-    switch (status) {
-      case "committed":
-        this.#unsettled.delete(handle);
-        this.#remember(handle, mutation);
-        mutation.move(status);
-        this.#listeners.emit("committed", mutation);
-        break;
-      case "rejected":
-        this.#unsettled.delete(handle);
-        this.#reject(mutation, reason ?? new TidewireError("refused", "the server refused this change"));
-        break;
-      case "lost": {
-        this.#unsettled.delete(handle);
-        this.#committed.delete(handle);
-        const error = new TidewireError("lost", "the server's history lost this change: make it again if it still matters");
-        mutation.move(status, error);
-        this.#listeners.emit("lost", { mutation, error });
-        break;
-      }
-      default:
-        mutation.move(status);
-    }
-    this.#notifyRecords(mutation);
-    this.#endIfExpired();
-  }
-
   #reject(mutation: MutationHandle, reason: TidewireError): void {
     const key = mutation.keys.length === 1 ? mutation.keys[0] : undefined;
     const current = key && this.#collection(key.collection)?.get(key.id);
@@ -508,15 +478,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     mutation.move("rejected", error);
     this.#listeners.emit("rejected", { mutation, error });
     this.#notifyRecords(mutation);
-  }
-
-  #remember(handle: number, mutation: MutationHandle): void {
-    this.#committed.set(handle, mutation);
-    if (this.#committed.size <= COMMITTED_MAX) return;
-    for (const oldest of this.#committed.keys()) {
-      this.#committed.delete(oldest);
-      break;
-    }
   }
 
   #notifyRecords(mutation: MutationHandle): void {
@@ -566,6 +527,11 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     return id === undefined ? undefined : this.#host.read((core) => read(core, id));
   }
 }
+
+const FATES = {
+  lost: "the server's history lost this change: make it again if it still matters",
+  indeterminate: "this change was sent, and nobody can say whether it was applied: look before making it again",
+} as const;
 
 /** What `close` leaves behind. */
 export function closedError(message: string): TidewireError {

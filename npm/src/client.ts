@@ -8,6 +8,8 @@ import { watchPlatform } from "./hints.js";
 import { Deliveries, Listeners } from "./listeners.js";
 import type { CoreClass } from "./load.js";
 import { loadCore } from "./load.js";
+import { MutationHandle } from "./mutation.js";
+import { Mutations } from "./mutations.js";
 import type { ClientEvents, ClientOptions, Connection } from "./types.js";
 import { socketUrl } from "./url.js";
 
@@ -22,6 +24,8 @@ export class Client {
 
   /** `undefined`: nobody needs it, or it is on its way. */
   #core: Core | undefined;
+  /** The store's id, what mutation ids begin with. */
+  #client = "";
   #loading = false;
   #closed: TidewireError | undefined;
   #stopWatching: (() => void) | undefined;
@@ -34,6 +38,8 @@ export class Client {
   });
   #open = new Set<Channel<object>>();
   #routes = new Map<number, Channel<object>>();
+
+  #mutations = new Mutations();
 
   #calls = 0;
   #events: CoreEvent[] = [];
@@ -52,6 +58,7 @@ export class Client {
         return callCore(() => read(core));
       },
       command: (use, accept) => this.#command(use, accept),
+      track: (handle, mutation, channel) => this.#mutations.add(handle, mutation, channel),
     };
   }
 
@@ -127,6 +134,7 @@ export class Client {
     const entropy = crypto.getRandomValues(new Uint8Array(24));
     const { baseMs = 1000, maxMs = 30_000, attempts = -1 } = this.#options.retry ?? {};
     const flush = (events: CoreEvent[]): void => this.#flush(events);
+    this.#client = Array.from(entropy.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const core = callCore(() => new Core(url, websocket, flush, entropy, baseMs, maxMs, attempts));
     this.#core = core;
     this.#stopWatching = watchPlatform((hint) => {
@@ -146,7 +154,9 @@ export class Client {
     const core = this.#core;
     if (!core) return;
     this.#core = undefined;
+    this.#client = "";
     this.#routes.clear();
+    this.#mutations.abandon(this.#closed ?? closedError("the client was disconnected before the server answered"));
     this.#calls += 1;
     try {
       callCore(() => core.close());
@@ -192,12 +202,14 @@ export class Client {
     }
     if (this.#open.size > 0 || this.#closed) return;
     // A channel that was closed on purpose may be followed by another one; one that nobody used has waited already.
-    if (closed) this.#linger ??= setTimeout(() => this.#rest(), LINGER_MS);
-    else this.#rest();
+    if (closed) this.#linger ??= setTimeout(() => this.#restIfUnused(), LINGER_MS);
+    else this.#restIfUnused();
   }
 
-  /** Nobody uses anything: no socket, no timer, no listener is left. */
-  #rest(): void {
+  /** Nobody uses anything, and every mutation has its outcome: no socket, no timer, no listener is left. */
+  #restIfUnused(): void {
+    this.#linger = undefined;
+    if (this.#open.size > 0 || this.#mutations.undecided > 0) return;
     this.#unload();
     this.#moved({ ...IDLE, since: Date.now() });
     this.#deliveries.run();
@@ -279,9 +291,22 @@ export class Client {
         else this.#listeners.emit("warning", fromReason(reason));
         return;
       }
+      case "mutation":
+        this.#handleMutation(event);
+        return;
       default:
         this.#routes.get(event[1])?.handle(event);
     }
+  }
+
+  #handleMutation([, id, handle, status, n, ...reason]: Extract<CoreEvent, ["mutation", ...unknown[]]>): void {
+    const tracked = this.#mutations.moved(handle, status);
+    const channel = tracked?.channel ?? this.#routes.get(id);
+    // One that was committed too long ago to be remembered can still be lost.
+    const mutation = tracked?.mutation ?? new MutationHandle([], this.#deliveries);
+    if (n !== undefined && channel) mutation.id ??= `${this.#client}:${n}@${channel.name}`;
+    channel?.mutationMoved(mutation, status, reason);
+    if (this.#open.size === 0 && this.#linger === undefined) this.#restIfUnused();
   }
 
   #moved(connection: Connection): void {

@@ -16,7 +16,7 @@ export type CoreEvent =
   | ["changed", channel: number, keys: string[]]
   | ["recovered", channel: number, by: "resumed" | "replayed" | "snapshot", entries: number]
   | ["history_lost", channel: number, from: CoreCursor, to: CoreCursor]
-  | ["mutation", channel: number, handle: number, status: MutationStatus, id: string | undefined, ...CoreReason]
+  | ["mutation", channel: number, handle: number, status: MutationStatus, n: number | undefined, ...CoreReason]
   | ["presence", channel: number]
   | ["warning", channel: number | undefined, code: string, detail: string, retryable: boolean]
   | ["token"];

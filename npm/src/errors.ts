@@ -18,6 +18,7 @@ export type ErrorCode =
   | "conflict"
   | "expired"
   | "forbidden"
+  | "indeterminate"
   | "lost"
   | "not_found"
   | "refused"

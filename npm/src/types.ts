@@ -78,6 +78,9 @@ export type MutationStatus =
   | "accepted"
   | "committed"
   | "rejected"
+  /** It was sent, and nobody can say any more whether it was applied. */
+  | "indeterminate"
+  /** It was committed, and the server's history lost it. */
   | "lost";
 
 /** One requested change, from the call to its one outcome. */
@@ -135,6 +138,8 @@ export interface ChannelEvents {
   committed: Mutation;
   /** A mutation was refused and no longer shows. */
   rejected: { readonly mutation: Mutation; readonly error: TidewireError };
+  /** It was sent, and nobody can say any more whether it was applied: look before doing it again. */
+  indeterminate: { readonly mutation: Mutation; readonly error: TidewireError };
   /** A mutation was committed, and the server's history lost it. */
   lost: { readonly mutation: Mutation; readonly error: TidewireError };
   /** How the channel caught up after a (re)connect. */

@@ -83,7 +83,7 @@ impl JsClient {
         Ok(handle.0 as f64)
     }
 
-    /// The id of a mutation, once the store has its row.
+    /// The id of an undecided mutation, once the store has its row.
     pub fn mutation_id(&self, handle: f64) -> Option<String> {
         self.driver.read(|session| {
             session

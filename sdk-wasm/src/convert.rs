@@ -5,7 +5,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use js_sys::Array;
 use tidewire_core::wire::{Change, ChangeKind, Cursor, Field, Inc, Peer, Record, RecordRef, Unset};
-use tidewire_core::{ChannelStatus, ConnectionState, Event, MutationStatus, Recovery, Session};
+use tidewire_core::{ChannelStatus, ConnectionState, Event, MutationStatus, Recovery};
 use wasm_bindgen::JsValue;
 
 use crate::error::CallError;
@@ -73,7 +73,7 @@ fn parse<T: FromStr>(words: &mut impl Iterator<Item = String>) -> Option<T> {
 }
 
 /// An event as `[name, …]`; `None` for one that this version does not tell.
-pub(crate) fn event(event: Event, session: &Session) -> Option<Array> {
+pub(crate) fn event(event: Event) -> Option<Array> {
     let out = Array::new();
     let mut push = |value: JsValue| {
         out.push(&value);
@@ -124,16 +124,13 @@ pub(crate) fn event(event: Event, session: &Session) -> Option<Array> {
             channel,
             handle,
             status,
+            n,
         } => {
             push("mutation".into());
             push(channel.0.into());
             push(number(handle.0));
             push(status.name().into());
-            push(
-                session
-                    .mutation_id(handle)
-                    .map_or(JsValue::UNDEFINED, |id| id.to_string().into()),
-            );
+            push(n.map_or(JsValue::UNDEFINED, number));
             if let MutationStatus::Rejected { code, detail } = status {
                 push(code.name().into());
                 push(detail.into());

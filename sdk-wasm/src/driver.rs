@@ -89,7 +89,7 @@ impl Driver {
                     events.push(&convert::token_wanted());
                 }
                 Output::Event(event) => {
-                    if let Some(event) = self.read(|session| convert::event(event, session)) {
+                    if let Some(event) = convert::event(event) {
                         events.push(&event);
                     }
                 }
