@@ -1,1 +1,16 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: the real server as a child process, a front door whose address
+//! stays while servers come and go behind it, and clients with short back-offs.
+//!
+//! Invariant: nothing here sleeps for a fixed time; whoever waits, waits for a condition with a deadline.
+
+mod board;
+mod front;
+mod program;
+mod server;
+mod wait;
+
+pub use board::{Board, Card, client, client_with, quick};
+pub use front::Front;
+pub use program::program;
+pub use server::{Broker, Server};
+pub use wait::{DEADLINE, until, within};
