@@ -20,8 +20,8 @@ use crate::subscription::{ChangeStream, EventStream, PresenceStream};
 
 /// An open channel: its records, who is present, and what happens to it.
 ///
-/// Cheap to clone. The last handle, collections and streams included, lets the channel go after 5 s,
-/// or as soon as all of its mutations are decided, whichever is later.
+/// Cheap to clone. The last handle, collections and streams included, lets the channel go after 5 s;
+/// its mutations are brought to their outcome all the same.
 #[derive(Clone, Debug)]
 pub struct Channel {
     handle: Arc<ChannelHandle>,
@@ -121,7 +121,7 @@ impl Channel {
         let (id, news) = owner.shared().command(|state, now| {
             let id = state.session_mut().subscribe(now, name.clone())?;
             connect_once(state.session_mut(), now);
-            Ok((id, state.add_handle(id)))
+            Ok((id, state.add_handle(id, name.clone())))
         })?;
         Ok(Self {
             handle: Arc::new(ChannelHandle {

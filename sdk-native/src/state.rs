@@ -12,8 +12,8 @@ use tidewire_core::document::RecordKey;
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::Change;
 use tidewire_core::{
-    ChannelId, ChannelStatus, ConnectionPhase, ConnectionState, Event, Input, MemoryOutbox,
-    MutateError, MutationHandle, MutationId, MutationStatus, Output, Session,
+    ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState, Event, Input,
+    MemoryOutbox, MutateError, MutationHandle, MutationId, MutationStatus, Output, Session,
 };
 use tokio::sync::{Notify, watch};
 
@@ -50,8 +50,8 @@ pub(crate) struct State {
 
 /// One open channel.
 struct Open {
+    name: ChannelName,
     handles: usize,
-    undecided: usize,
     linger_until: Option<MonoTime>,
     decoded: Decoded,
     news: Arc<News>,
@@ -66,8 +66,6 @@ pub(crate) struct News {
 /// A mutation somebody may still ask about: undecided, or committed and held by the application.
 /// Bounded by the outbox and by what the application holds.
 struct Tracked {
-    channel: ChannelId,
-    id: Option<MutationId>,
     decided: bool,
     /// Whether the application still holds it.
     held: bool,
@@ -94,12 +92,7 @@ pub(crate) enum Delivery {
     Changed(Arc<News>, Vec<RecordKey>, Vec<AnyRecord>),
     Presence(Arc<News>),
     Mutation(watch::Sender<MutationStatus>, MutationStatus),
-    /// A channel is gone; whoever still waits for one of its mutations learns that it stays undecided.
-    LetGo {
-        news: Arc<News>,
-        decoded: Decoded,
-        mutations: Vec<watch::Sender<MutationStatus>>,
-    },
+    LetGo(Arc<News>, Decoded),
 }
 
 impl Shared {
@@ -219,11 +212,11 @@ impl State {
     }
 
     /// One more handle of a channel that the session has subscribed.
-    pub(crate) fn add_handle(&mut self, channel: ChannelId) -> Arc<News> {
+    pub(crate) fn add_handle(&mut self, channel: ChannelId, name: ChannelName) -> Arc<News> {
         let session = &self.session;
         let open = self.channels.entry(channel).or_insert_with(|| Open {
+            name,
             handles: 0,
-            undecided: 0,
             linger_until: None,
             decoded: Decoded::default(),
             news: Arc::new(News {
@@ -243,16 +236,14 @@ impl State {
         open.news.clone()
     }
 
-    /// A handle is gone. The last one starts the linger; a failed channel is let go at once, so that
-    /// opening it anew asks the server again.
+    /// A handle is gone. The last one starts the linger.
     pub(crate) fn drop_handle(&mut self, channel: ChannelId, now: Now) {
-        let failed = self.is_failed(channel);
         let Some(open) = self.channels.get_mut(&channel) else {
             return;
         };
         open.handles = open.handles.saturating_sub(1);
         if open.handles == 0 {
-            let until = if failed { now.mono } else { now.mono + LINGER };
+            let until = now.mono + LINGER;
             open.linger_until = Some(until);
             self.lingering.insert((until, channel));
         }
@@ -269,16 +260,11 @@ impl State {
         self.mutations.insert(
             handle,
             Tracked {
-                channel,
-                id: None,
                 decided: false,
                 held: true,
                 status,
             },
         );
-        if let Some(open) = self.channels.get_mut(&channel) {
-            open.undecided += 1;
-        }
         Ok((handle, receiver))
     }
 
@@ -298,7 +284,7 @@ impl State {
                     let reply = self.outbox.handle(request);
                     self.session.handle_input(now, Input::Outbox(reply));
                 }
-                Output::Event(event) => self.address(event, now),
+                Output::Event(event) => self.address(event),
                 order @ (Output::Open { .. }
                 | Output::Send { .. }
                 | Output::Close { .. }
@@ -318,7 +304,7 @@ impl State {
     }
 
     /// Finds out whom an event concerns.
-    fn address(&mut self, event: Event, now: Now) {
+    fn address(&mut self, event: Event) {
         match event {
             Event::Connection(state) => {
                 tracing::debug!(phase = state.phase.name(), reason = ?state.reason, "connection");
@@ -354,9 +340,9 @@ impl State {
             Event::Mutation {
                 channel,
                 handle,
+                n,
                 status,
-                ..
-            } => self.address_mutation(channel, handle, status, now),
+            } => self.address_mutation(channel, handle, n, status),
             Event::Presence { channel } => {
                 if let Some(news) = self.news(channel) {
                     self.work.deliveries.push(Delivery::Presence(news));
@@ -380,32 +366,26 @@ impl State {
         &mut self,
         channel: ChannelId,
         handle: MutationHandle,
+        n: Option<u64>,
         status: MutationStatus,
-        now: Now,
     ) {
-        let known = self.session.mutation_id(handle);
-        let mut id = known.clone();
         if let Some(tracked) = self.mutations.get_mut(&handle) {
-            if tracked.id.is_none() {
-                tracked.id = known;
-            }
-            id = tracked.id.clone();
+            tracked.decided |= status.is_terminal();
             self.work
                 .deliveries
                 .push(Delivery::Mutation(tracked.status.clone(), status.clone()));
-            let decides = status.is_terminal() && !tracked.decided;
-            tracked.decided |= status.is_terminal();
             // `lost` may follow `committed`: as long as somebody looks, it is tracked.
-            let over =
-                status.is_terminal() && (status != MutationStatus::Committed || !tracked.held);
-            if decides {
-                let channel = tracked.channel;
-                self.decided(channel, now);
-            }
-            if over {
+            if status.is_terminal() && (status != MutationStatus::Committed || !tracked.held) {
                 self.mutations.remove(&handle);
             }
         }
+        let id = n
+            .zip(self.channels.get(&channel))
+            .map(|(n, open)| MutationId {
+                client: self.session.client(),
+                channel: open.name.clone(),
+                n,
+            });
         match status {
             MutationStatus::Rejected { code, detail } => {
                 self.tell(channel, ChannelEvent::Rejected { id, code, detail });
@@ -415,58 +395,19 @@ impl State {
         }
     }
 
-    /// One mutation less to wait for; a channel that only lived for it goes.
-    fn decided(&mut self, channel: ChannelId, now: Now) {
-        if let Some(open) = self.channels.get_mut(&channel) {
-            open.undecided = open.undecided.saturating_sub(1);
-            if open.handles == 0 && open.undecided == 0 && open.linger_until.is_none() {
-                open.linger_until = Some(now.mono);
-                self.lingering.insert((now.mono, channel));
-            }
-        }
-    }
-
-    /// Lets go of channels whose linger is over. One with undecided mutations stays until they are decided:
-    /// letting go would drop them.
+    /// Lets go of channels whose linger is over. Mutations under way are still brought to their outcome.
     fn let_go_due(&mut self, now: Now) {
-        let mut any = false;
         while let Some(&(until, channel)) = self.lingering.first()
             && until <= now.mono
         {
             self.lingering.pop_first();
-            let failed = self.is_failed(channel);
-            let Some(open) = self.channels.get_mut(&channel) else {
-                continue;
-            };
-            open.linger_until = None;
-            if open.undecided > 0 && !failed {
-                continue;
-            }
+            self.session.unsubscribe(now, channel);
             if let Some(open) = self.channels.remove(&channel) {
-                self.session.unsubscribe(now, channel);
-                let dropped = self
-                    .mutations
-                    .extract_if(|_, mutation| mutation.channel == channel)
-                    .map(|(_, mutation)| mutation.status)
-                    .collect();
-                self.work.deliveries.push(Delivery::LetGo {
-                    news: open.news,
-                    decoded: open.decoded,
-                    mutations: dropped,
-                });
-                any = true;
+                let delivery = Delivery::LetGo(open.news, open.decoded);
+                self.work.deliveries.push(delivery);
             }
-        }
-        if any {
             self.settle(now);
         }
-    }
-
-    fn is_failed(&self, channel: ChannelId) -> bool {
-        matches!(
-            self.session.status(channel),
-            Some(ChannelStatus::Failed { .. })
-        )
     }
 
     fn news(&self, channel: ChannelId) -> Option<Arc<News>> {
@@ -498,12 +439,8 @@ impl Delivery {
             Self::Mutation(sender, status) => {
                 sender.send_replace(status);
             }
-            Self::LetGo {
-                news,
-                decoded,
-                mutations,
-            } => {
-                drop((decoded, mutations));
+            Self::LetGo(news, decoded) => {
+                drop(decoded);
                 news.hub.end();
             }
         }
