@@ -122,13 +122,16 @@ impl Board {
     /// # Panics
     /// When they do not converge in time.
     pub async fn converges_with(&self, other: &Self) {
-        until("both boards stand at the same place and look the same", || {
-            self.channel.cursor().is_some()
-                && self.channel.cursor() == other.channel.cursor()
-                && self.is_settled()
-                && other.is_settled()
-                && self.picture() == other.picture()
-        })
+        until(
+            "both boards stand at the same place and look the same",
+            || {
+                self.channel.cursor().is_some()
+                    && self.channel.cursor() == other.channel.cursor()
+                    && self.is_settled()
+                    && other.is_settled()
+                    && self.picture() == other.picture()
+            },
+        )
         .await;
     }
 }

@@ -32,7 +32,9 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
         let inner = Arc::new(watch::Sender::new(Behind::default()));
         let accepting = tokio::spawn(accept(listener, inner.clone())).abort_handle();
         Self {

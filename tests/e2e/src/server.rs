@@ -36,9 +36,9 @@ impl Server {
         command.args(["--listen", "127.0.0.1:0", "--dev-auth"]);
         match broker {
             Broker::Memory => command.args(["--broker", "memory"]),
-            Broker::Disk(directory) => {
-                command.args(["--broker", "disk", "--data-dir"]).arg(directory)
-            }
+            Broker::Disk(directory) => command
+                .args(["--broker", "disk", "--data-dir"])
+                .arg(directory),
         };
         let mut child = command
             .stdin(Stdio::null())

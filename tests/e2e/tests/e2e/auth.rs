@@ -69,9 +69,12 @@ async fn after_signing_in_the_same_client_connects() {
     signed_in.store(1, Ordering::Relaxed);
     board.client.connect();
     let mut connection = board.client.connection();
-    within("it connects", connection.wait_for(|state| state.phase == ConnectionPhase::Connected))
-        .await
-        .expect("the client lives");
+    within(
+        "it connects",
+        connection.wait_for(|state| state.phase == ConnectionPhase::Connected),
+    )
+    .await
+    .expect("the client lives");
     within("the first view", board.channel.ready())
         .await
         .expect("now it may");

@@ -35,7 +35,11 @@ async fn edit_together(broker: &Broker) {
             let title = json!({"title": format!("{who} at {at}")});
             mutations.push(cards.set("fought-over", title).expect(taken));
             let own = json!({"title": format!("{at}"), "count": at});
-            mutations.push(cards.put(&format!("own-{who}-{}", at % 5), own).expect(taken));
+            mutations.push(
+                cards
+                    .put(&format!("own-{who}-{}", at % 5), own)
+                    .expect(taken),
+            );
         }
         tokio::task::yield_now().await;
     }
@@ -110,7 +114,10 @@ async fn values_travel_as_the_bytes_that_were_written() {
         .await
         .expect("nothing refuses it");
     let expected = r#"{"long":0.1000000000000000055511151231257827e0,"title":"\u00fc is not ü","wide":18446744073709551615}"#;
-    until("the peer has the record", || ben.cards.json("exact").is_some()).await;
+    until("the peer has the record", || {
+        ben.cards.json("exact").is_some()
+    })
+    .await;
     assert_eq!(ana.cards.json("exact").as_deref(), Some(expected));
     assert_eq!(ben.cards.json("exact").as_deref(), Some(expected));
     assert_eq!(ben.card("exact").title, "ü is not ü");
@@ -129,8 +136,16 @@ async fn a_record_is_decoded_once_per_change() {
         .expect("the put is taken");
     within("ben hears of it", seen.next()).await;
     let first = ben.cards.get("a").expect("it fits").expect("it is there");
-    let again = ben.cards.clone().get("a").expect("it fits").expect("it is there");
-    assert!(std::sync::Arc::ptr_eq(&first, &again), "the same decoded record");
+    let again = ben
+        .cards
+        .clone()
+        .get("a")
+        .expect("it fits")
+        .expect("it is there");
+    assert!(
+        std::sync::Arc::ptr_eq(&first, &again),
+        "the same decoded record"
+    );
 
     within("the put is logged", put.committed())
         .await
@@ -175,8 +190,11 @@ async fn a_batch_is_all_or_nothing() {
     let bad = ana
         .channel
         .batch(|tx| {
-            tx.put("cards", "c", json!({"title": "c"}))
-                .set("cards", "absent", json!({"title": "nothing to set"}));
+            tx.put("cards", "c", json!({"title": "c"})).set(
+                "cards",
+                "absent",
+                json!({"title": "nothing to set"}),
+            );
         })
         .expect("the batch is taken");
     let error = within("the batch is refused", bad.committed())

@@ -16,12 +16,18 @@ async fn peers_see_each_other_come_change_and_go() {
         .set(json!({"name": "Ben", "cursor": {"x": 0.25, "y": 0.5}}))
         .expect("small enough");
     within("ana hears of ben", news.next()).await;
-    until("ana sees ben", || !ana.channel.presence().peers().is_empty()).await;
+    until("ana sees ben", || {
+        !ana.channel.presence().peers().is_empty()
+    })
+    .await;
     let peers = ana.channel.presence().peers();
     assert_eq!(peers[0].principal, "ben");
     let data: serde_json::Value = peers[0].read().expect("JSON");
     assert_eq!(data["cursor"]["x"], 0.25);
-    assert!(ben.channel.presence().peers().is_empty(), "oneself is no peer");
+    assert!(
+        ben.channel.presence().peers().is_empty(),
+        "oneself is no peer"
+    );
 
     // A broken link takes presence with it; the next link brings it back.
     front.lead_to(None);
