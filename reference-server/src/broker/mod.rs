@@ -1,6 +1,6 @@
 //! One ordered log per channel, over compare-and-append. Safety comes from that comparison alone.
 
-#[cfg(any(feature = "net", test))]
+#[cfg(feature = "net")]
 mod codec;
 #[cfg(all(test, feature = "net"))]
 mod conformance;

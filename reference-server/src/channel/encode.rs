@@ -1,8 +1,11 @@
 //! Frames of a channel as ready-made messages.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tidewire_core::document::Rejection;
+use tidewire_core::document::squash::squash;
 use tidewire_core::wire::{
     Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Patch,
     Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch,
@@ -72,7 +75,7 @@ pub(super) fn replay_squashed(channel: &str, ring: &Ring, from: Cursor) -> Optio
         }
         patch.push(entry, bytes);
     }
-    patch.patch.ops = super::squash::squash(std::mem::take(&mut patch.patch.ops));
+    patch.patch.ops = squash(std::mem::take(&mut patch.patch.ops));
     patch
         .finish(channel)
         .filter(|patch| patch.message.len() <= SQUASHED_BYTES_MAX)
@@ -162,7 +165,7 @@ pub(super) struct SnapshotMessages {
     /// Parts, then the end.
     pub(super) messages: Vec<Bytes>,
     /// The table at `cursor`: each subscriber's `begin` carries its own row.
-    table: std::collections::BTreeMap<Author, TableRow>,
+    table: BTreeMap<Author, TableRow>,
 }
 
 impl SnapshotMessages {

@@ -18,7 +18,6 @@ mod push;
 mod retry;
 mod ring;
 mod seat;
-mod squash;
 mod subscribe;
 mod tag;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod change;
 mod record;
+pub mod squash;
 pub mod value;
 
 use std::collections::BTreeMap;

@@ -345,8 +345,8 @@ pub(super) fn put_items(range: std::ops::Range<u64>) -> Vec<Item> {
 pub(super) struct Replica {
     pub(super) document: Document,
     pub(super) cursor: Cursor,
-    parts: Document,
-    coming: Option<Cursor>,
+    pub(super) parts: Document,
+    pub(super) coming: Option<Cursor>,
 }
 
 impl Replica {

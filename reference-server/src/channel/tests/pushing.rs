@@ -77,3 +77,376 @@ fn a_push_without_the_grant_is_refused_item_by_item_and_not_logged() {
     assert!(matches!(&frames[2], ServerKind::Ack(ack) if ack.through == 1));
     assert_eq!(harness.log.head(), head);
 }
+
+#[test]
+fn a_number_ahead_is_answered_with_what_is_needed() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..1));
+    ana.take();
+    harness.push(&ana, 4, 1, put_items(0..1));
+    let head = harness.log.head();
+    assert!(
+        matches!(&ana.take()[..], [ServerKind::Need(need)] if need.n == 2 && need.cursor == Some(head))
+    );
+}
+
+#[test]
+fn low_closes_the_gap_that_lost_history_leaves() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    // The log knows nothing of 1 to 6, which the client settled in a history that is gone.
+    harness.push(&ana, 8, 7, put_items(0..1));
+    assert!(matches!(&ana.take()[..], [ServerKind::Need(need)] if need.n == 7));
+    harness.push(&ana, 7, 7, put_items(0..2));
+    assert!(
+        matches!(&ana.take()[..], [ServerKind::Patch(_), ServerKind::Ack(ack)] if ack.through == 8)
+    );
+}
+
+#[test]
+fn a_rejection_is_an_entry_without_ops_and_listed_until_low_passes_it() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, vec![item(vec![set("absent", "a", "1")])]);
+    let frames = ana.take();
+    let ServerKind::Patch(patch) = &frames[0] else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(patch.mids[0].code, ErrorCode::NotFound as u32);
+    assert!(patch.ops.is_empty());
+    assert!(matches!(&frames[1], ServerKind::Ack(ack) if ack.through == 1));
+
+    let known = |harness: &mut Harness| {
+        harness.subscribe(&ana, Some(harness.log.head()), 0);
+        match &ana.take()[..] {
+            [ServerKind::Resume(resume)] => resume.known.clone().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(known(&mut harness).rejected.len(), 1);
+    harness.push(&ana, 2, 2, put_items(0..1));
+    ana.take();
+    assert_eq!(
+        known(&mut harness),
+        Known {
+            last: 2,
+            rejected: Vec::new()
+        }
+    );
+}
+
+#[test]
+fn a_mutation_is_applied_whole_or_not_at_all() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(
+        &ana,
+        1,
+        1,
+        vec![
+            item(vec![
+                put("x", "a", "1"),
+                inc("x", "a", 1),
+                set("gone", "a", "1"),
+            ]),
+            item(vec![set("x", "a", "9")]),
+            item(vec![put("x", "a", "1"), inc("x", "a", 1), del("initial")]),
+            item(vec![set("x", "b", "true"), set("initial", "a", "0")]),
+        ],
+    );
+    let frames = ana.take();
+    let ServerKind::Patch(patch) = &frames[0] else {
+        panic!("{frames:?}");
+    };
+    let codes: Vec<u32> = patch.mids.iter().map(|mid| mid.code).collect();
+    let not_found = ErrorCode::NotFound as u32;
+    assert_eq!(codes, [not_found, not_found, 0, not_found]);
+    assert_eq!(harness.field("x", "a").unwrap(), "2");
+    assert_eq!(harness.field("x", "b"), None);
+    assert_eq!(harness.field("initial", "a"), None);
+}
+
+#[test]
+fn inc_counts_from_nothing_and_refuses_what_is_no_integer() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let items = [
+        put("x", "t", "\"text\""),
+        inc("x", "n", i64::MAX),
+        inc("x", "n", 1),
+        inc("x", "t", 1),
+        inc("x", "n", -1),
+    ];
+    let items = items.map(|change| item(vec![change])).to_vec();
+    harness.push(&ana, 1, 1, items);
+    let frames = ana.take();
+    let ServerKind::Patch(patch) = &frames[0] else {
+        panic!("{frames:?}");
+    };
+    let invalid = ErrorCode::Invalid as u32;
+    let codes: Vec<u32> = patch.mids.iter().map(|mid| mid.code).collect();
+    assert_eq!(codes, [0, 0, invalid, invalid, 0]);
+    assert_eq!(harness.field("x", "n").unwrap(), (i64::MAX - 1).to_string());
+    // Down come absolute results.
+    assert!(ops_of(&frames).iter().all(|op| op.kind.is_some()));
+}
+
+#[test]
+fn what_the_application_refuses_is_logged_with_its_reason() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(
+        &ana,
+        1,
+        1,
+        vec![
+            item(vec![put("x", "a", "\"forbidden\"")]),
+            // It sees what the same turn and the same mutation did before.
+            item(vec![put("y", "a", "1")]),
+            item(vec![del("y"), put("z", "a", "1"), del("z")]),
+            item(vec![del("y")]),
+        ],
+    );
+    let frames = ana.take();
+    let ServerKind::Patch(patch) = &frames[0] else {
+        panic!("{frames:?}");
+    };
+    let refused = ErrorCode::Refused as u32;
+    let codes: Vec<u32> = patch.mids.iter().map(|mid| mid.code).collect();
+    assert_eq!(codes, [refused, 0, 0, refused]);
+    assert_eq!(patch.mids[0].detail, "not this value");
+}
+
+#[test]
+fn contents_out_of_the_rules_are_rejected_in_the_log() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let big = "1".repeat(70_000);
+    let mut noop = item(vec![put("x", "a", "1")]);
+    noop.noop = true;
+    let unknown = tidewire_core::wire::Item {
+        changes: vec![tidewire_core::wire::Change { kind: None }],
+        ..item(Vec::new())
+    };
+    let cases = [
+        (item(Vec::new()), ErrorCode::Invalid),
+        (unknown, ErrorCode::Invalid),
+        (item(vec![put("x", "a", "{")]), ErrorCode::Invalid),
+        (item(vec![put("", "a", "1")]), ErrorCode::Invalid),
+        (item(vec![put("x", "a", &big)]), ErrorCode::TooLarge),
+        (noop, ErrorCode::Invalid),
+    ];
+    for (n, (item, code)) in (1..).zip(cases) {
+        harness.push(&ana, n, n, vec![item]);
+        let frames = ana.take();
+        assert!(
+            matches!(&frames[..], [ServerKind::Patch(patch), ServerKind::Ack(_)] if patch.mids[0].code == code as u32),
+            "{frames:?}"
+        );
+    }
+    assert!(harness.closed.is_empty());
+}
+
+#[test]
+fn a_no_op_moves_the_table_and_nothing_else() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let before = harness.document();
+    let mut noop = item(Vec::new());
+    noop.noop = true;
+    harness.push(&ana, 1, 1, vec![noop]);
+    assert!(
+        matches!(&ana.take()[..], [ServerKind::Patch(patch), ServerKind::Ack(_)] if patch.mids[0].code == 0)
+    );
+    assert_eq!(harness.document(), before);
+}
+
+#[test]
+fn a_push_out_of_its_contract_ends_that_connection_alone() {
+    let cases: [(u64, u64, usize); 6] = [
+        (1, 1, 0),
+        (0, 0, 1),
+        (3, 4, 1),
+        (1, 1, 257),
+        (u64::MAX, 1, 1),
+        (u64::MAX, 1, 2),
+    ];
+    for (first_n, low, items) in cases {
+        let mut harness = Harness::new();
+        let ana = harness.join(1, 1);
+        let ben = harness.join(2, 2);
+        let head = harness.log.head();
+        harness.push(&ana, first_n, low, put_items(0..items as u64));
+        assert!(
+            matches!(&ana.take()[..], [ServerKind::Error(e)] if e.fatal && e.code == ErrorCode::UnexpectedFrame as u32)
+        );
+        let closed = std::mem::take(&mut harness.closed);
+        assert_eq!(closed, [(ana.subscriber.conn, ErrorCode::UnexpectedFrame)]);
+        assert_eq!(harness.log.head(), head);
+        harness.push(&ben, 1, 1, put_items(0..1));
+        assert_eq!(ben.take().len(), 2);
+    }
+}
+
+#[test]
+fn what_is_not_offered_is_refused_and_not_logged() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let mut late = item(vec![put("x", "a", "1")]);
+    late.deadline_ms = 1;
+    let items = vec![
+        item(vec![put("y", "a", "1")]),
+        late,
+        item(vec![put("z", "a", "1")]),
+    ];
+    harness.push(&ana, 1, 1, items);
+    let frames = ana.take();
+    let ServerKind::Error(error) = &frames[1] else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(
+        (error.code, error.n, error.fatal),
+        (ErrorCode::Unsupported as u32, Some(2), false)
+    );
+    assert!(matches!(&frames[2], ServerKind::Ack(ack) if ack.through == 1));
+    assert_eq!(harness.field("z", "a"), None);
+    // The client drops that row, and `low` closes the gap.
+    harness.push(&ana, 3, 3, put_items(0..1));
+    assert!(matches!(&ana.take()[1], ServerKind::Ack(ack) if ack.through == 3));
+}
+
+#[test]
+fn too_many_unseen_rejections_hold_the_author_and_nobody_else() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let bad = || vec![item(vec![set("absent", "a", "1")]); 64];
+    harness.push(&ana, 1, 1, bad());
+    ana.take();
+    harness.push(&ana, 65, 1, put_items(0..1));
+    assert!(
+        matches!(&ana.take()[..], [ServerKind::Hold(hold)] if hold.code == ErrorCode::RejectionsFull as u32)
+    );
+    let ben = harness.join(2, 2);
+    harness.push(&ben, 1, 1, put_items(0..1));
+    assert_eq!(ben.take().len(), 2);
+    ana.take();
+    harness.push(&ana, 65, 2, put_items(0..1));
+    assert!(matches!(
+        &ana.take()[..],
+        [ServerKind::Patch(_), ServerKind::Ack(_)]
+    ));
+}
+
+#[test]
+fn everything_pushed_before_a_poll_is_one_append_and_one_patch() {
+    let mut harness = Harness::new();
+    let clients: Vec<Client> = (1..=3).map(|n| harness.join(n, n as u8)).collect();
+    let onlooker = harness.join(9, 9);
+    harness.requests.clear();
+    for client in &clients {
+        harness.enqueue(client, 1, 1, put_items(0..2));
+        harness.enqueue(client, 3, 1, put_items(2..4));
+    }
+    harness.run();
+    assert_eq!(harness.appends(), 1);
+    let frames = onlooker.inbox.take_messages();
+    assert_eq!(frames.len(), 1);
+    for client in &clients {
+        let messages = client.inbox.take_messages();
+        // The very same bytes, not equal ones.
+        assert_eq!(messages[0].as_ptr(), frames[0].as_ptr());
+    }
+    let frames = tidewire_core::wire::decode_server(frames[0].clone(), usize::MAX).unwrap();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(patch)] if patch.mids.len() == 12 && patch.ops.len() == 12)
+    );
+}
+
+#[test]
+fn a_large_turn_is_cut_so_that_its_patch_fits_a_frame() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let big = format!("\"{}\"", "x".repeat(60_000));
+    for n in 1..=40 {
+        harness.enqueue(
+            &ana,
+            n,
+            1,
+            vec![item(vec![put(&format!("r{n}"), "a", &big)])],
+        );
+    }
+    harness.requests.clear();
+    harness.run();
+    assert!((2..20).contains(&harness.appends()));
+    let limit = tidewire_core::wire::Limits::DEFAULT.frame_down_bytes as usize;
+    let messages = ana.inbox.take_messages();
+    assert!(messages.iter().all(|message| message.len() < limit / 2));
+    assert_eq!(harness.document().len(), 41);
+}
+
+#[test]
+fn waiting_pushes_are_bounded_and_the_rest_is_held() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let mut held = 0;
+    for n in 1..=2000 {
+        harness.enqueue(&ana, n, 1, put_items(0..1));
+        held += ana
+            .take()
+            .iter()
+            .filter(|frame| matches!(frame, ServerKind::Hold(hold) if hold.code == ErrorCode::Overloaded as u32))
+            .count();
+    }
+    assert_eq!(held, 2000 - 1024);
+    harness.run();
+    assert_eq!(harness.log.head().seq, 1025);
+}
+
+#[test]
+fn a_push_of_another_epoch_is_told_so_after_the_node_has_caught_up() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let epoch = harness.log.head().epoch;
+    harness.requests.clear();
+    harness.enqueue_at(&ana, epoch - 1, 1, 1, put_items(0..1));
+    harness.run();
+    assert!(matches!(&ana.take()[..], [ServerKind::StaleEpoch(stale)] if stale.epoch == epoch));
+    assert!(matches!(
+        harness.requests[..],
+        [crate::broker::BrokerRequest::Read { .. }]
+    ));
+    assert_eq!(harness.appends(), 0);
+}
+
+#[test]
+fn a_push_is_judged_by_the_epoch_that_another_node_opened() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    // Another node opens an epoch; the client learns of it there and pushes here.
+    let mut other = Harness::over(
+        harness.log.clone(),
+        crate::channel::ChannelConfig::default(),
+    );
+    let ben = Client::new(7, 7);
+    other.subscribe(&ben, None, harness.log.head().epoch + 5);
+    harness.log = other.log;
+    harness.enqueue_at(&ana, harness.log.head().epoch, 1, 1, put_items(0..1));
+    harness.run();
+    let frames = ana.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(opening), ServerKind::Patch(_), ServerKind::Ack(ack)]
+            if opening.mids.is_empty() && ack.through == 1),
+        "{frames:?}"
+    );
+}
+
+#[test]
+fn a_push_without_a_subscription_is_answered_all_the_same() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let stranger = Client::new(5, 5);
+    harness.push(&stranger, 1, 1, put_items(0..1));
+    assert!(matches!(&stranger.take()[..], [ServerKind::Ack(ack)] if ack.through == 1));
+    assert!(matches!(&ana.take()[..], [ServerKind::Patch(_)]));
+}

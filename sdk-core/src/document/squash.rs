@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use tidewire_core::document::Record;
-use tidewire_core::wire::{Clear, Field, Merge, Op, OpKind, RecordRef};
+use super::record::Record;
+use crate::wire::{Clear, Field, Merge, Op, OpKind, RecordRef};
 
 /// What a range of ops does to one record.
 enum Squashed {
@@ -23,7 +23,7 @@ enum Squashed {
 /// One op per touched record, after one `clear` if there was any. Ops of later versions are dropped;
 /// codecs refuse those before.
 #[must_use]
-pub(super) fn squash(ops: Vec<Op>) -> Vec<Op> {
+pub fn squash(ops: Vec<Op>) -> Vec<Op> {
     let mut cleared = false;
     let mut records: BTreeMap<(String, String), Squashed> = BTreeMap::new();
     for kind in ops.into_iter().filter_map(|op| op.kind) {
@@ -120,8 +120,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use tidewire_core::document::Document;
-    use tidewire_core::wire;
+    use crate::document::Document;
+    use crate::wire;
 
     fn any_op() -> impl Strategy<Value = Op> {
         let id = (0..3u8).prop_map(|n| format!("r{n}"));

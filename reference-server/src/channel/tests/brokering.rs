@@ -1,0 +1,326 @@
+//! The broker: conflicts, failures, silence, snapshots.
+
+use tidewire_core::wire::{ErrorCode, ServerKind};
+
+use super::harness::*;
+use crate::broker::{BrokerReply, BrokerRequest, RunId};
+use crate::channel::{ChannelConfig, ChannelInput, Lag};
+
+fn failed() -> BrokerReply {
+    BrokerReply::Failed {
+        detail: "test".into(),
+    }
+}
+
+#[test]
+fn nothing_is_patched_or_acked_before_the_append_is_durable() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.enqueue(&ana, 1, 1, put_items(0..1));
+    let append = harness.poll().unwrap();
+    assert!(ana.take().is_empty());
+    let head = harness.channel.head();
+    // What comes meanwhile waits for the next turn.
+    harness.enqueue(&ana, 2, 1, put_items(1..2));
+    assert!(harness.poll().is_none());
+    assert_eq!(harness.channel.head(), head);
+    let reply = harness.log.handle(append);
+    harness.input(ChannelInput::Broker(reply));
+    assert_eq!(ana.take().len(), 2);
+    harness.run();
+    assert_eq!(ana.take().len(), 2);
+}
+
+#[test]
+fn a_conflict_is_caught_up_with_and_the_turn_decided_again() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let mut other = Harness::over(harness.log.clone(), ChannelConfig::default());
+    let ben = other.join(7, 7);
+    other.push(&ben, 1, 1, vec![item(vec![del("initial")])]);
+    harness.log = other.log;
+    harness.push(&ana, 1, 1, vec![item(vec![set("initial", "a", "2")])]);
+    let frames = ana.take();
+    let [
+        ServerKind::Patch(theirs),
+        ServerKind::Patch(mine),
+        ServerKind::Ack(_),
+    ] = &frames[..]
+    else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(theirs.mids[0].code, 0);
+    assert_eq!(mine.mids[0].code, ErrorCode::NotFound as u32);
+    assert_eq!(harness.appends(), 3);
+}
+
+#[test]
+fn an_append_that_happened_although_it_failed_is_found_as_a_duplicate() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.enqueue(&ana, 1, 1, vec![item(vec![inc("initial", "a", 1)])]);
+    let append = harness.poll().unwrap();
+    assert!(matches!(harness.log.handle(append), BrokerReply::Appended));
+    harness.input(ChannelInput::Broker(failed()));
+    harness.run();
+    harness.pass(500);
+    let frames = ana.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(_), ServerKind::Ack(ack)] if ack.through == 1),
+        "{frames:?}"
+    );
+    assert_eq!(harness.field("initial", "a").unwrap(), "2");
+}
+
+#[test]
+fn endless_conflicts_end_in_a_hold() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.requests.clear();
+    harness.enqueue(&ana, 1, 1, put_items(0..1));
+    while let Some(request) = harness.poll() {
+        let reply = match request {
+            BrokerRequest::Append { .. } => BrokerReply::Conflict,
+            other => harness.log.handle(other),
+        };
+        harness.input(ChannelInput::Broker(reply));
+    }
+    assert!(
+        matches!(&ana.take()[..], [ServerKind::Hold(hold)] if hold.code == ErrorCode::Overloaded as u32)
+    );
+    assert_eq!(harness.appends(), 5);
+    // Nothing is wrong with the next one.
+    harness.pass(5_000);
+    harness.push(&ana, 1, 1, put_items(0..1));
+    assert_eq!(ana.take().len(), 2);
+}
+
+#[test]
+fn a_broker_that_fails_for_ever_is_asked_ever_more_rarely() {
+    let mut harness = Harness::new();
+    let ana = Client::new(1, 1);
+    harness.input(ChannelInput::Subscribe {
+        subscriber: ana.subscriber.clone(),
+        have: None,
+        max_epoch: 0,
+    });
+    let end = harness.now.mono.0 + 600_000;
+    while harness.now.mono.0 < end {
+        while harness.poll().is_some() {
+            harness.input(ChannelInput::Broker(failed()));
+        }
+        // Every request is followed by a wait that ends.
+        let until = harness.wait.unwrap();
+        harness.now.mono = until;
+        harness.input(ChannelInput::Timeout);
+    }
+    let requests = harness.requests.len();
+    assert!((60..600).contains(&requests), "{requests} in ten minutes");
+    // Once it answers, the subscriber is served; once nobody waits, nothing is asked.
+    harness.run();
+    assert!(matches!(&ana.take()[0], ServerKind::SnapshotBegin(_)));
+    assert_eq!(harness.wait, None);
+}
+
+#[test]
+fn nobody_waiting_means_nothing_is_retried() {
+    let mut harness = Harness::new();
+    let ana = Client::new(1, 1);
+    harness.replies = vec![failed()];
+    harness.subscribe(&ana, None, 0);
+    let conn = ana.subscriber.conn;
+    harness.input(ChannelInput::Unsubscribe { conn });
+    harness.run();
+    harness.pass(60_000);
+    assert_eq!(harness.requests.len(), 1);
+    assert!(harness.channel.is_idle());
+}
+
+#[test]
+fn a_silent_broker_holds_the_pushers_in_time() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    harness.enqueue(&ana, 1, 1, put_items(0..1));
+    let append = harness.poll().unwrap();
+    harness.enqueue(&ben, 1, 1, put_items(1..2));
+    assert!(harness.poll().is_none());
+    assert_eq!(harness.wait.unwrap().since(harness.now.mono).as_secs(), 5);
+    harness.pass(5_000);
+    for client in [&ana, &ben] {
+        assert!(
+            matches!(&client.take()[..], [ServerKind::Hold(hold)] if hold.code == ErrorCode::Overloaded as u32)
+        );
+    }
+    assert_eq!(harness.wait, None);
+    // The answer comes after all.
+    let reply = harness.log.handle(append);
+    harness.input(ChannelInput::Broker(reply));
+    harness.run();
+    assert!(matches!(
+        &ana.take()[..],
+        [ServerKind::Patch(_), ServerKind::Ack(_)]
+    ));
+    harness.push(&ben, 1, 1, put_items(1..2));
+    assert!(matches!(
+        &ben.take()[..],
+        [
+            ServerKind::Patch(_),
+            ServerKind::Patch(_),
+            ServerKind::Ack(_)
+        ]
+    ));
+}
+
+#[test]
+fn a_lost_tail_under_a_new_run_makes_readers_resubscribe_and_writers_write_again() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..1));
+    let mut earlier = harness.log.clone();
+    let place = earlier.head();
+    harness.push(&ana, 2, 1, put_items(1..2));
+    ana.take();
+    earlier.set_run(RunId(2));
+    harness.log = earlier;
+    harness.push(&ana, 3, 1, put_items(2..3));
+    let frames = ana.take();
+    assert!(
+        matches!(
+            &frames[..],
+            [ServerKind::Lagged(_), ServerKind::StaleEpoch(_)]
+        ),
+        "{frames:?}"
+    );
+    assert!(harness.log.head().epoch > place.epoch);
+    harness.subscribe(&ana, Some(place), 0);
+    assert!(
+        matches!(&ana.take()[0], ServerKind::Resume(resume) if resume.known.as_ref().unwrap().last == 1)
+    );
+    harness.push(&ana, 2, 1, put_items(1..3));
+    assert!(matches!(&ana.take()[1], ServerKind::Ack(ack) if ack.through == 3));
+}
+
+#[test]
+fn readers_whose_place_survives_another_life_go_on_without_a_word() {
+    let mut harness = Harness::with(ChannelConfig {
+        lag: Lag::Close,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    harness.push(&ana, 1, 1, put_items(0..1));
+    ben.take();
+    harness.log.set_run(RunId(9));
+    harness.push(&ana, 2, 1, put_items(1..2));
+    let frames = ben.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(opening)] if opening.mids.is_empty()),
+        "{frames:?}"
+    );
+    assert!(harness.closed.is_empty());
+}
+
+#[test]
+fn a_wake_up_brings_what_another_node_appended() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let mut other = Harness::over(harness.log.clone(), ChannelConfig::default());
+    let ben = other.join(7, 7);
+    other.push(&ben, 1, 1, put_items(0..3));
+    harness.log = other.log;
+    harness.input(ChannelInput::Woken);
+    harness.run();
+    assert!(matches!(&ana.take()[..], [ServerKind::Patch(patch)] if patch.mids.len() == 3));
+}
+
+#[test]
+fn snapshots_are_cut_and_the_log_keeps_its_history_below_them() {
+    let mut harness = Harness::with(ChannelConfig {
+        history: 7,
+        snapshot_entries: 20,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    for n in 1..=100 {
+        harness.push(&ana, n, n, put_items(n..n + 1));
+        let snapshot = harness.log.snapshot().map_or(0, |s| s.cursor.seq);
+        let first = harness.log.entries().next().unwrap().cursor.seq;
+        assert!(snapshot < 7 || snapshot - first >= 6);
+        assert!(harness.log.entries().len() <= 27);
+    }
+    let cut = harness
+        .requests
+        .iter()
+        .filter(|request| matches!(request, BrokerRequest::PutSnapshot { .. }))
+        .count();
+    assert_eq!(cut, 5);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_stored_does_not_stop_the_log() {
+    let mut harness = Harness::with(ChannelConfig {
+        snapshot_entries: 3,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    let mut tries = 0;
+    for n in 1..=20 {
+        harness.enqueue(&ana, n, n, put_items(n..n + 1));
+        while let Some(request) = harness.poll() {
+            let reply = match request {
+                BrokerRequest::PutSnapshot { .. } => {
+                    tries += 1;
+                    failed()
+                }
+                other => harness.log.handle(other),
+            };
+            harness.input(ChannelInput::Broker(reply));
+        }
+        assert!(
+            ana.take()
+                .iter()
+                .any(|frame| matches!(frame, ServerKind::Ack(_)))
+        );
+    }
+    assert_eq!(tries, 1);
+    harness.pass(10_000);
+    assert!(harness.log.snapshot().is_some());
+}
+
+#[test]
+fn an_answer_of_the_wrong_kind_is_a_failure_and_no_more() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.replies = vec![BrokerReply::SnapshotStored];
+    harness.push(&ana, 1, 1, put_items(0..1));
+    harness.pass(500);
+    assert!(matches!(
+        &ana.take()[..],
+        [ServerKind::Patch(_), ServerKind::Ack(_)]
+    ));
+    // An answer that nobody asked for.
+    harness.input(ChannelInput::Broker(BrokerReply::Conflict));
+    harness.run();
+    assert!(ana.take().is_empty());
+}
+
+#[test]
+fn a_log_whose_entries_do_not_follow_each_other_is_not_served() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..3));
+    let mut entries: Vec<_> = harness.log.entries().cloned().collect();
+    let broken = std::sync::Arc::make_mut(&mut entries[2]);
+    broken.ms += 1;
+    let mut next = Harness::over(harness.log.clone(), ChannelConfig::default());
+    next.replies = vec![BrokerReply::Loaded {
+        snapshot: None,
+        entries,
+        run: RunId(1),
+    }];
+    let ben = Client::new(2, 2);
+    next.subscribe(&ben, None, 0);
+    assert!(ben.take().is_empty());
+    assert!(next.wait.is_some());
+}

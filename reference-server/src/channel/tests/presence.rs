@@ -1,0 +1,134 @@
+//! Presence: who is here.
+
+use tidewire_core::wire::{ErrorCode, Peer, Presence, ServerKind};
+
+use super::harness::*;
+use crate::channel::{ChannelConfig, ChannelInput};
+
+fn show(harness: &mut Harness, client: &Client, data: Option<&str>) {
+    harness.input(ChannelInput::SetPresence {
+        conn: client.subscriber.conn,
+        data: data.map(|data| bytes::Bytes::copy_from_slice(data.as_bytes())),
+    });
+    harness.run();
+}
+
+fn presence(client: &Client) -> Vec<Presence> {
+    let frames = client.inbox.take().into_iter();
+    frames
+        .filter_map(|frame| match frame {
+            ServerKind::Presence(presence) => Some(presence),
+            _ => None,
+        })
+        .collect()
+}
+
+fn peer(conn: u64, author: u8, data: &str) -> Peer {
+    Peer {
+        peer: conn,
+        principal: format!("p{author}"),
+        data: Some(bytes::Bytes::copy_from_slice(data.as_bytes())),
+    }
+}
+
+#[test]
+fn changes_reach_the_others_and_not_oneself() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    show(&mut harness, &ana, Some("{\"x\":1}"));
+    assert!(presence(&ana).is_empty());
+    let frames = presence(&ben);
+    assert_eq!(frames.len(), 1);
+    assert!(!frames[0].full);
+    assert_eq!(frames[0].peers, [peer(1, 1, "{\"x\":1}")]);
+}
+
+#[test]
+fn a_subscriber_gets_the_whole_list_of_the_others() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    show(&mut harness, &ana, Some("1"));
+    let ben = Client::new(2, 2);
+    harness.subscribe(&ben, None, 0);
+    let frames = presence(&ben);
+    assert!(frames.len() == 1 && frames[0].full);
+    assert_eq!(frames[0].peers, [peer(1, 1, "1")]);
+}
+
+#[test]
+fn a_peer_is_gone_when_it_says_so_or_leaves() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    let cleo = harness.join(3, 3);
+    show(&mut harness, &ana, Some("1"));
+    show(&mut harness, &ben, Some("2"));
+    presence(&cleo);
+    show(&mut harness, &ana, None);
+    let conn = ben.subscriber.conn;
+    harness.input(ChannelInput::Unsubscribe { conn });
+    harness.run();
+    let gone: Vec<(u64, bool)> = presence(&cleo)
+        .iter()
+        .flat_map(|frame| &frame.peers)
+        .map(|peer| (peer.peer, peer.data.is_none()))
+        .collect();
+    assert_eq!(gone, [(1, true), (2, true)]);
+}
+
+#[test]
+fn presence_is_bounded_in_size_shape_and_peers() {
+    let mut harness = Harness::with(ChannelConfig {
+        peers_max: 1,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    show(&mut harness, &ana, Some("1"));
+    let code = |client: &Client| match &client.take()[..] {
+        [ServerKind::Error(error)] if !error.fatal => error.code,
+        other => panic!("{other:?}"),
+    };
+    show(&mut harness, &ben, Some("2"));
+    assert_eq!(code(&ben), ErrorCode::PresenceFull as u32);
+    show(&mut harness, &ana, Some("{"));
+    assert_eq!(code(&ana), ErrorCode::Invalid as u32);
+    show(
+        &mut harness,
+        &ana,
+        Some(&format!("\"{}\"", "x".repeat(4096))),
+    );
+    assert_eq!(code(&ana), ErrorCode::TooLarge as u32);
+    // Whoever is here may go on changing.
+    show(&mut harness, &ana, Some("3"));
+    assert_eq!(presence(&ben).len(), 1);
+}
+
+#[test]
+fn a_reader_without_room_gets_the_whole_list_later() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let slow = harness.join(2, 2);
+    slow.inbox.set_room(0);
+    for n in 0..5 {
+        show(&mut harness, &ana, Some(&n.to_string()));
+    }
+    slow.inbox.set_room(usize::MAX);
+    harness.input(ChannelInput::Drained {
+        conn: slow.subscriber.conn,
+    });
+    harness.run();
+    let frames = presence(&slow);
+    assert!(frames.len() == 1 && frames[0].full);
+    assert_eq!(frames[0].peers, [peer(1, 1, "4")]);
+}
+
+#[test]
+fn presence_without_a_subscription_is_ignored() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let stranger = Client::new(9, 9);
+    show(&mut harness, &stranger, Some("1"));
+    assert!(presence(&ana).is_empty() && harness.closed.is_empty());
+}

@@ -1,0 +1,217 @@
+//! Random schedules: whatever happens, every replica is the fold of the log.
+
+use proptest::prelude::*;
+use tidewire_core::wire::ServerKind;
+
+use super::harness::*;
+use crate::broker::{BrokerReply, BrokerRequest, RunId};
+use crate::channel::{ChannelConfig, ChannelInput, Lag};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push { who: usize, items: u8 },
+    Room { who: usize, room: usize },
+    Resubscribe { who: usize },
+    Pass,
+    NewRun,
+    LoseTail,
+    Fail { append_happens: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..3usize;
+    prop_oneof![
+        6 => (who.clone(), 1..4u8).prop_map(|(who, items)| Step::Push { who, items }),
+        4 => (who.clone(), 0..4usize).prop_map(|(who, room)| Step::Room { who, room }),
+        1 => who.prop_map(|who| Step::Resubscribe { who }),
+        1 => Just(Step::Pass),
+        1 => Just(Step::NewRun),
+        1 => Just(Step::LoseTail),
+        1 => any::<bool>().prop_map(|append_happens| Step::Fail { append_happens }),
+    ]
+}
+
+/// A client that does what the protocol says, as simply as possible.
+struct Reader {
+    client: Client,
+    replica: Replica,
+    max_epoch: u64,
+    announced: u64,
+    /// It asked and has no answer yet: patches of the older stream are dropped.
+    asked: bool,
+    last: u64,
+}
+
+impl Reader {
+    fn subscribe(&mut self, harness: &mut Harness) {
+        self.asked = true;
+        let have = (self.replica.cursor.seq > 0).then_some(self.replica.cursor);
+        harness.input(ChannelInput::Subscribe {
+            subscriber: self.client.subscriber.clone(),
+            have,
+            max_epoch: self.max_epoch,
+        });
+    }
+
+    /// Whether it has to subscribe again.
+    fn read(&mut self) -> bool {
+        let mut again = false;
+        for frame in self.client.take() {
+            match &frame {
+                ServerKind::Resume(resume) => {
+                    assert_eq!(resume.from, Some(self.replica.cursor));
+                    self.announced = resume.head.unwrap().epoch;
+                    self.last = resume.known.as_ref().unwrap().last;
+                    self.asked = false;
+                }
+                ServerKind::SnapshotBegin(begin) => {
+                    self.announced = begin.cursor.unwrap().epoch;
+                    self.last = begin.known.as_ref().unwrap().last;
+                    self.asked = false;
+                }
+                ServerKind::Patch(_) if self.asked => continue,
+                ServerKind::Patch(patch) if patch.epoch > self.announced => again = true,
+                ServerKind::Ack(ack) => self.last = self.last.max(ack.through),
+                ServerKind::Lagged(_) | ServerKind::StaleEpoch(_) => again = true,
+                _ => {}
+            }
+            assert!(
+                self.announced >= self.max_epoch,
+                "an answer below the claim"
+            );
+            self.max_epoch = self.announced;
+            if again {
+                return true;
+            }
+            self.replica.feed(&[frame]);
+        }
+        false
+    }
+}
+
+fn run(lag: Lag, steps: Vec<Step>) {
+    let config = ChannelConfig {
+        lag,
+        history: 8,
+        snapshot_entries: 6,
+        ..ChannelConfig::default()
+    };
+    let mut harness = Harness::with(config);
+    let mut readers: Vec<Reader> = (0..3u8)
+        .map(|n| Reader {
+            client: Client::new(u64::from(n) + 1, n + 1),
+            replica: Replica::default(),
+            max_epoch: 0,
+            announced: 0,
+            asked: false,
+            last: 0,
+        })
+        .collect();
+    for reader in &mut readers {
+        reader.subscribe(&mut harness);
+    }
+    harness.run();
+    let mut runs = 1;
+    let mut earlier = harness.log.clone();
+    let settle = |harness: &mut Harness, readers: &mut Vec<Reader>, reading: bool| {
+        for _ in 0..30 {
+            harness.run();
+            for reader in readers.iter_mut() {
+                if reading {
+                    reader.client.inbox.set_room(usize::MAX);
+                    harness.input(ChannelInput::Drained {
+                        conn: reader.client.subscriber.conn,
+                    });
+                }
+                if reader.read() {
+                    reader.client.take();
+                    reader.subscribe(harness);
+                }
+            }
+            if reading {
+                harness.pass(11_000);
+            }
+        }
+    };
+    for step in steps {
+        match step {
+            Step::Push { who, items } => {
+                let reader = &readers[who];
+                let n = reader.last + 1;
+                let items = (0..items)
+                    .map(|i| {
+                        let id = format!("r{}", (n + u64::from(i)) % 5);
+                        match (n + u64::from(i)) % 4 {
+                            0 => item(vec![del(&id)]),
+                            1 => item(vec![set(&id, "a", &n.to_string())]),
+                            2 => item(vec![inc("initial", "a", 1), put(&id, "b", "1")]),
+                            _ => item(vec![put(&id, "a", &n.to_string())]),
+                        }
+                    })
+                    .collect();
+                harness.enqueue_at(&reader.client, reader.announced, n, n, items);
+            }
+            Step::Room { who, room } => {
+                readers[who].client.inbox.set_room(room);
+                harness.input(ChannelInput::Drained {
+                    conn: readers[who].client.subscriber.conn,
+                });
+            }
+            Step::Resubscribe { who } => {
+                readers[who].client.take();
+                readers[who].subscribe(&mut harness);
+            }
+            Step::Pass => harness.pass(6_000),
+            Step::NewRun => {
+                runs += 1;
+                harness.log.set_run(RunId(runs));
+            }
+            Step::LoseTail => {
+                runs += 1;
+                harness.log = earlier.clone();
+                harness.log.set_run(RunId(runs));
+            }
+            Step::Fail { append_happens } => {
+                if let Some(request) = harness.poll() {
+                    let append = matches!(request, BrokerRequest::Append { .. });
+                    if append && append_happens {
+                        harness.log.handle(request);
+                    }
+                    harness.input(ChannelInput::Broker(BrokerReply::Failed {
+                        detail: "random".into(),
+                    }));
+                }
+            }
+        }
+        if harness.log.head().seq % 5 == 0 {
+            earlier = harness.log.clone();
+        }
+        settle(&mut harness, &mut readers, false);
+    }
+    // Whoever joins may open an epoch; a wake-up tells the rest of what was lost.
+    let truth = Client::new(99, 99);
+    harness.subscribe(&truth, None, 0);
+    harness.input(ChannelInput::Woken);
+    settle(&mut harness, &mut readers, true);
+    let mut state = Replica::default();
+    state.feed(&truth.take());
+    assert_eq!(state.cursor, harness.log.head());
+    for reader in &readers {
+        assert_eq!(reader.replica.cursor, state.cursor);
+        assert_eq!(reader.replica.document, state.document);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn replicas_converge_under_resync(steps in proptest::collection::vec(step(), 0..40)) {
+        run(Lag::Resync, steps);
+    }
+
+    #[test]
+    fn replicas_converge_under_conflate(steps in proptest::collection::vec(step(), 0..40)) {
+        run(Lag::Conflate, steps);
+    }
+}
