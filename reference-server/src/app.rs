@@ -1,0 +1,107 @@
+//! What every request and connection shares.
+
+use std::sync::Arc;
+
+use tidewire_core::ChannelName;
+use tidewire_core::time::UnixTime;
+
+use crate::auth::{self, Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
+use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody};
+use crate::clock::{self, Clock};
+use crate::config::{Config, Create};
+use crate::connections::Connections;
+use crate::origin::OriginRule;
+use crate::routing::Router;
+use crate::telemetry::Metrics;
+
+pub(crate) struct App {
+    pub(crate) config: Arc<Config>,
+    pub(crate) authenticate: Option<Arc<Authenticate>>,
+    pub(crate) authorise: Option<Arc<Authorise>>,
+    pub(crate) origins: OriginRule,
+    pub(crate) router: Arc<Router>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    /// Starts a drain from the admin door.
+    pub(crate) drain: tokio::sync::Notify,
+}
+
+impl App {
+    /// Who the bearer of a token is. An application that takes too long counts as unavailable.
+    pub(crate) async fn authenticate(
+        &self,
+        token: String,
+        request: &Arc<AuthRequest>,
+    ) -> Result<Principal, AuthError> {
+        if self.config.dev_auth
+            && let Ok(principal) = auth::dev_principal(&token)
+        {
+            return Ok(principal);
+        }
+        let Some(authenticate) = &self.authenticate else {
+            return auth::dev_principal(&token);
+        };
+        let answer = authenticate(token, Arc::clone(request));
+        let principal = tokio::time::timeout(self.config.timeouts.authenticate, answer)
+            .await
+            .unwrap_or_else(|_| Err(AuthError::retryable("the token check took too long")))?;
+        if !auth::is_principal_name(principal.name()) {
+            tracing::error!("authenticate returned a name that is empty, too long or has control characters");
+            return Err(AuthError::retryable("the server named this principal badly"));
+        }
+        match principal.expiry() {
+            Some(UnixTime(at)) if at <= clock::unix().0 => {
+                Err(AuthError::Expired("the token has expired".into()))
+            }
+            _ => Ok(principal),
+        }
+    }
+
+    /// Without `authorise` whoever is authenticated may do everything.
+    pub(crate) fn may(&self, who: &Principal, channel: &ChannelName, action: Action) -> bool {
+        match &self.authorise {
+            Some(authorise) => authorise(who, channel, action),
+            None => true,
+        }
+    }
+
+    /// Whether a channel may be used now: in a namespace with `create = "admin"` it must exist.
+    pub(crate) async fn is_open(&self, channel: &ChannelName) -> Result<bool, BrokerDown> {
+        let namespace = self.config.namespace(channel.namespace());
+        match namespace.map(|namespace| namespace.create) {
+            None => Ok(false),
+            Some(Create::OnUse) => Ok(true),
+            Some(Create::Admin) => self.exists(channel).await,
+        }
+    }
+
+    /// Whether the last fact about a channel is that it was opened.
+    pub(crate) async fn exists(&self, channel: &ChannelName) -> Result<bool, BrokerDown> {
+        if let Some(handle) = self.router.find(channel)
+            && handle.head().seq > 0
+        {
+            return Ok(!handle.deleted.load(std::sync::atomic::Ordering::Acquire));
+        }
+        match self.broker.request(channel, BrokerRequest::Load).await {
+            BrokerReply::Loaded {
+                snapshot, entries, ..
+            } => {
+                let covered = snapshot.as_ref().map_or(0, |s| s.cursor.seq);
+                let exists = snapshot.is_some_and(|s| !s.deleted);
+                let later = entries.iter().filter(|entry| entry.cursor.seq > covered);
+                Ok(later.fold(exists, |exists, entry| match entry.body {
+                    EntryBody::Opening { .. } => true,
+                    EntryBody::Deletion => false,
+                    EntryBody::Mutation { .. } => exists,
+                }))
+            }
+            _ => Err(BrokerDown),
+        }
+    }
+}
+
+/// The broker could not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BrokerDown;

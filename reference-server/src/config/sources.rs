@@ -1,0 +1,280 @@
+//! Where values come from: flags over environment over file over defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A command line flag.
+    Flag(String),
+    /// An environment variable.
+    Env(String),
+    /// The file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One raw value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// What it says; nobody has looked at it yet.
+    pub value: Value,
+    /// Who said it.
+    pub source: Source,
+}
+
+/// What the command line says. `None`: the flag was not given.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// All other flags that were given, by key.
+    pub values: BTreeMap<&'static str, Value>,
+}
+
+/// Why the sources could not be read at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file is not readable.
+    #[error("config = {path:?} ({origin}): {error}; name a file that this user can read")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Who named it.
+        origin: Source,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("config = {path:?} ({origin}) is not TOML: {error}")]
+    NotToml {
+        /// Which.
+        path: PathBuf,
+        /// Who named it.
+        origin: Source,
+        /// Where and why.
+        error: toml::de::Error,
+    },
+}
+
+/// How the text of an environment variable becomes a value.
+enum Shape {
+    Text,
+    Bool,
+    Integer,
+    List,
+}
+
+/// Every key that is not about a namespace, with its default.
+fn scalars() -> [(&'static str, Shape, Value); 9] {
+    let text = |text: &str| Value::String(text.into());
+    [
+        ("listen", Shape::Text, text("127.0.0.1:7400")),
+        ("admin", Shape::Text, text("off")),
+        ("broker", Shape::Text, text("memory")),
+        ("data_dir", Shape::Text, text("./tidewire-data")),
+        ("dev_auth", Shape::Bool, Value::Boolean(false)),
+        ("allow_origin", Shape::List, Value::Array(Vec::new())),
+        ("drain_grace_ms", Shape::Integer, Value::Integer(45_000)),
+        ("connections_max", Shape::Integer, Value::Integer(10_000)),
+        ("log", Shape::Text, text("info")),
+    ]
+}
+
+fn namespace_defaults() -> [(&'static str, Value); 4] {
+    [
+        ("kind", Value::String("state".into())),
+        ("history", Value::Integer(2000)),
+        ("lag", Value::String("resync".into())),
+        ("create", Value::String("on_use".into())),
+    ]
+}
+
+/// All raw values by key, each with its source.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(super) values: BTreeMap<Vec<String>, Setting>,
+    /// Paths inside the file are relative to where it is.
+    pub(super) directory: PathBuf,
+}
+
+impl Settings {
+    /// Reads all sources.
+    ///
+    /// `env` looks up an environment variable. Errors: only what keeps the values from being read;
+    /// whether they make sense is for [`super::Config::from_settings`].
+    pub fn load(
+        overrides: &Overrides,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, LoadError> {
+        let mut values = BTreeMap::new();
+        let mut set = |path: Vec<String>, value, source| {
+            values.insert(path, Setting { value, source });
+        };
+        for (key, _, value) in scalars() {
+            set(vec![key.into()], value, Source::Default);
+        }
+        let mut directory = PathBuf::new();
+        let mut names = Vec::new();
+        if let Some((path, origin)) = file_path(overrides, &env) {
+            let table = read_file(&path, origin)?;
+            if let Some(Value::Table(namespaces)) = table.get("namespace") {
+                names.extend(namespaces.keys().cloned());
+            }
+            let source = Source::File(path.clone());
+            flatten(&mut Vec::new(), Value::Table(table), &mut |path, value| {
+                // A namespace without any key is complete: its defaults follow below.
+                let bare = path.len() == 2 && path[0] == "namespace" && value.is_table();
+                if !bare {
+                    set(path, value, source.clone());
+                }
+            });
+            directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        } else {
+            names.push("*".into());
+        }
+        for (key, shape, _) in scalars() {
+            let name = format!("TIDEWIRE_{}", key.to_ascii_uppercase());
+            if let Some(text) = env(&name) {
+                set(vec![key.into()], from_env(&shape, text), Source::Env(name));
+            }
+        }
+        for (key, value) in &overrides.values {
+            let name = format!("--{}", key.replace('_', "-"));
+            set(vec![(*key).into()], value.clone(), Source::Flag(name));
+        }
+        if names.is_empty() && !values.contains_key(&vec!["namespace".to_owned()]) {
+            names.push("*".into());
+        }
+        for name in names {
+            for (key, value) in namespace_defaults() {
+                let path = vec!["namespace".into(), name.clone(), key.into()];
+                values.entry(path).or_insert(Setting {
+                    value,
+                    source: Source::Default,
+                });
+            }
+        }
+        Ok(Self { values, directory })
+    }
+
+    /// The raw value of a key, as in `["namespace", "board", "history"]`.
+    #[must_use]
+    pub fn value(&self, path: &[&str]) -> Option<&Setting> {
+        let path: Vec<String> = path.iter().map(|&part| part.into()).collect();
+        self.values.get(&path)
+    }
+}
+
+impl fmt::Display for Settings {
+    /// TOML again: one line per value, where it came from as a comment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<(String, &Setting)> = self
+            .values
+            .iter()
+            .map(|(path, setting)| (format!("{} = {}", dotted(path), setting.value), setting))
+            .collect();
+        let width = lines.iter().map(|(line, _)| line.len()).max();
+        let width = width.unwrap_or_default().min(60);
+        for (line, setting) in lines {
+            writeln!(f, "{line:width$}  # {}", setting.source)?;
+        }
+        Ok(())
+    }
+}
+
+/// A path as TOML writes it.
+pub(super) fn dotted(path: &[String]) -> String {
+    let bare = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    };
+    let parts: Vec<String> = path
+        .iter()
+        .map(|part| match bare(part) {
+            true => part.clone(),
+            false => Value::String(part.clone()).to_string(),
+        })
+        .collect();
+    parts.join(".")
+}
+
+fn file_path(
+    overrides: &Overrides,
+    env: impl Fn(&str) -> Option<String>,
+) -> Option<(PathBuf, Source)> {
+    if let Some(path) = &overrides.config {
+        return Some((path.clone(), Source::Flag("--config".into())));
+    }
+    let path = env("TIDEWIRE_CONFIG")?;
+    Some((path.into(), Source::Env("TIDEWIRE_CONFIG".into())))
+}
+
+fn read_file(path: &Path, origin: Source) -> Result<toml::Table, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable {
+        path: path.into(),
+        origin: origin.clone(),
+        error,
+    })?;
+    text.parse().map_err(|error| LoadError::NotToml {
+        path: path.into(),
+        origin,
+        error,
+    })
+}
+
+/// Calls `leaf` for every value that is not a table, and for empty tables below the top.
+fn flatten(path: &mut Vec<String>, value: Value, leaf: &mut impl FnMut(Vec<String>, Value)) {
+    match value {
+        Value::Table(table) if path.is_empty() || !table.is_empty() => {
+            for (key, value) in table {
+                path.push(key);
+                flatten(path, value, leaf);
+                path.pop();
+            }
+        }
+        value => leaf(path.clone(), value),
+    }
+}
+
+/// Text that does not have the shape stays text: it is printed as it is, and judged later.
+fn from_env(shape: &Shape, text: String) -> Value {
+    match shape {
+        Shape::Text => Value::String(text),
+        Shape::Bool => match text.as_str() {
+            "true" | "1" => Value::Boolean(true),
+            "false" | "0" => Value::Boolean(false),
+            _ => Value::String(text),
+        },
+        Shape::Integer => match text.parse() {
+            Ok(number) => Value::Integer(number),
+            Err(_) => Value::String(text),
+        },
+        Shape::List => Value::Array(
+            text.split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(|part| Value::String(part.into()))
+                .collect(),
+        ),
+    }
+}

@@ -1,0 +1,299 @@
+//! One client's connection: what it says, in the order it says it.
+//!
+//! Reading and writing are two futures of one task: a client that reads slowly blocks only its own
+//! writer, and a channel that takes its time only its own reader. Whatever breaks the contract ends
+//! this connection alone, with a code.
+
+mod frames;
+mod subscriptions;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tidewire_core::wire::{CloseCode, ErrorCode, decode_client};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::app::App;
+use crate::auth::{AuthRequest, Principal};
+use crate::channel::Author;
+use crate::clock;
+use crate::connections::Registered;
+use crate::limit::TokenBucket;
+use crate::queue::{Batch, Ending, SendQueue};
+use crate::telemetry::{CloseLabel, Reason};
+use subscriptions::Subscriptions;
+
+/// Frames per second that one client may send for long, and at once.
+const FRAMES_PER_SECOND: u32 = 1000;
+const FRAMES_BURST: u32 = 4000;
+
+/// How long an ended connection may take to write its last words, and the client to hang up.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+const HANG_UP: Duration = Duration::from_secs(1);
+
+/// Why a connection ends, by its own doing.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: ErrorCode,
+    pub(crate) detail: String,
+}
+
+impl Fault {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Who is at the other end, once `hello` was accepted.
+pub(crate) struct Identity {
+    pub(crate) principal: Principal,
+    pub(crate) author: Author,
+}
+
+pub(crate) struct Connection {
+    pub(crate) app: Arc<App>,
+    pub(crate) request: Arc<AuthRequest>,
+    pub(crate) queue: Arc<SendQueue>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) subscriptions: Subscriptions,
+    /// What the client takes in one message; the writer reads it.
+    pub(crate) frame_bytes_max: tokio::sync::watch::Sender<usize>,
+    bucket: TokenBucket,
+    opened: Instant,
+    last_heard: Instant,
+    heartbeat_at: Instant,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    request: AuthRequest,
+    registered: Registered,
+    socket: WebSocket,
+) {
+    let queue = Arc::clone(&registered.queue);
+    let (sink, mut stream) = socket.split();
+    let now = Instant::now();
+    let frame_bytes_max =
+        tokio::sync::watch::Sender::new(app.config.limits.frame_down_bytes as usize);
+    let mut writer = pin!(write(Arc::clone(&app), Arc::clone(&queue), sink, frame_bytes_max.subscribe()));
+    let mut connection = Connection {
+        bucket: TokenBucket::new(FRAMES_PER_SECOND, FRAMES_BURST, app.clock.mono()),
+        subscriptions: Subscriptions::new(Arc::clone(&app.metrics)),
+        request: Arc::new(request),
+        queue: Arc::clone(&queue),
+        identity: None,
+        frame_bytes_max,
+        opened: now,
+        last_heard: now,
+        heartbeat_at: now + app.config.timeouts.heartbeat,
+        app: Arc::clone(&app),
+    };
+    let ended = tokio::select! {
+        () = connection.read(&mut stream) => None,
+        ending = &mut writer => Some(ending),
+    };
+    // Channels let go at once; what they already queued still goes out.
+    connection.leave();
+    let ending = match ended {
+        Some(ending) => ending,
+        None => timeout(LAST_WORDS, writer).await.unwrap_or(Ending::BROKEN),
+    };
+    if ending.close.is_some() {
+        // A socket that is dropped with unread input is reset, and the last words with it.
+        let _ = timeout(HANG_UP, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+    }
+    let reason = ending.label;
+    app.metrics.closes.get_or_create(&Reason { reason }).inc();
+    tracing::debug!(conn = queue.conn().0, ?reason, "connection ended");
+}
+
+/// Writes what is ready until the end; returns how it ended.
+async fn write(
+    app: Arc<App>,
+    queue: Arc<SendQueue>,
+    mut sink: SplitSink<WebSocket, Message>,
+    frame_bytes_max: tokio::sync::watch::Receiver<usize>,
+) -> Ending {
+    let limit = app.config.timeouts.write;
+    loop {
+        let bytes_max = *frame_bytes_max.borrow();
+        match queue.next_batch(bytes_max).await {
+            Batch::Message(message) if message.len() > bytes_max => {
+                queue.fail(
+                    ErrorCode::FrameTooLarge,
+                    "a frame for this client is larger than the max_frame of its hello",
+                );
+            }
+            Batch::Message(message) => {
+                app.metrics.messages_out.inc();
+                app.metrics.bytes_out.inc_by(message.len() as u64);
+                match timeout(limit, sink.send(Message::Binary(message))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Ending::BROKEN,
+                    // Nothing can be told to a peer that does not read.
+                    Err(_) => {
+                        return Ending {
+                            label: CloseLabel::Code(ErrorCode::SlowConsumer),
+                            close: None,
+                        };
+                    }
+                }
+                for channel in queue.take_drained() {
+                    let conn = queue.conn();
+                    // A channel that has ended in the meantime has nobody waiting for room.
+                    let _ = channel
+                        .inbox
+                        .push_always(crate::channel::ChannelInput::Drained { conn });
+                }
+            }
+            Batch::End(ending) => {
+                if let Some(code) = ending.close {
+                    let frame = CloseFrame {
+                        code: code as u16,
+                        reason: match ending.label {
+                            CloseLabel::Code(code) => code.name().into(),
+                            _ => "".into(),
+                        },
+                    };
+                    let _ = timeout(limit, sink.send(Message::Close(Some(frame)))).await;
+                }
+                return ending;
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Reads until the client or the server is done; the queue then has the ending.
+    async fn read(&mut self, stream: &mut SplitStream<WebSocket>) {
+        let mut timer = pin!(sleep_until(self.deadline()));
+        loop {
+            let message = tokio::select! {
+                message = stream.next() => message,
+                () = timer.as_mut() => {
+                    if let Err(fault) = self.handle_timer() {
+                        return self.queue.fail(fault.code, fault.detail);
+                    }
+                    timer.as_mut().reset(self.deadline());
+                    continue;
+                }
+            };
+            self.last_heard = Instant::now();
+            let was_welcome = self.identity.is_some();
+            let taken = match message {
+                None | Some(Ok(Message::Close(_))) => return self.queue.end(Ending::CLIENT),
+                Some(Err(error)) => {
+                    match socket_fault(&error, self.app.config.limits.frame_up_bytes) {
+                        Some(fault) => Err(fault),
+                        None => return self.queue.end(Ending::BROKEN),
+                    }
+                }
+                Some(Ok(Message::Binary(message))) => self.handle_message(message).await,
+                // Answered by the WebSocket layer.
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Text(_))) => {
+                    self.queue.end(Ending {
+                        label: CloseLabel::Code(ErrorCode::Malformed),
+                        close: Some(CloseCode::UnsupportedData),
+                    });
+                    return;
+                }
+            };
+            if let Err(fault) = taken {
+                return self.queue.fail(fault.code, fault.detail);
+            }
+            // A later `last_heard` only moves the deadline back: the timer finds out when it fires.
+            if !was_welcome {
+                timer.as_mut().reset(self.deadline());
+            }
+        }
+    }
+
+    async fn handle_message(&mut self, message: bytes::Bytes) -> Result<(), Fault> {
+        let metrics = &self.app.metrics;
+        metrics.bytes_in.inc_by(message.len() as u64);
+        let bytes_max = self.app.config.limits.frame_up_bytes as usize;
+        let frames = decode_client(message, bytes_max)
+            .map_err(|error| Fault::new(error.code(), error.to_string()))?;
+        metrics.frames_in.inc_by(frames.len() as u64);
+        let wait = self.bucket.take(frames.len(), self.app.clock.mono());
+        for frame in frames {
+            self.handle_frame(frame).await?;
+        }
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// The next moment at which something is due, or may be.
+    fn deadline(&self) -> Instant {
+        let timeouts = &self.app.config.timeouts;
+        let Some(identity) = &self.identity else {
+            return self.opened + timeouts.hello;
+        };
+        let due = self.heartbeat_at.min(self.last_heard + timeouts.silence);
+        match identity.principal.expiry() {
+            Some(at) => {
+                let left = at.0.saturating_sub(clock::unix().0);
+                due.min(Instant::now() + Duration::from_millis(left))
+            }
+            None => due,
+        }
+    }
+
+    fn handle_timer(&mut self) -> Result<(), Fault> {
+        let now = Instant::now();
+        let timeouts = &self.app.config.timeouts;
+        let Some(identity) = &self.identity else {
+            return match now >= self.opened + timeouts.hello {
+                true => Err(Fault::new(
+                    ErrorCode::HelloTimeout,
+                    format!("no hello within {} s", timeouts.hello.as_secs()),
+                )),
+                false => Ok(()),
+            };
+        };
+        if now >= self.last_heard + timeouts.silence {
+            return Err(Fault::new(
+                ErrorCode::HeartbeatTimeout,
+                format!("nothing was heard for {} s", timeouts.silence.as_secs()),
+            ));
+        }
+        if identity
+            .principal
+            .expiry()
+            .is_some_and(|at| at.0 <= clock::unix().0)
+        {
+            return Err(Fault::new(ErrorCode::TokenExpired, "the token has expired"));
+        }
+        if now >= self.heartbeat_at {
+            self.heartbeat_at = now + timeouts.heartbeat;
+            self.heartbeat();
+        }
+        Ok(())
+    }
+}
+
+/// What an error of the WebSocket layer says about the peer; `None`: the link is just gone.
+///
+/// The layer's error type is not public here, its texts are; the end-to-end tests pin them.
+fn socket_fault(error: &axum::Error, bytes_max: u32) -> Option<Fault> {
+    let text = error.to_string();
+    if text.contains("too long") {
+        return Some(Fault::new(
+            ErrorCode::FrameTooLarge,
+            format!("message over {bytes_max} bytes"),
+        ));
+    }
+    let broke_rules = text.contains("protocol error") && !text.contains("closing handshake");
+    broke_rules.then(|| Fault::new(ErrorCode::Malformed, text))
+}

@@ -1,0 +1,124 @@
+//! Every open connection, for those who must reach one: the drain, a channel's lag policy, health.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tidewire_core::wire::ServerKind;
+use tokio::sync::watch;
+
+use crate::channel::ConnId;
+use crate::queue::{Ending, SendQueue};
+use crate::telemetry::Metrics;
+
+pub(crate) struct Connections {
+    open: Mutex<HashMap<ConnId, Arc<SendQueue>>>,
+    /// How many are open; what a drain waits for.
+    count: watch::Sender<usize>,
+    next: AtomicU64,
+    limit: usize,
+    draining: AtomicBool,
+    broker_answers: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+/// As many connections are open as the server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyConnections;
+
+impl Connections {
+    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            open: Mutex::default(),
+            count: watch::Sender::new(0),
+            next: AtomicU64::new(1),
+            limit,
+            draining: AtomicBool::new(false),
+            broker_answers: AtomicBool::new(true),
+            metrics,
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<SendQueue>>> {
+        self.open.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Registers a connection until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Registered, TooManyConnections> {
+        let mut open = self.open();
+        if open.len() >= self.limit {
+            return Err(TooManyConnections);
+        }
+        let conn = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
+        let queue = Arc::new(SendQueue::new(conn, Arc::clone(&self.metrics)));
+        open.insert(conn, Arc::clone(&queue));
+        self.count.send_replace(open.len());
+        self.metrics.connections.inc();
+        Ok(Registered {
+            connections: Arc::clone(self),
+            queue,
+        })
+    }
+
+    /// Ends one connection, if it is still open.
+    pub(crate) fn end(&self, conn: ConnId, ending: Ending) {
+        let queue = self.open().get(&conn).cloned();
+        if let Some(queue) = queue {
+            queue.end(ending);
+        }
+    }
+
+    /// Every connection that is open now.
+    pub(crate) fn all(&self) -> Vec<Arc<SendQueue>> {
+        self.open().values().cloned().collect()
+    }
+
+    pub(crate) fn send_all(&self, kind: &ServerKind) {
+        for queue in self.all() {
+            queue.send(kind.clone());
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until nobody is connected.
+    pub(crate) async fn empty(&self) {
+        let mut count = self.count.subscribe();
+        // The sender lives as long as `self`.
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether the broker's last answer was one.
+    pub(crate) fn note_broker(&self, answers: bool) {
+        self.broker_answers.store(answers, Ordering::Relaxed);
+    }
+
+    pub(crate) fn broker_answers(&self) -> bool {
+        self.broker_answers.load(Ordering::Relaxed)
+    }
+}
+
+/// An open connection's place; leaves it when dropped.
+pub(crate) struct Registered {
+    connections: Arc<Connections>,
+    pub(crate) queue: Arc<SendQueue>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut open = self.connections.open();
+        open.remove(&self.queue.conn());
+        self.connections.count.send_replace(open.len());
+        self.connections.metrics.connections.dec();
+    }
+}

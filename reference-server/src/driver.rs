@@ -1,0 +1,235 @@
+//! One task per active channel: feeds what is ready, does what is asked, sleeps.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tidewire_core::time::MonoTime;
+use tokio::time::{Instant, sleep_until};
+
+use crate::broker::{Broker, BrokerReply, BrokerRequest};
+use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connections::Connections;
+use crate::queue::Ending;
+use crate::routing::{ChannelHandle, Router};
+use crate::telemetry::Metrics;
+
+/// What every channel's task shares.
+#[derive(Clone)]
+pub(crate) struct DriverParts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+}
+
+/// A broker request under way.
+struct Asked {
+    reply: Pin<Box<dyn Future<Output = BrokerReply> + Send>>,
+    append: bool,
+    since: Instant,
+}
+
+/// The task of one channel.
+pub(crate) struct Driver {
+    router: Arc<Router>,
+    handle: Arc<ChannelHandle>,
+    channel: Channel,
+    parts: DriverParts,
+    asked: Option<Asked>,
+    wake_at: Option<MonoTime>,
+    idle_since: Option<MonoTime>,
+}
+
+/// What happened while the task slept.
+enum Woken {
+    Inputs,
+    Reply(BrokerReply),
+    Watch,
+    Time,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        router: Arc<Router>,
+        handle: Arc<ChannelHandle>,
+        parts: &DriverParts,
+    ) -> Self {
+        let name = handle.name.clone();
+        let namespace = parts
+            .config
+            .namespace(name.namespace())
+            .cloned()
+            .unwrap_or_default();
+        let config = parts.config.channel(&namespace);
+        let channel = Channel::new(name, config, Arc::clone(&parts.policy), random_u64());
+        Self {
+            router,
+            handle,
+            channel,
+            parts: parts.clone(),
+            asked: None,
+            wake_at: None,
+            idle_since: None,
+        }
+    }
+
+    /// Runs until nobody has used the channel for a while.
+    pub(crate) async fn run(mut self) {
+        let _abandon = Abandon {
+            router: Arc::clone(&self.router),
+            handle: Arc::clone(&self.handle),
+        };
+        let mut watch = self.parts.broker.watch(&self.handle.name);
+        let mut inputs = VecDeque::new();
+        loop {
+            let deadline = self.deadline();
+            let woken = tokio::select! {
+                biased;
+                reply = reply(&mut self.asked) => Woken::Reply(reply),
+                () = self.handle.inbox.take(&mut inputs) => Woken::Inputs,
+                () = watch.changed() => Woken::Watch,
+                () = sleep_until_some(deadline) => Woken::Time,
+            };
+            // Whatever else is ready belongs to the same turn: one append, one patch.
+            self.handle.inbox.try_take(&mut inputs);
+            let now = self.parts.clock.now();
+            match woken {
+                Woken::Inputs => {}
+                Woken::Reply(reply) => {
+                    self.observe(&reply);
+                    self.channel.handle_input(now, ChannelInput::Broker(reply));
+                }
+                Woken::Watch => self.channel.handle_input(now, ChannelInput::Woken),
+                Woken::Time => {
+                    if self.wake_at.is_some_and(|at| at <= now.mono) {
+                        self.channel.handle_input(now, ChannelInput::Timeout);
+                    }
+                }
+            }
+            for input in inputs.drain(..) {
+                self.channel.handle_input(now, input);
+            }
+            self.poll();
+            if self.is_over(now.mono) && self.router.retire(&self.handle) {
+                return;
+            }
+            // A busy channel must not keep its thread from everyone else.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    fn poll(&mut self) {
+        loop {
+            match self.channel.poll_output() {
+                ChannelOutput::Broker(request) => {
+                    let append = match &request {
+                        BrokerRequest::Append { entries, .. } => {
+                            self.parts.metrics.appends.inc();
+                            self.parts.metrics.append_entries.inc_by(entries.len() as u64);
+                            true
+                        }
+                        _ => false,
+                    };
+                    self.asked = Some(Asked {
+                        reply: self.parts.broker.request(&self.handle.name, request),
+                        append,
+                        since: Instant::now(),
+                    });
+                }
+                ChannelOutput::Close { conn, code } => {
+                    self.parts.connections.end(conn, Ending::of(code));
+                }
+                ChannelOutput::Wait(at) => {
+                    self.wake_at = at;
+                    break;
+                }
+            }
+        }
+        // Subscribers' queues hold every patch up to here: only now may heartbeats name the head.
+        let head = self.channel.head();
+        self.handle.head.send_if_modified(|told| {
+            let moved = *told != head;
+            *told = head;
+            moved
+        });
+    }
+
+    fn observe(&mut self, reply: &BrokerReply) {
+        let metrics = &self.parts.metrics;
+        match reply {
+            BrokerReply::Conflict => {
+                metrics.conflicts.inc();
+            }
+            BrokerReply::Failed { detail } => {
+                metrics.broker_failures.inc();
+                tracing::warn!(channel = %self.handle.name, %detail, "the broker failed a request");
+            }
+            _ => {}
+        }
+        self.parts
+            .connections
+            .note_broker(!matches!(reply, BrokerReply::Failed { .. }));
+        if let Some(asked) = self.asked.take()
+            && asked.append
+        {
+            metrics.append_seconds.observe(asked.since.elapsed().as_secs_f64());
+        }
+    }
+
+    fn is_over(&mut self, now: MonoTime) -> bool {
+        if self.asked.is_some() || !self.channel.is_idle() {
+            self.idle_since = None;
+            return false;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        now >= since + self.parts.config.timeouts.linger
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let linger = self
+            .idle_since
+            .map(|since| since + self.parts.config.timeouts.linger);
+        let at = match (self.wake_at, linger) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        at.map(|at| self.parts.clock.instant(at))
+    }
+}
+
+/// Ends the channel's handle also when its task panics: subscribers are told by their connections.
+struct Abandon {
+    router: Arc<Router>,
+    handle: Arc<ChannelHandle>,
+}
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.router.abandon(&self.handle);
+    }
+}
+
+async fn reply(asked: &mut Option<Asked>) -> BrokerReply {
+    match asked {
+        Some(asked) => asked.reply.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For the random bits of epochs; a server without entropy still works, on its clock alone.
+fn random_u64() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| crate::clock::unix().0)
+}

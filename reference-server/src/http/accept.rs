@@ -1,0 +1,100 @@
+//! Accepts connections with limits that hold before the first request is complete.
+//!
+//! `axum::serve` has no time limit for headers: a few clients that send one byte a minute would hold
+//! its sockets for ever.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::websocket::PeerAddr;
+
+/// Request line and headers; a WebSocket handshake has about one KiB.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+/// After a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Accepts until `stop` is true, then lets open requests finish for a moment.
+///
+/// `sockets_max` bounds sockets, upgraded or not; further clients wait in the listener's backlog.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    header_timeout: Duration,
+    sockets_max: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let sockets = Arc::new(Semaphore::new(sockets_max.min(Semaphore::MAX_PERMITS)));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            // An error means that the server is gone, which is a stop as well.
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = accept_one(&listener, &sockets) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let service = router.clone();
+                let stop = stop.clone();
+                tokio::spawn(serve(stream, peer, service, header_timeout, stop, permit));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    sockets: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(sockets)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    header_timeout: Duration,
+    mut stop: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    // Frames are joined before they are written: waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router.layer(axum::Extension(PeerAddr(peer))));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(HEADERS_MAX)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stop.wait_for(|stop| *stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "an HTTP connection broke");
+    }
+    drop(permit);
+}

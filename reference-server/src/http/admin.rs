@@ -1,0 +1,139 @@
+//! The admin door. Whoever reaches its address may do everything here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tidewire_core::ChannelName;
+use tidewire_core::wire::Cursor;
+
+use crate::app::App;
+use crate::channel::{Author, ChannelInput, Outlet, OutletFull, Subscriber};
+use crate::routing::ChannelHandle;
+
+/// How long the broker may take to make a decision durable before the operator is told.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A page in the operator's browser can send requests to this door but not read the answers; a
+/// request that says it comes from a page is refused.
+pub(super) async fn refuse_pages(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return answer(StatusCode::FORBIDDEN, "the admin door is not for web pages");
+    }
+    next.run(request).await
+}
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
+}
+
+pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    let name = match configured(&app, &name) {
+        Ok(name) => name,
+        Err(response) => return response,
+    };
+    match app.exists(&name).await {
+        Ok(true) => return answer(StatusCode::OK, "exists"),
+        Ok(false) => {}
+        Err(_) => return answer(StatusCode::SERVICE_UNAVAILABLE, "the broker does not answer"),
+    }
+    // A channel comes to exist with its first subscriber, so there is one for a moment.
+    let Ok(registered) = app.connections.enter() else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
+    };
+    let conn = registered.queue.conn();
+    let opened = decided(&app, &name, |_| ChannelInput::Subscribe {
+        subscriber: Subscriber {
+            conn,
+            principal: "admin".into(),
+            author: Author([0; 16]),
+            outlet: Arc::new(Nowhere),
+        },
+        have: None,
+        max_epoch: 0,
+    })
+    .await;
+    let Some(channel) = opened else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "the channel could not be opened in time");
+    };
+    channel.deleted.store(false, Ordering::Release);
+    let _ = channel.inbox.push_always(ChannelInput::Unsubscribe { conn });
+    answer(StatusCode::CREATED, "created")
+}
+
+pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    let name = match configured(&app, &name) {
+        Ok(name) => name,
+        Err(response) => return response,
+    };
+    match app.exists(&name).await {
+        Ok(true) => {}
+        Ok(false) => return answer(StatusCode::NOT_FOUND, "no such channel"),
+        Err(_) => return answer(StatusCode::SERVICE_UNAVAILABLE, "the broker does not answer"),
+    }
+    let deleted = decided(&app, &name, |channel| {
+        channel.deleted.store(true, Ordering::Release);
+        ChannelInput::Delete
+    })
+    .await;
+    match deleted {
+        Some(_) => answer(StatusCode::OK, "deleted"),
+        None => answer(StatusCode::SERVICE_UNAVAILABLE, "the channel could not be deleted in time"),
+    }
+}
+
+pub(super) async fn drain(State(app): State<Arc<App>>) -> Response {
+    app.drain.notify_one();
+    answer(StatusCode::ACCEPTED, "draining")
+}
+
+/// Hands the channel an input and waits until its log has grown.
+async fn decided(
+    app: &Arc<App>,
+    name: &ChannelName,
+    input: impl Fn(&ChannelHandle) -> ChannelInput,
+) -> Option<Arc<ChannelHandle>> {
+    let work = async {
+        loop {
+            let channel = app.router.route(name).ok()?;
+            let mut head = channel.head.subscribe();
+            let before: Cursor = *head.borrow_and_update();
+            if channel.inbox.push_waiting(input(&channel)).await.is_err() {
+                continue;
+            }
+            head.wait_for(|head| head.order() > before.order()).await.ok()?;
+            drop(head);
+            return Some(channel);
+        }
+    };
+    tokio::time::timeout(DECISION_TIMEOUT, work).await.ok()?
+}
+
+fn configured(app: &App, text: &str) -> Result<ChannelName, Response> {
+    let name: ChannelName = text.parse().map_err(|error: tidewire_core::ChannelNameError| {
+        (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+    })?;
+    match app.config.namespace(name.namespace()) {
+        Some(_) => Ok(name),
+        None => Err(answer(StatusCode::BAD_REQUEST, "its namespace is not configured")),
+    }
+}
+
+fn answer(status: StatusCode, text: &str) -> Response {
+    (status, format!("{text}\n")).into_response()
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn try_send(&self, _: &Bytes) -> Result<(), OutletFull> {
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! How fast one connection may talk.
+
+use std::time::Duration;
+
+use tidewire_core::time::MonoTime;
+
+/// A bucket of tokens, one per frame, refilled at a steady rate.
+///
+/// Policy: a client that is too fast is read more slowly; it is not refused and loses nothing.
+#[derive(Debug)]
+pub(crate) struct TokenBucket {
+    per_second: i64,
+    burst: i64,
+    /// Thousandths of a token; below zero it is owed.
+    level: i64,
+    at: MonoTime,
+}
+
+impl TokenBucket {
+    pub(crate) fn new(per_second: u32, burst: u32, now: MonoTime) -> Self {
+        Self {
+            per_second: i64::from(per_second.max(1)),
+            burst: i64::from(burst) * 1000,
+            level: i64::from(burst) * 1000,
+            at: now,
+        }
+    }
+
+    /// Takes `count` tokens; returns how long to wait before the next take.
+    ///
+    /// The level may be owed: a large take is granted and paid for by waiting.
+    pub(crate) fn take(&mut self, count: usize, now: MonoTime) -> Duration {
+        let elapsed_ms = i64::try_from(now.since(self.at).as_millis()).unwrap_or(i64::MAX);
+        self.at = now;
+        let cost = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(1000);
+        self.level = self
+            .level
+            .saturating_add(elapsed_ms.saturating_mul(self.per_second))
+            .min(self.burst)
+            .saturating_sub(cost);
+        let owed = u64::try_from(self.level.saturating_neg()).unwrap_or(0);
+        Duration::from_millis(owed.div_ceil(self.per_second.unsigned_abs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_free_and_the_rest_waits_its_time() {
+        let mut bucket = TokenBucket::new(100, 10, MonoTime(0));
+        assert_eq!(bucket.take(10, MonoTime(0)), Duration::ZERO);
+        assert_eq!(bucket.take(1, MonoTime(0)), Duration::from_millis(10));
+        assert_eq!(bucket.take(1, MonoTime(20)), Duration::ZERO);
+        assert_eq!(bucket.take(100, MonoTime(20)), Duration::from_millis(1000));
+        assert_eq!(bucket.take(1, MonoTime(1020)), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn rest_does_not_pile_up_beyond_the_burst() {
+        let mut bucket = TokenBucket::new(100, 10, MonoTime(0));
+        bucket.take(10, MonoTime(0));
+        assert_eq!(bucket.take(10, MonoTime(1_000_000)), Duration::ZERO);
+        assert_ne!(bucket.take(1, MonoTime(1_000_000)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,353 @@
+//! The bounded way out to one client.
+//!
+//! Channels put ready-made messages in and never wait; the connection takes everything that is ready
+//! and writes it at once. Policy: a message of a channel that finds no room is refused, and the
+//! channel is told when the queue is half empty; the server's own small answers have a reserve, and a
+//! client that exhausts even that is closed with `backpressure_overflow`.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::{Bytes, BytesMut};
+use tidewire_core::wire::{CloseCode, ErrorCode, ErrorFrame, ServerKind, server_message};
+use tokio::sync::Notify;
+
+use crate::channel::{ConnId, Outlet, OutletFull};
+use crate::routing::ChannelHandle;
+use crate::telemetry::{CloseLabel, Metrics};
+
+/// Messages that may wait for one client.
+const MESSAGES_MAX: usize = 4096;
+/// Bytes that may wait: one largest frame and some room for patches behind a snapshot.
+const BYTES_MAX: usize = 2 * 1024 * 1024;
+/// What the server's own answers may use beyond that.
+const RESERVE_BYTES: usize = 64 * 1024;
+/// Frames are joined into one WebSocket message up to this size. More would save no system call
+/// worth naming, and the socket's own buffer keeps the size of the largest message.
+const JOIN_BYTES_MAX: usize = 128 * 1024;
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) label: CloseLabel,
+    /// `None`: the link is broken, there is nobody to tell.
+    pub(crate) close: Option<CloseCode>,
+}
+
+impl Ending {
+    pub(crate) const BROKEN: Self = Self {
+        label: CloseLabel::Broken,
+        close: None,
+    };
+    pub(crate) const CLIENT: Self = Self {
+        label: CloseLabel::Client,
+        close: Some(CloseCode::Normal),
+    };
+
+    pub(crate) const fn of(code: ErrorCode) -> Self {
+        Self {
+            label: CloseLabel::Code(code),
+            close: Some(CloseCode::of(code)),
+        }
+    }
+}
+
+/// What the connection writes next.
+#[derive(Debug)]
+pub(crate) enum Batch {
+    /// One WebSocket message.
+    Message(Bytes),
+    /// Nothing more comes.
+    End(Ending),
+}
+
+pub(crate) struct SendQueue {
+    conn: ConnId,
+    state: Mutex<State>,
+    ready: Notify,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    /// Whom to tell when there is room again.
+    refused: Vec<Arc<ChannelHandle>>,
+    ending: Option<Ending>,
+}
+
+impl SendQueue {
+    pub(crate) fn new(conn: ConnId, metrics: Arc<Metrics>) -> Self {
+        Self {
+            conn,
+            state: Mutex::default(),
+            ready: Notify::new(),
+            metrics,
+        }
+    }
+
+    pub(crate) fn conn(&self) -> ConnId {
+        self.conn
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn push(&self, state: &mut State, message: Bytes) {
+        state.bytes += message.len();
+        self.metrics.queue_bytes.inc_by(len(&message));
+        state.messages.push_back(message);
+    }
+
+    /// Queues an answer of the server itself; ends the connection when even the reserve is used up.
+    pub(crate) fn send(&self, kind: ServerKind) {
+        let message = server_message(kind);
+        {
+            let mut state = self.state();
+            if state.ending.is_some() {
+                return;
+            }
+            if state.bytes + message.len() > BYTES_MAX + RESERVE_BYTES
+                && !state.messages.is_empty()
+            {
+                state.ending = Some(Ending::of(ErrorCode::BackpressureOverflow));
+            } else {
+                self.push(&mut state, message);
+            }
+        }
+        self.ready.notify_one();
+    }
+
+    /// Queues a fatal error and ends the connection behind it.
+    pub(crate) fn fail(&self, code: ErrorCode, detail: impl Into<String>) {
+        let frame = ErrorFrame {
+            code: code as u32,
+            fatal: true,
+            detail: tidewire_core::wire::cut_detail(detail.into()),
+            ..ErrorFrame::default()
+        };
+        {
+            let mut state = self.state();
+            if state.ending.is_none() {
+                self.push(&mut state, server_message(ServerKind::Error(frame)));
+                state.ending = Some(Ending::of(code));
+            }
+        }
+        self.ready.notify_one();
+    }
+
+    /// Ends the connection behind what is queued. The first ending counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.state().ending.get_or_insert(ending);
+        self.ready.notify_one();
+    }
+
+    /// Waits for something to write, and takes as much as one message may carry.
+    ///
+    /// `frame_bytes_max` is what the client takes.
+    pub(crate) async fn next_batch(&self, frame_bytes_max: usize) -> Batch {
+        loop {
+            if let Some(batch) = self.try_next(frame_bytes_max.min(JOIN_BYTES_MAX)) {
+                return batch;
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    fn try_next(&self, join_bytes_max: usize) -> Option<Batch> {
+        let mut state = self.state();
+        let Some(first) = state.messages.pop_front() else {
+            return state.ending.map(Batch::End);
+        };
+        let mut count = 1;
+        let mut bytes = first.len();
+        while let Some(next) = state.messages.get(count - 1) {
+            if bytes + next.len() > join_bytes_max {
+                break;
+            }
+            bytes += next.len();
+            count += 1;
+        }
+        let message = if count == 1 {
+            first
+        } else {
+            let mut joined = BytesMut::with_capacity(bytes);
+            joined.extend_from_slice(&first);
+            for next in state.messages.drain(..count - 1) {
+                joined.extend_from_slice(&next);
+            }
+            joined.freeze()
+        };
+        state.bytes -= bytes;
+        drop(state);
+        self.metrics.queue_bytes.dec_by(len(&message));
+        self.metrics.frames_out.inc_by(count as u64);
+        Some(Batch::Message(message))
+    }
+
+    /// Whom to tell that there is room, once the queue is half empty.
+    pub(crate) fn take_drained(&self) -> Vec<Arc<ChannelHandle>> {
+        let mut state = self.state();
+        if state.refused.is_empty()
+            || state.bytes > BYTES_MAX / 2
+            || state.messages.len() > MESSAGES_MAX / 2
+        {
+            return Vec::new();
+        }
+        std::mem::take(&mut state.refused)
+    }
+
+    fn offer(&self, message: &Bytes, from: &Arc<ChannelHandle>) -> Result<(), OutletFull> {
+        let was_empty = {
+            let mut state = self.state();
+            if state.ending.is_some() {
+                // Whatever comes now would not arrive; the channel hears of the end soon.
+                return Ok(());
+            }
+            let was_empty = state.messages.is_empty();
+            let fits = state.messages.len() < MESSAGES_MAX
+                && state.bytes + message.len() <= BYTES_MAX;
+            // A message of any size fits an empty queue: otherwise it could never be sent.
+            if !fits && !was_empty {
+                if !state.refused.iter().any(|known| Arc::ptr_eq(known, from)) {
+                    state.refused.push(Arc::clone(from));
+                }
+                self.metrics.queue_refusals.inc();
+                return Err(OutletFull);
+            }
+            self.push(&mut state, message.clone());
+            was_empty
+        };
+        if was_empty {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SendQueue {
+    fn drop(&mut self) {
+        let bytes = self.state().bytes;
+        self.metrics.queue_bytes.dec_by(bytes as i64);
+    }
+}
+
+fn len(message: &Bytes) -> i64 {
+    message.len() as i64
+}
+
+/// One channel's view of the queue.
+pub(crate) struct ChannelOutlet {
+    pub(crate) queue: Arc<SendQueue>,
+    pub(crate) channel: Arc<ChannelHandle>,
+}
+
+impl Outlet for ChannelOutlet {
+    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
+        self.queue.offer(message, &self.channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> (SendQueue, Arc<ChannelHandle>) {
+        let name = "a:b".parse().unwrap();
+        let queue = SendQueue::new(ConnId(1), Metrics::new());
+        (queue, Arc::new(ChannelHandle::new(name)))
+    }
+
+    fn message(batch: Option<Batch>) -> Bytes {
+        match batch {
+            Some(Batch::Message(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_ready_goes_out_in_one_message() {
+        let (queue, channel) = queue();
+        for text in ["a", "b", "c"] {
+            queue.offer(&Bytes::from(text), &channel).unwrap();
+        }
+        assert_eq!(message(queue.try_next(100)), "abc");
+        assert!(queue.try_next(100).is_none());
+        assert_eq!(queue.metrics.queue_bytes.get(), 0);
+    }
+
+    #[test]
+    fn a_message_alone_is_not_copied() {
+        let (queue, channel) = queue();
+        let bytes = Bytes::from(vec![1; 100]);
+        queue.offer(&bytes, &channel).unwrap();
+        assert_eq!(message(queue.try_next(10)).as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn joined_messages_stay_within_what_the_client_takes() {
+        let (queue, channel) = queue();
+        for _ in 0..5 {
+            queue.offer(&Bytes::from_static(b"four"), &channel).unwrap();
+        }
+        assert_eq!(message(queue.try_next(10)).len(), 8);
+        assert_eq!(message(queue.try_next(10)).len(), 8);
+        assert_eq!(message(queue.try_next(10)).len(), 4);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_whole_messages_and_names_the_channel_when_half_empty() {
+        let (queue, channel) = queue();
+        let quarter = Bytes::from(vec![0; BYTES_MAX / 4]);
+        for _ in 0..4 {
+            queue.offer(&quarter, &channel).unwrap();
+        }
+        assert_eq!(queue.offer(&quarter, &channel), Err(OutletFull));
+        assert_eq!(queue.offer(&quarter, &channel), Err(OutletFull));
+        message(queue.try_next(1));
+        assert!(queue.take_drained().is_empty());
+        message(queue.try_next(1));
+        assert_eq!(queue.take_drained().len(), 1);
+        assert!(queue.take_drained().is_empty());
+        assert_eq!(queue.metrics.queue_refusals.get(), 2);
+    }
+
+    #[test]
+    fn an_empty_queue_takes_a_message_of_any_size() {
+        let (queue, channel) = queue();
+        let large = Bytes::from(vec![0; BYTES_MAX + 1]);
+        queue.offer(&large, &channel).unwrap();
+        assert_eq!(queue.offer(&Bytes::from_static(b"x"), &channel), Err(OutletFull));
+    }
+
+    #[test]
+    fn the_end_comes_behind_what_was_queued_and_the_first_end_counts() {
+        let (queue, channel) = queue();
+        queue.offer(&Bytes::from_static(b"x"), &channel).unwrap();
+        queue.fail(ErrorCode::Malformed, "why");
+        queue.end(Ending::CLIENT);
+        queue.offer(&Bytes::from_static(b"late"), &channel).unwrap();
+        assert!(!message(queue.try_next(1000)).ends_with(b"late"));
+        assert!(matches!(
+            queue.try_next(1000),
+            Some(Batch::End(Ending {
+                close: Some(CloseCode::ProtocolError),
+                ..
+            }))
+        ));
+    }
+
+    #[test]
+    fn a_client_that_exhausts_the_reserve_is_closed() {
+        let (queue, channel) = queue();
+        queue.offer(&Bytes::from(vec![0; BYTES_MAX]), &channel).unwrap();
+        let pong = || ServerKind::Pong(tidewire_core::wire::Pong { t: u64::MAX });
+        for _ in 0..RESERVE_BYTES {
+            queue.send(pong());
+        }
+        assert!(queue.state().ending.is_some());
+        assert!(queue.state().bytes <= BYTES_MAX + RESERVE_BYTES);
+    }
+}

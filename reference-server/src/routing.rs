@@ -1,0 +1,168 @@
+//! Channel name → the task that runs the channel on this node.
+//!
+//! A channel has at most one task here. It starts with the first input and ends when nobody has used
+//! it for a while; whoever then still holds the old handle gets the input back and looks up again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tidewire_core::ChannelName;
+use tidewire_core::wire::Cursor;
+use tokio::sync::watch;
+
+use crate::channel::ChannelInput;
+use crate::driver::{Driver, DriverParts};
+use crate::inbox::{Inbox, Refused};
+
+/// Inputs that may wait for one channel. Pushes beyond are told `hold`; subscribes wait.
+const INBOX_MAX: usize = 1024;
+
+const SHARDS: usize = 16;
+
+/// The way into one channel's task.
+pub(crate) struct ChannelHandle {
+    pub(crate) name: ChannelName,
+    pub(crate) inbox: Inbox<ChannelInput>,
+    /// What the channel has folded and handed to its subscribers.
+    pub(crate) head: watch::Sender<Cursor>,
+    /// Deleted over the admin door, and not created again.
+    pub(crate) deleted: AtomicBool,
+}
+
+impl ChannelHandle {
+    pub(crate) fn new(name: ChannelName) -> Self {
+        Self {
+            name,
+            inbox: Inbox::new(INBOX_MAX),
+            head: watch::Sender::new(Cursor::default()),
+            deleted: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn head(&self) -> Cursor {
+        *self.head.borrow()
+    }
+}
+
+/// More channels are in memory than this server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyChannels;
+
+type Shard = HashMap<ChannelName, Arc<ChannelHandle>>;
+
+/// All channels of this node.
+pub(crate) struct Router {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    count: AtomicUsize,
+    channels_max: usize,
+    parts: DriverParts,
+}
+
+impl Router {
+    pub(crate) fn new(parts: DriverParts, channels_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            count: AtomicUsize::new(0),
+            channels_max,
+            parts,
+        })
+    }
+
+    fn shard(&self, name: &ChannelName) -> MutexGuard<'_, Shard> {
+        let at = self.hasher.hash_one(name) as usize % SHARDS;
+        self.shards[at].lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The channel's task, if it runs.
+    pub(crate) fn find(&self, name: &ChannelName) -> Option<Arc<ChannelHandle>> {
+        self.shard(name).get(name).cloned()
+    }
+
+    /// The channel's task; started if it does not run.
+    pub(crate) fn route(
+        self: &Arc<Self>,
+        name: &ChannelName,
+    ) -> Result<Arc<ChannelHandle>, TooManyChannels> {
+        let mut shard = self.shard(name);
+        if let Some(handle) = shard.get(name) {
+            return Ok(Arc::clone(handle));
+        }
+        if self.count.load(Ordering::Relaxed) >= self.channels_max {
+            return Err(TooManyChannels);
+        }
+        let handle = Arc::new(ChannelHandle::new(name.clone()));
+        shard.insert(name.clone(), Arc::clone(&handle));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.parts.metrics.channels.inc();
+        let driver = Driver::new(Arc::clone(self), Arc::clone(&handle), &self.parts);
+        tokio::spawn(driver.run());
+        Ok(handle)
+    }
+
+    /// Ends a channel's task if nothing waits for it; tells whether it did.
+    ///
+    /// Closing and forgetting are one step under the shard's lock: whoever looks the name up
+    /// afterwards gets a new task, whoever holds the old handle is refused.
+    pub(crate) fn retire(&self, handle: &Arc<ChannelHandle>) -> bool {
+        let mut shard = self.shard(&handle.name);
+        if !handle.inbox.close_if_empty() {
+            return false;
+        }
+        self.forget(&mut shard, handle);
+        true
+    }
+
+    /// Forgets a task that is gone, whatever waits for it.
+    pub(crate) fn abandon(&self, handle: &Arc<ChannelHandle>) {
+        let mut shard = self.shard(&handle.name);
+        handle.inbox.close();
+        self.forget(&mut shard, handle);
+    }
+
+    fn forget(&self, shard: &mut Shard, handle: &Arc<ChannelHandle>) {
+        let known = shard.get(&handle.name);
+        if known.is_some_and(|known| Arc::ptr_eq(known, handle)) {
+            shard.remove(&handle.name);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.parts.metrics.channels.dec();
+        }
+    }
+
+    /// Hands an input to the channel's task, whichever that is by then, without waiting.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        name: &ChannelName,
+        mut input: ChannelInput,
+    ) -> Result<(), Undelivered> {
+        loop {
+            let handle = self.route(name).map_err(|_| Undelivered)?;
+            match handle.inbox.try_push(input) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Full(_)) => return Err(Undelivered),
+                Err(Refused::Closed(back)) => input = back,
+            }
+        }
+    }
+
+    /// Names and heads of all channels in memory.
+    pub(crate) fn heads(&self) -> Vec<(ChannelName, Cursor)> {
+        let mut heads = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(|e| e.into_inner());
+            heads.extend(shard.values().map(|handle| (handle.name.clone(), handle.head())));
+        }
+        heads
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// The channel has no room for it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Undelivered;

@@ -1,0 +1,93 @@
+//! JSON Schema for the records of a collection.
+//!
+//! A schema judges the record as the change would leave it. References are never fetched: a schema
+//! that points outside its own file does not compile.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use serde_json::Value;
+use tidewire_core::document::change::{apply_change, target};
+use tidewire_core::document::{Record, Rejection};
+use tidewire_core::wire::{ChangeKind, ErrorCode, Limits};
+
+use crate::config::{Config, ConfigError};
+
+/// Compiled schemas by namespace and collection.
+#[derive(Clone, Default)]
+pub(crate) struct Schemas {
+    namespaces: HashMap<String, HashMap<String, Arc<Validator>>>,
+}
+
+impl Schemas {
+    /// Reads and compiles every schema that the configuration names.
+    ///
+    /// Errors: all schemas that cannot be used.
+    pub(crate) fn load(config: &Config) -> Result<Self, ConfigError> {
+        let mut schemas = Self::default();
+        let mut problems = Vec::new();
+        for (name, namespace) in &config.namespaces {
+            for (collection, path) in &namespace.schemas {
+                match compile(path) {
+                    Ok(validator) => {
+                        let collections = schemas.namespaces.entry(name.clone()).or_default();
+                        collections.insert(collection.clone(), Arc::new(validator));
+                    }
+                    Err(fix) => {
+                        let key = format!("namespace.{name}.collections.{collection}.schema");
+                        let error = ConfigError::one(key, format_args!("{path:?}"), &fix);
+                        problems.extend(error.problems);
+                    }
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(schemas),
+            false => Err(ConfigError { problems }),
+        }
+    }
+
+    /// Whether the record that `change` leaves fits its collection's schema.
+    ///
+    /// Errors: `invalid` with the place and the reason. A change that cannot be applied at all is
+    /// not judged here.
+    pub(crate) fn check(
+        &self,
+        namespace: &str,
+        lookup: impl Fn(&str, &str) -> Option<Record>,
+        change: &ChangeKind,
+        limits: &Limits,
+    ) -> Result<(), Rejection> {
+        let collections = self
+            .namespaces
+            .get(namespace)
+            .or_else(|| self.namespaces.get("*"));
+        let (collection, id) = target(change);
+        let Some(validator) = collections.and_then(|schemas| schemas.get(collection)) else {
+            return Ok(());
+        };
+        let Ok(Some(next)) = apply_change(lookup(collection, id).as_ref(), change, limits) else {
+            return Ok(());
+        };
+        let invalid = |detail: String| Err(Rejection::new(ErrorCode::Invalid, detail));
+        let value: Value = match serde_json::from_str(&next.to_json()) {
+            Ok(value) => value,
+            Err(error) => return invalid(format!("{collection}/{id}: {error}")),
+        };
+        match validator.validate(&value) {
+            Ok(()) => Ok(()),
+            Err(error) => invalid(format!("{collection}/{id}{}: {error}", error.instance_path())),
+        }
+    }
+}
+
+fn compile(path: &Path) -> Result<Validator, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{error}; name a JSON Schema file that this user can read"))?;
+    let schema: Value =
+        serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}; correct the file"))?;
+    jsonschema::validator_for(&schema)
+        .map_err(|error| format!("not a JSON Schema: {error}; correct the file"))
+}

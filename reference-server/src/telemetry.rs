@@ -1,0 +1,155 @@
+//! What operators see: counters, and the log on standard error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tidewire_core::wire::ErrorCode;
+
+/// Why a connection ended, as a label: an error code's name, or one of three more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CloseLabel {
+    /// The client closed it.
+    Client,
+    /// The link broke.
+    Broken,
+    /// The server refused or ended it with this code.
+    Code(ErrorCode),
+}
+
+impl EncodeLabelValue for CloseLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let text = match self {
+            Self::Client => "client",
+            Self::Broken => "broken",
+            Self::Code(code) => code.name(),
+        };
+        EncodeLabelValue::encode(&text, encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    pub(crate) reason: CloseLabel,
+}
+
+type Total = Counter<u64, AtomicU64>;
+type Level = Gauge<i64, AtomicI64>;
+
+/// All counters of one server. Label sets are bounded: codes, never names that clients choose.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) connections: Level,
+    pub(crate) connects: Total,
+    pub(crate) closes: Family<Reason, Total>,
+    pub(crate) frames_in: Total,
+    pub(crate) frames_out: Total,
+    pub(crate) bytes_in: Total,
+    pub(crate) bytes_out: Total,
+    pub(crate) messages_out: Total,
+    pub(crate) queue_bytes: Level,
+    pub(crate) queue_refusals: Total,
+    pub(crate) channels: Level,
+    pub(crate) subscriptions: Level,
+    pub(crate) appends: Total,
+    pub(crate) append_entries: Total,
+    pub(crate) conflicts: Total,
+    pub(crate) broker_failures: Total,
+    pub(crate) append_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Arc<Self> {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("tidewire"),
+            connections: Level::default(),
+            connects: Total::default(),
+            closes: Family::default(),
+            frames_in: Total::default(),
+            frames_out: Total::default(),
+            bytes_in: Total::default(),
+            bytes_out: Total::default(),
+            messages_out: Total::default(),
+            queue_bytes: Level::default(),
+            queue_refusals: Total::default(),
+            channels: Level::default(),
+            subscriptions: Level::default(),
+            appends: Total::default(),
+            append_entries: Total::default(),
+            conflicts: Total::default(),
+            broker_failures: Total::default(),
+            append_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
+        };
+        metrics.register();
+        Arc::new(metrics)
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("connections", "Open client connections", self.connections.clone());
+        r.register("connects", "Connections that were welcomed", self.connects.clone());
+        r.register("closes", "Ended connections by reason", self.closes.clone());
+        r.register("frames_in", "Frames from clients", self.frames_in.clone());
+        r.register("frames_out", "Queue entries written to clients", self.frames_out.clone());
+        r.register_with_unit("in", "Payload from clients", Unit::Bytes, self.bytes_in.clone());
+        r.register_with_unit("out", "Payload to clients", Unit::Bytes, self.bytes_out.clone());
+        r.register("messages_out", "WebSocket messages to clients", self.messages_out.clone());
+        r.register_with_unit(
+            "send_queue",
+            "Waiting in the send queues of all connections",
+            Unit::Bytes,
+            self.queue_bytes.clone(),
+        );
+        r.register(
+            "lagged",
+            "Times that a full send queue refused a message of a channel",
+            self.queue_refusals.clone(),
+        );
+        r.register("channels", "Channels in memory", self.channels.clone());
+        r.register("subscriptions", "Subscriptions of all connections", self.subscriptions.clone());
+        r.register("appends", "Appends to the broker", self.appends.clone());
+        r.register("append_entries", "Entries in those appends", self.append_entries.clone());
+        r.register(
+            "conflicts",
+            "Appends that the broker refused because the head had moved",
+            self.conflicts.clone(),
+        );
+        r.register("broker_failures", "Requests that the broker failed", self.broker_failures.clone());
+        r.register_with_unit(
+            "append_duration",
+            "From the request to the broker's durable answer",
+            Unit::Seconds,
+            self.append_seconds.clone(),
+        );
+    }
+
+    /// Prometheus text.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(error) => {
+                tracing::error!(%error, "metrics could not be encoded");
+                String::new()
+            }
+        }
+    }
+}
+
+/// Starts the log on standard error. Called once, by the program; a library's host has its own.
+pub(crate) fn start_log(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // Fails only when the host has a subscriber already, which is as good.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
