@@ -41,6 +41,11 @@ pub(crate) fn unix() -> UnixTime {
     UnixTime(millis(since.unwrap_or_default()))
 }
 
+/// For what must differ from everybody else's; without entropy the clock is the best there is.
+pub(crate) fn random_u64() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| unix().0)
+}
+
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,14 +1,12 @@
 //! One task per active channel: feeds what is ready, does what is asked, sleeps.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use tidewire_core::time::MonoTime;
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Broker, BrokerReply, BrokerRequest};
+use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Watch};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -30,7 +28,7 @@ pub(crate) struct DriverParts {
 
 /// A broker request under way.
 struct Asked {
-    reply: Pin<Box<dyn Future<Output = BrokerReply> + Send>>,
+    reply: Answer,
     append: bool,
     since: Instant,
 }
@@ -41,6 +39,7 @@ pub(crate) struct Driver {
     handle: Arc<ChannelHandle>,
     channel: Channel,
     parts: DriverParts,
+    watch: Watch,
     asked: Option<Asked>,
     wake_at: Option<MonoTime>,
     idle_since: Option<MonoTime>,
@@ -67,11 +66,12 @@ impl Driver {
             .cloned()
             .unwrap_or_default();
         let config = parts.config.channel(&namespace);
-        let channel = Channel::new(name, config, Arc::clone(&parts.policy), random_u64());
+        let channel = Channel::new(name.clone(), config, Arc::clone(&parts.policy), crate::clock::random_u64());
         Self {
             router,
             handle,
             channel,
+            watch: parts.broker.watch(&name),
             parts: parts.clone(),
             asked: None,
             wake_at: None,
@@ -85,7 +85,6 @@ impl Driver {
             router: Arc::clone(&self.router),
             handle: Arc::clone(&self.handle),
         };
-        let mut watch = self.parts.broker.watch(&self.handle.name);
         let mut inputs = VecDeque::new();
         loop {
             let deadline = self.deadline();
@@ -93,7 +92,7 @@ impl Driver {
                 biased;
                 reply = reply(&mut self.asked) => Woken::Reply(reply),
                 () = self.handle.inbox.take(&mut inputs) => Woken::Inputs,
-                () = watch.changed() => Woken::Watch,
+                () = self.watch.changed() => Woken::Watch,
                 () = sleep_until_some(deadline) => Woken::Time,
             };
             // Whatever else is ready belongs to the same turn: one append, one patch.
@@ -153,6 +152,7 @@ impl Driver {
         }
         // Subscribers' queues hold every patch up to here: only now may heartbeats name the head.
         let head = self.channel.head();
+        self.watch.seen(head.seq);
         self.handle.head.send_if_modified(|told| {
             let moved = *told != head;
             *told = head;
@@ -227,9 +227,4 @@ async fn sleep_until_some(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// For the random bits of epochs; a server without entropy still works, on its clock alone.
-fn random_u64() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| crate::clock::unix().0)
 }

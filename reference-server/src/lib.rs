@@ -1,3 +1,73 @@
-//! The reference server of tidewire.
+//! The reference server of tidewire: one ordered log per channel, shared with everyone who listens.
+//!
+//! As a program it is `tidewire-server`. As a library it is [`Server`]:
+//!
+//! ```no_run
+//! use tidewire_server::{Config, Principal, Server};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder(Config::default())
+//!     .authenticate(|token, _request| async move { Ok(Principal::new(token)) })
+//!     .build()?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7400").await?;
+//! server.run(listener, std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `channel` and `broker` are the heart and know neither socket nor clock; everything behind the
+//! feature `net` drives them.
+//!
+//! Invariant: safety comes from the broker's compare-and-append alone; whatever this process gets
+//! wrong costs speed, never data.
+
 pub mod broker;
 pub mod channel;
+
+#[cfg(feature = "net")]
+mod app;
+#[cfg(feature = "net")]
+mod auth;
+#[cfg(feature = "net")]
+pub mod cli;
+#[cfg(feature = "net")]
+mod clock;
+#[cfg(feature = "net")]
+pub mod config;
+#[cfg(feature = "net")]
+mod connection;
+#[cfg(feature = "net")]
+mod connections;
+#[cfg(feature = "net")]
+mod driver;
+#[cfg(feature = "net")]
+mod http;
+#[cfg(feature = "net")]
+mod inbox;
+#[cfg(feature = "net")]
+mod limit;
+#[cfg(feature = "net")]
+mod origin;
+#[cfg(feature = "net")]
+mod policy;
+#[cfg(feature = "net")]
+mod queue;
+#[cfg(feature = "net")]
+mod routing;
+#[cfg(feature = "net")]
+mod schema;
+#[cfg(feature = "net")]
+mod server;
+#[cfg(feature = "net")]
+mod telemetry;
+#[cfg(feature = "net")]
+mod testing;
+
+#[cfg(feature = "net")]
+pub use {
+    auth::{Action, AuthError, AuthRequest, Principal},
+    channel::View,
+    config::Config,
+    server::{BuildError, RunError, Server, ServerBuilder},
+    testing::TestServer,
+};

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `tidewire-server`: see `tidewire-server --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidewire_server::cli::main()
+}

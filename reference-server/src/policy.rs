@@ -17,12 +17,23 @@ pub(crate) type Validate =
 pub(crate) type Initial = dyn Fn(&ChannelName) -> Document + Send + Sync;
 
 /// The application's rules by namespace; those of `"*"` are for namespaces without their own.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct AppPolicy {
     pub(crate) validate: HashMap<String, Arc<Validate>>,
     pub(crate) initial: HashMap<String, Arc<Initial>>,
     pub(crate) schemas: Schemas,
-    pub(crate) limits: Option<Limits>,
+    pub(crate) limits: Limits,
+}
+
+impl Default for AppPolicy {
+    fn default() -> Self {
+        Self {
+            validate: HashMap::new(),
+            initial: HashMap::new(),
+            schemas: Schemas::default(),
+            limits: Limits::DEFAULT,
+        }
+    }
 }
 
 fn of<'a, T>(rules: &'a HashMap<String, T>, channel: &ChannelName) -> Option<&'a T> {
@@ -51,10 +62,9 @@ impl Policy for AppPolicy {
         change: &Change,
     ) -> Result<(), Rejection> {
         if let Some(kind) = &change.kind {
-            let limits = self.limits.unwrap_or(Limits::DEFAULT);
             let lookup = |collection: &str, id: &str| view.record(collection, id);
             self.schemas
-                .check(channel.namespace(), lookup, kind, &limits)?;
+                .check(channel.namespace(), lookup, kind, &self.limits)?;
         }
         let Some(validate) = of(&self.validate, channel) else {
             return Ok(());

@@ -44,6 +44,8 @@ impl Ending {
         close: Some(CloseCode::Normal),
     };
 
+    pub(crate) const GOING_AWAY: Self = Self::of(ErrorCode::GoingAway);
+
     pub(crate) const fn of(code: ErrorCode) -> Self {
         Self {
             label: CloseLabel::Code(code),

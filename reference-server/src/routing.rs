@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::channel::ChannelInput;
 use crate::driver::{Driver, DriverParts};
-use crate::inbox::{Inbox, Refused};
+use crate::inbox::Inbox;
 
 /// Inputs that may wait for one channel. Pushes beyond are told `hold`; subscribes wait.
 const INBOX_MAX: usize = 1024;
@@ -132,37 +132,7 @@ impl Router {
         }
     }
 
-    /// Hands an input to the channel's task, whichever that is by then, without waiting.
-    pub(crate) fn deliver(
-        self: &Arc<Self>,
-        name: &ChannelName,
-        mut input: ChannelInput,
-    ) -> Result<(), Undelivered> {
-        loop {
-            let handle = self.route(name).map_err(|_| Undelivered)?;
-            match handle.inbox.try_push(input) {
-                Ok(()) => return Ok(()),
-                Err(Refused::Full(_)) => return Err(Undelivered),
-                Err(Refused::Closed(back)) => input = back,
-            }
-        }
-    }
-
-    /// Names and heads of all channels in memory.
-    pub(crate) fn heads(&self) -> Vec<(ChannelName, Cursor)> {
-        let mut heads = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(|e| e.into_inner());
-            heads.extend(shard.values().map(|handle| (handle.name.clone(), handle.head())));
-        }
-        heads
-    }
-
     pub(crate) fn channels(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 }
-
-/// The channel has no room for it now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Undelivered;

@@ -38,6 +38,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Most connections at a time; further ones are answered 503.
     pub connections_max: usize,
+    /// Most channels in memory at a time; clients that need a further one are told `overloaded`.
+    pub channels_max: usize,
     /// Which log lines are written, in the syntax of `RUST_LOG`.
     pub log: String,
     /// Rules of the channels by namespace; `"*"` is for every namespace that is not named.
@@ -114,6 +116,7 @@ impl Default for Config {
             allow_origin: Vec::new(),
             drain_grace: Duration::from_secs(45),
             connections_max: 10_000,
+            channels_max: 100_000,
             log: "info".into(),
             namespaces: BTreeMap::from([("*".into(), Namespace::default())]),
             limits: Limits::DEFAULT,

@@ -73,7 +73,7 @@ impl ConfigError {
 }
 
 const KEYS: &str = "unknown key; known ones are listen, admin, broker, data_dir, dev_auth, \
-    allow_origin, drain_grace_ms, connections_max, log and namespace.NAME";
+    allow_origin, drain_grace_ms, connections_max, channels_max, log and namespace.NAME";
 const NAMESPACE_KEYS: &str = "unknown key; a namespace has kind, history, lag, create and \
     collections.NAME.schema";
 
@@ -152,6 +152,9 @@ impl Config {
             }
             ["connections_max"] => {
                 self.connections_max = number(value, 1, 10_000_000)? as usize;
+            }
+            ["channels_max"] => {
+                self.channels_max = number(value, 1, 100_000_000)? as usize;
             }
             ["log"] => {
                 let filter = text(value)?;

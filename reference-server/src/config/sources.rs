@@ -83,7 +83,7 @@ enum Shape {
 }
 
 /// Every key that is not about a namespace, with its default.
-fn scalars() -> [(&'static str, Shape, Value); 9] {
+fn scalars() -> [(&'static str, Shape, Value); 10] {
     let text = |text: &str| Value::String(text.into());
     [
         ("listen", Shape::Text, text("127.0.0.1:7400")),
@@ -94,6 +94,7 @@ fn scalars() -> [(&'static str, Shape, Value); 9] {
         ("allow_origin", Shape::List, Value::Array(Vec::new())),
         ("drain_grace_ms", Shape::Integer, Value::Integer(45_000)),
         ("connections_max", Shape::Integer, Value::Integer(10_000)),
+        ("channels_max", Shape::Integer, Value::Integer(100_000)),
         ("log", Shape::Text, text("info")),
     ]
 }

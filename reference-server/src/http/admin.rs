@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -28,8 +28,13 @@ pub(super) async fn refuse_pages(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> impl IntoResponse {
+    // The text is good as both; a scraper that does not ask gets the older name.
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let kind = match accept.is_some_and(|a| a.contains("application/openmetrics-text")) {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    };
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
 }
 

@@ -1,0 +1,226 @@
+//! The program `tidewire-server`: flags in, exit code out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use toml::Value;
+
+use crate::config::{Config, Overrides, Settings};
+use crate::server::{BuildError, RunError, Server};
+use crate::telemetry;
+
+/// The configuration cannot be used.
+const EXIT_CONFIG: u8 = 2;
+/// Anything else went wrong.
+const EXIT_FAILURE: u8 = 1;
+
+#[derive(Parser)]
+#[command(name = "tidewire-server", version, about = "Keeps application state in sync in real time")]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Each flag but `--config` is also TIDEWIRE_NAME in the environment and `name` in the file; flags
+/// win over the environment, the environment over the file.
+#[derive(Args)]
+struct Flags {
+    /// TOML file with settings and namespaces
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients come in; port 0 picks a free one [default: 127.0.0.1:7400]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Where metrics and the admin door are [default: off]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// What keeps the logs: memory or disk [default: memory]
+    #[arg(long, global = true)]
+    broker: Option<String>,
+    /// Where the disk broker keeps them [default: ./tidewire-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Accept the token dev:NAME; only on a loopback address
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    dev_auth: Option<bool>,
+    /// Origin of a page that may connect; may be given several times
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// How long a drain waits for clients to leave, in ms [default: 45000]
+    #[arg(long, global = true, value_name = "MS")]
+    drain_grace_ms: Option<String>,
+    /// Most connections at a time [default: 10000]
+    #[arg(long, global = true, value_name = "N")]
+    connections_max: Option<String>,
+    /// Most channels in memory at a time [default: 100000]
+    #[arg(long, global = true, value_name = "N")]
+    channels_max: Option<String>,
+    /// Which log lines go to standard error, as in RUST_LOG [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge the configuration and exit: 0 if the server would start with it, 2 if not
+    CheckConfig,
+    /// Print every value with where it came from, without judging
+    PrintConfig,
+}
+
+impl Flags {
+    fn overrides(self) -> Overrides {
+        let mut values = BTreeMap::new();
+        let texts = [
+            ("listen", self.listen),
+            ("admin", self.admin),
+            ("broker", self.broker),
+            ("data_dir", self.data_dir),
+            ("log", self.log),
+        ];
+        for (key, value) in texts {
+            values.extend(value.map(|text| (key, Value::String(text))));
+        }
+        let numbers = [
+            ("drain_grace_ms", self.drain_grace_ms),
+            ("connections_max", self.connections_max),
+            ("channels_max", self.channels_max),
+        ];
+        for (key, value) in numbers {
+            // Text that is no number stays text: it is printed as it is, and judged like all values.
+            values.extend(value.map(|text| {
+                let number = text.parse().map(Value::Integer);
+                (key, number.unwrap_or(Value::String(text)))
+            }));
+        }
+        values.extend(self.dev_auth.map(|on| ("dev_auth", Value::Boolean(on))));
+        if !self.allow_origin.is_empty() {
+            let origins = self.allow_origin.into_iter().map(Value::String);
+            values.insert("allow_origin", Value::Array(origins.collect()));
+        }
+        Overrides {
+            config: self.config,
+            values,
+        }
+    }
+}
+
+/// Why the program ends without having served.
+enum Failure {
+    Config(String),
+    Other(String),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(text)) => {
+            eprintln!("tidewire-server: bad configuration\n{text}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Other(text)) => {
+            eprintln!("tidewire-server: {text}");
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let env = |name: &str| std::env::var(name).ok();
+    let settings = Settings::load(&cli.flags.overrides(), env)
+        .map_err(|error| Failure::Config(error.to_string()))?;
+    if matches!(cli.command, Some(Command::PrintConfig)) {
+        print!("{settings}");
+        return Ok(());
+    }
+    let config =
+        Config::from_settings(&settings).map_err(|error| Failure::Config(error.to_string()))?;
+    if matches!(cli.command, Some(Command::CheckConfig)) {
+        Server::check(&config).map_err(|error| Failure::Config(error.to_string()))?;
+        println!("configuration ok");
+        return Ok(());
+    }
+    telemetry::start_log(&config.log);
+    let server = Server::builder(config.clone()).build().map_err(|error| match error {
+        BuildError::Config(error) => Failure::Config(error.to_string()),
+        error => Failure::Other(error.to_string()),
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("no runtime: {error}")))?;
+    let served = runtime.block_on(serve(server, &config));
+    // Nothing that is still running may delay the exit.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(server: Server, config: &Config) -> Result<(), Failure> {
+    let listener = bind("listen", config.listen).await?;
+    let admin = match config.admin {
+        Some(address) => Some(bind("admin", address).await?),
+        None => None,
+    };
+    let shutdown = signals()?;
+    announce("listening", &listener)?;
+    if let Some(admin) = &admin {
+        announce("admin", admin)?;
+        if !config.admin.is_some_and(|address| address.ip().is_loopback()) {
+            tracing::warn!("the admin door is not on a loopback address: whoever reaches it rules");
+        }
+    }
+    server
+        .run_with_admin(listener, admin, shutdown)
+        .await
+        .map_err(|error: RunError| Failure::Other(error.to_string()))
+}
+
+async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::Other(format!(
+            "{key} = \"{address}\": {error}; choose another address, or port 0 for a free one"
+        ))
+    })
+}
+
+fn announce(door: &str, listener: &TcpListener) -> Result<(), Failure> {
+    use std::io::Write;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::Other(error.to_string()))?;
+    let mut out = std::io::stdout().lock();
+    // Whoever closed our standard output does not want to know.
+    let _ = writeln!(out, "{door} http://{address}");
+    let _ = out.flush();
+    Ok(())
+}
+
+/// Completes with the first SIGTERM or SIGINT; the second one ends the process at once.
+fn signals() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::Other(error.to_string()));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            eprintln!("tidewire-server: second signal, exiting now");
+            std::process::exit(i32::from(EXIT_FAILURE));
+        });
+    })
+}

@@ -1,0 +1,313 @@
+//! The server as a value: built from a configuration and the application's rules, then run.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire_core::ChannelName;
+use tidewire_core::document::{Document, Rejection};
+use tidewire_core::wire::{Change, Goaway, ServerKind};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
+use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, RunId};
+use crate::channel::View;
+use crate::clock::{self, Clock};
+use crate::config::{BrokerKind, Config, ConfigError};
+use crate::connections::Connections;
+use crate::driver::DriverParts;
+use crate::http;
+use crate::origin::OriginRule;
+use crate::policy::AppPolicy;
+use crate::queue::Ending;
+use crate::routing::Router;
+use crate::schema::Schemas;
+use crate::telemetry::Metrics;
+
+/// How many connections are closed at a time when a drain's time is over, and the pause between:
+/// their clients come back somewhere else, and not all at once.
+const CLOSE_BATCH: usize = 256;
+const CLOSE_PAUSE: Duration = Duration::from_millis(50);
+/// After the last close, for sockets to finish.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a server cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration is not usable.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used, for instance because another server has it.
+    #[error(transparent)]
+    Broker(#[from] OpenError),
+}
+
+/// Why a running server ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The listener has no address.
+    #[error("the listener cannot be used: {0}")]
+    Listener(#[from] std::io::Error),
+    /// `dev_auth` lets everyone in.
+    #[error("dev_auth is only for loopback addresses, and this listener is on {0}")]
+    DevAuthExposed(SocketAddr),
+}
+
+/// A server, ready to run.
+///
+/// It can run by itself ([`Server::run`]), also with further routes of the application on the same
+/// port ([`ServerBuilder::routes`]), or as a router inside another axum program ([`Server::router`]).
+pub struct Server {
+    app: Arc<App>,
+    routes: axum::Router,
+}
+
+/// Collects what a server is made of.
+#[must_use]
+pub struct ServerBuilder {
+    config: Config,
+    authenticate: Option<Arc<Authenticate>>,
+    authorise: Option<Arc<Authorise>>,
+    policy: AppPolicy,
+    routes: axum::Router,
+    broker: Option<Arc<dyn Broker>>,
+}
+
+impl ServerBuilder {
+    /// Decides who the bearer of a token is. Called for `hello` and `refresh`, with a time limit.
+    ///
+    /// With `dev_auth` as well, tokens of the form `dev:NAME` do not reach it.
+    pub fn authenticate<F, R>(mut self, authenticate: F) -> Self
+    where
+        F: Fn(String, Arc<AuthRequest>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Principal, AuthError>> + Send + 'static,
+    {
+        self.authenticate = Some(Arc::new(move |token, request| {
+            Box::pin(authenticate(token, request))
+        }));
+        self
+    }
+
+    /// Decides what a principal may do on a channel. Called for every frame that needs a grant, on
+    /// the connection's task: it must not block. Without it everybody who is authenticated may do all.
+    pub fn authorise<F>(mut self, authorise: F) -> Self
+    where
+        F: Fn(&Principal, &ChannelName, Action) -> bool + Send + Sync + 'static,
+    {
+        self.authorise = Some(Arc::new(authorise));
+        self
+    }
+
+    /// Judges every change in the channels of a namespace (`"*"`: of those without their own) before
+    /// it is applied; an error rejects the whole mutation. It must be quick and depend on its
+    /// arguments alone.
+    pub fn validate<F>(mut self, namespace: &str, validate: F) -> Self
+    where
+        F: Fn(&View<'_>, &Principal, &Change) -> Result<(), Rejection> + Send + Sync + 'static,
+    {
+        self.policy.validate.insert(namespace.into(), Arc::new(validate));
+        self
+    }
+
+    /// Says which records a new channel of a namespace starts with.
+    pub fn initial<F>(mut self, namespace: &str, initial: F) -> Self
+    where
+        F: Fn(&ChannelName) -> Document + Send + Sync + 'static,
+    {
+        self.policy.initial.insert(namespace.into(), Arc::new(initial));
+        self
+    }
+
+    /// Serves further routes on the same port, for instance the application's page.
+    pub fn routes(mut self, routes: axum::Router) -> Self {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// Keeps logs in a broker of one's own instead of the configured one.
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.broker = Some(broker);
+        self
+    }
+
+    /// Checks everything, compiles schemas and opens the broker.
+    ///
+    /// Errors: [`BuildError::Config`] also when there is no way to authenticate.
+    pub fn build(mut self) -> Result<Server, BuildError> {
+        self.config.check()?;
+        if self.authenticate.is_none() {
+            check_dev_auth(&self.config)?;
+        }
+        self.policy.schemas = Schemas::load(&self.config)?;
+        self.policy.limits = self.config.limits;
+        let config = Arc::new(self.config);
+        let broker = match self.broker {
+            Some(broker) => broker,
+            None => open_broker(&config)?,
+        };
+        let metrics = Metrics::new();
+        let clock = Clock::new();
+        let connections = Connections::new(config.connections_max, Arc::clone(&metrics));
+        let parts = DriverParts {
+            config: Arc::clone(&config),
+            policy: Arc::new(self.policy),
+            broker: Arc::clone(&broker),
+            connections: Arc::clone(&connections),
+            metrics: Arc::clone(&metrics),
+            clock,
+        };
+        let router = Router::new(parts, config.channels_max);
+        let origins = OriginRule {
+            allowed: config.allow_origin.clone(),
+            loopback: config.dev_auth,
+        };
+        Ok(Server {
+            app: Arc::new(App {
+                config,
+                authenticate: self.authenticate,
+                authorise: self.authorise,
+                origins,
+                router,
+                broker,
+                connections,
+                metrics,
+                clock,
+                drain: tokio::sync::Notify::new(),
+            }),
+            routes: self.routes,
+        })
+    }
+}
+
+/// Without `authenticate` only development tokens are left.
+fn check_dev_auth(config: &Config) -> Result<(), ConfigError> {
+    match config.dev_auth {
+        true => Ok(()),
+        false => Err(ConfigError::one(
+            "dev_auth",
+            "false",
+            "nobody could connect: nothing says who clients are. Start with --dev-auth on a \
+             loopback address for development, or embed the library and give it `authenticate`",
+        )),
+    }
+}
+
+fn open_broker(config: &Config) -> Result<Arc<dyn Broker>, BuildError> {
+    let new_run = RunId(clock::random_u64());
+    Ok(match config.broker {
+        BrokerKind::Memory => Arc::new(MemoryBroker::new(new_run)),
+        BrokerKind::Disk => Arc::new(DiskBroker::open(&config.data_dir, new_run)?),
+    })
+}
+
+impl Server {
+    /// Starts to build a server.
+    pub fn builder(config: Config) -> ServerBuilder {
+        ServerBuilder {
+            config,
+            authenticate: None,
+            authorise: None,
+            policy: AppPolicy::default(),
+            routes: axum::Router::new(),
+            broker: None,
+        }
+    }
+
+    /// Judges what [`ServerBuilder::build`] would refuse without `authenticate`, and opens nothing.
+    ///
+    /// Errors: all problems of the first step that has any.
+    pub fn check(config: &Config) -> Result<(), ConfigError> {
+        config.check()?;
+        check_dev_auth(config)?;
+        Schemas::load(config).map(|_| ())
+    }
+
+    /// `/v1/…` and `/health/…`, and the routes given to the builder, for a program with its own
+    /// listener. Such a program bounds headers and sockets itself, and drains with [`Server::drain`].
+    #[must_use]
+    pub fn router(&self) -> axum::Router {
+        http::public(Arc::clone(&self.app)).merge(self.routes.clone())
+    }
+
+    /// Accepts clients until `shutdown` completes, then drains.
+    ///
+    /// Errors: only before the first client is accepted.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        self.run_with_admin(listener, None, shutdown).await
+    }
+
+    /// The same with the admin door on a listener of its own, which stays open while it drains.
+    ///
+    /// Errors: only before the first client is accepted.
+    pub async fn run_with_admin(
+        self,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let address = listener.local_addr()?;
+        if self.app.config.dev_auth && !address.ip().is_loopback() {
+            return Err(RunError::DevAuthExposed(address));
+        }
+        let stop_public = watch::Sender::new(false);
+        let stop_admin = watch::Sender::new(false);
+        let config = &self.app.config;
+        let doors = [
+            Some((listener, self.router(), stop_public.subscribe())),
+            admin.map(|admin| {
+                let router = http::admin(Arc::clone(&self.app));
+                (admin, router, stop_admin.subscribe())
+            }),
+        ];
+        for (listener, router, stop) in doors.into_iter().flatten() {
+            let header = config.timeouts.header;
+            let sockets = config.connections_max;
+            tokio::spawn(http::accept(listener, router, header, sockets, stop));
+        }
+        tracing::info!(%address, "accepting clients");
+        tokio::select! {
+            () = shutdown => {}
+            () = self.app.drain.notified() => {}
+        }
+        stop_public.send_replace(true);
+        self.drain("the server stops").await;
+        stop_admin.send_replace(true);
+        Ok(())
+    }
+
+    /// Asks every client to leave, and closes those that have not when the grace is over.
+    pub async fn drain(&self, reason: &str) {
+        let connections = &self.app.connections;
+        let grace = self.app.config.drain_grace;
+        let millis = |duration| u32::try_from(clock::millis(duration)).unwrap_or(u32::MAX);
+        connections.start_draining();
+        tracing::info!(clients = connections.count(), "draining");
+        connections.send_all(&ServerKind::Goaway(Goaway {
+            by_ms: millis(grace),
+            window_ms: millis(self.app.config.timeouts.goaway_window.min(grace)),
+            reason: reason.into(),
+        }));
+        if tokio::time::timeout(grace, connections.empty()).await.is_err() {
+            let left = connections.all();
+            tracing::info!(clients = left.len(), "the grace is over, closing");
+            for batch in left.chunks(CLOSE_BATCH) {
+                for queue in batch {
+                    queue.end(Ending::GOING_AWAY);
+                }
+                tokio::time::sleep(CLOSE_PAUSE).await;
+            }
+            // What does not finish by then breaks with the process.
+            let _ = tokio::time::timeout(CLOSE_GRACE, connections.empty()).await;
+        }
+        tracing::info!("drained");
+    }
+}
