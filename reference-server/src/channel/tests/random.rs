@@ -1,7 +1,7 @@
 //! Random schedules: whatever happens, every replica is the fold of the log.
 
 use proptest::prelude::*;
-use tidewire_core::wire::ServerKind;
+use tidewire_core::wire::{Known, ServerKind};
 
 use super::harness::*;
 use crate::broker::{BrokerReply, BrokerRequest, RunId};
@@ -55,37 +55,40 @@ impl Reader {
 
     /// Whether it has to subscribe again.
     fn read(&mut self) -> bool {
-        let mut again = false;
         for frame in self.client.take() {
             match &frame {
                 ServerKind::Resume(resume) => {
+                    if !self.takes(resume.head.unwrap().epoch, resume.known.as_ref()) {
+                        return true;
+                    }
                     assert_eq!(resume.from, Some(self.replica.cursor));
-                    self.announced = resume.head.unwrap().epoch;
-                    self.last = resume.known.as_ref().unwrap().last;
-                    self.asked = false;
                 }
                 ServerKind::SnapshotBegin(begin) => {
-                    self.announced = begin.cursor.unwrap().epoch;
-                    self.last = begin.known.as_ref().unwrap().last;
-                    self.asked = false;
+                    if !self.takes(begin.cursor.unwrap().epoch, begin.known.as_ref()) {
+                        return true;
+                    }
                 }
                 ServerKind::Patch(_) if self.asked => continue,
-                ServerKind::Patch(patch) if patch.epoch > self.announced => again = true,
+                ServerKind::Patch(patch) if patch.epoch > self.announced => return true,
                 ServerKind::Ack(ack) => self.last = self.last.max(ack.through),
-                ServerKind::Lagged(_) | ServerKind::StaleEpoch(_) => again = true,
+                ServerKind::Lagged(_) | ServerKind::StaleEpoch(_) => return true,
                 _ => {}
-            }
-            assert!(
-                self.announced >= self.max_epoch,
-                "an answer below the claim"
-            );
-            self.max_epoch = self.announced;
-            if again {
-                return true;
             }
             self.replica.feed(&[frame]);
         }
         false
+    }
+
+    /// Takes an answer, unless it is below what an answer said before: that one is asked for again.
+    fn takes(&mut self, epoch: u64, known: Option<&Known>) -> bool {
+        if epoch < self.max_epoch {
+            return false;
+        }
+        self.announced = epoch;
+        self.max_epoch = epoch;
+        self.last = known.unwrap().last;
+        self.asked = false;
+        true
     }
 }
 
