@@ -1,0 +1,9 @@
+import { defineConfig } from "vitest/config";
+
+// The tests run what is published: the built files and the real wasm.
+export default defineConfig({
+  test: {
+    include: ["tests/**/*.test.{ts,tsx}"],
+    testTimeout: 10_000,
+  },
+});
