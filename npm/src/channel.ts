@@ -418,7 +418,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   #open(): void {
     clearTimeout(this.#linger);
     this.#linger = undefined;
-    if (this.#status === "idle") this.#moved("loading");
+    // One that failed in the core stays so; one that never got there is tried again.
+    if (this.#status === "idle" || (this.#status === "failed" && this.#id === undefined)) this.#moved("loading");
     this.#lingerIfUnused();
     if (this.#id === undefined) this.#host.want(this as unknown as Channel<object>);
   }

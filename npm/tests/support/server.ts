@@ -159,7 +159,7 @@ export class FakeServer {
       return;
     }
     socket.client = Buffer.from(hello.client).toString("hex");
-    socket.principal = (hello.token ?? "").replace("dev:", "");
+    socket.principal = (hello.token ?? "").replace(/^dev:|#.*/g, "");
     socket.deliver([
       {
         welcome: {
