@@ -4,4 +4,5 @@ mod auth;
 mod editing;
 mod hostile;
 mod presence;
+mod rejection;
 mod restart;
