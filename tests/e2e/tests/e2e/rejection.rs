@@ -56,7 +56,11 @@ async fn a_refused_edit_rolls_back_with_code_and_detail() {
         .cards
         .increment("a", "count", 1)
         .expect("the increment is taken");
-    assert_eq!(ana.card("a").title, "much too long for this board", "it shows at once");
+    assert_eq!(
+        ana.card("a").title,
+        "much too long for this board",
+        "it shows at once"
+    );
     let id = refused.id().expect("it is numbered");
 
     let error = within("the refusal", refused.committed())
@@ -79,7 +83,10 @@ async fn a_refused_edit_rolls_back_with_code_and_detail() {
     assert_eq!(ben.card("a").title, "short");
 
     let told = loop {
-        match within("the event", events.next()).await.expect("the client lives") {
+        match within("the event", events.next())
+            .await
+            .expect("the client lives")
+        {
             event @ ChannelEvent::Rejected { .. } => break event,
             _ => {}
         }
