@@ -11,12 +11,12 @@ const SCHEMES: Readonly<Record<string, string>> = {
 
 /** Turns what the application wrote into the URL of the socket: `https://host/app` → `wss://host/app/v1/ws`. */
 export function socketUrl(url: string | URL): string {
-  const { location } = globalThis as { location?: { href?: string } };
+  const text = String(url);
   let parsed: URL;
   try {
-    parsed = new URL(url, location?.href);
+    parsed = new URL(text, text.includes("://") ? undefined : pageUrl());
   } catch (cause) {
-    throw new TidewireError("invalid_url", `${JSON.stringify(String(url))} is not a URL: write for example "https://example.org"`, { cause });
+    throw new TidewireError("invalid_url", `${JSON.stringify(text)} is not a URL: write for example "https://example.org"`, { cause });
   }
   const scheme = SCHEMES[parsed.protocol];
   if (scheme === undefined) {
@@ -27,4 +27,8 @@ export function socketUrl(url: string | URL): string {
   }
   const path = parsed.pathname.replace(/\/+$/, "");
   return `${scheme}//${parsed.host}${path}/v1/ws${parsed.search}`;
+}
+
+function pageUrl(): string | undefined {
+  return (globalThis as { location?: { href?: string } }).location?.href;
 }

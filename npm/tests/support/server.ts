@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import protobuf from "protobufjs";
 
 const schema = protobuf.parse(
-  readFileSync(new URL("../../dist/proto/tidewire.proto", import.meta.url), "utf8"),
+  readFileSync(`${import.meta.dirname}/../../dist/proto/tidewire.proto`, "utf8"),
 ).root;
 const Frames = schema.lookupType("tidewire.v1.Frames");
 
