@@ -48,8 +48,12 @@ impl App {
             .await
             .unwrap_or_else(|_| Err(AuthError::retryable("the token check took too long")))?;
         if !auth::is_principal_name(principal.name()) {
-            tracing::error!("authenticate returned a name that is empty, too long or has control characters");
-            return Err(AuthError::retryable("the server named this principal badly"));
+            tracing::error!(
+                "authenticate returned a name that is empty, too long or has control characters"
+            );
+            return Err(AuthError::retryable(
+                "the server named this principal badly",
+            ));
         }
         match principal.expiry() {
             Some(UnixTime(at)) if at <= clock::unix().0 => {

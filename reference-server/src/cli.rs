@@ -19,7 +19,11 @@ const EXIT_CONFIG: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
 
 #[derive(Parser)]
-#[command(name = "tidewire-server", version, about = "Keeps application state in sync in real time")]
+#[command(
+    name = "tidewire-server",
+    version,
+    about = "Keeps application state in sync in real time"
+)]
 struct Cli {
     #[command(flatten)]
     flags: Flags,
@@ -150,10 +154,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         return Ok(());
     }
     telemetry::start_log(&config.log);
-    let server = Server::builder(config.clone()).build().map_err(|error| match error {
-        BuildError::Config(error) => Failure::Config(error.to_string()),
-        error => Failure::Other(error.to_string()),
-    })?;
+    let server = Server::builder(config.clone())
+        .build()
+        .map_err(|error| match error {
+            BuildError::Config(error) => Failure::Config(error.to_string()),
+            error => Failure::Other(error.to_string()),
+        })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -174,7 +180,10 @@ async fn serve(server: Server, config: &Config) -> Result<(), Failure> {
     announce("listening", &listener)?;
     if let Some(admin) = &admin {
         announce("admin", admin)?;
-        if !config.admin.is_some_and(|address| address.ip().is_loopback()) {
+        if !config
+            .admin
+            .is_some_and(|address| address.ip().is_loopback())
+        {
             tracing::warn!("the admin door is not on a loopback address: whoever reaches it rules");
         }
     }

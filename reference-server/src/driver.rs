@@ -66,7 +66,12 @@ impl Driver {
             .cloned()
             .unwrap_or_default();
         let config = parts.config.channel(&namespace);
-        let channel = Channel::new(name.clone(), config, Arc::clone(&parts.policy), crate::clock::random_u64());
+        let channel = Channel::new(
+            name.clone(),
+            config,
+            Arc::clone(&parts.policy),
+            crate::clock::random_u64(),
+        );
         Self {
             router,
             handle,
@@ -130,7 +135,10 @@ impl Driver {
                     let append = match &request {
                         BrokerRequest::Append { entries, .. } => {
                             self.parts.metrics.appends.inc();
-                            self.parts.metrics.append_entries.inc_by(entries.len() as u64);
+                            self.parts
+                                .metrics
+                                .append_entries
+                                .inc_by(entries.len() as u64);
                             true
                         }
                         _ => false,
@@ -178,7 +186,9 @@ impl Driver {
         if let Some(asked) = self.asked.take()
             && asked.append
         {
-            metrics.append_seconds.observe(asked.since.elapsed().as_secs_f64());
+            metrics
+                .append_seconds
+                .observe(asked.since.elapsed().as_secs_f64());
         }
     }
 

@@ -32,7 +32,9 @@ impl TokenBucket {
     pub(crate) fn take(&mut self, count: usize, now: MonoTime) -> Duration {
         let elapsed_ms = i64::try_from(now.since(self.at).as_millis()).unwrap_or(i64::MAX);
         self.at = now;
-        let cost = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(1000);
+        let cost = i64::try_from(count)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1000);
         self.level = self
             .level
             .saturating_add(elapsed_ms.saturating_mul(self.per_second))

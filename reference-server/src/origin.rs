@@ -45,7 +45,8 @@ impl OriginRule {
             return false;
         };
         let default = if scheme == "https" { 443 } else { 80 };
-        own_host.eq_ignore_ascii_case(host) && own_port.unwrap_or(default) == port.unwrap_or(default)
+        own_host.eq_ignore_ascii_case(host)
+            && own_port.unwrap_or(default) == port.unwrap_or(default)
     }
 }
 
@@ -112,7 +113,9 @@ fn is_loopback_host(host: &str) -> bool {
     let host_lower = host.to_ascii_lowercase();
     host_lower == "localhost"
         || host_lower.ends_with(".localhost")
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -138,22 +141,58 @@ mod tests {
         for (origin, host, expected) in [
             (None, "sync.example.com", true),
             (Some("https://sync.example.com"), "sync.example.com", true),
-            (Some("https://sync.example.com"), "SYNC.example.com:443", true),
+            (
+                Some("https://sync.example.com"),
+                "SYNC.example.com:443",
+                true,
+            ),
             (Some("http://sync.example.com"), "sync.example.com:80", true),
-            (Some("http://sync.example.com:7400"), "sync.example.com:7400", true),
+            (
+                Some("http://sync.example.com:7400"),
+                "sync.example.com:7400",
+                true,
+            ),
             (Some("http://[::1]:7400"), "[::1]:7400", true),
             (Some("https://app.example.com"), "sync.example.com", true),
             (Some("http://app.example.com"), "sync.example.com", false),
-            (Some("https://app.example.com:8443"), "sync.example.com", false),
+            (
+                Some("https://app.example.com:8443"),
+                "sync.example.com",
+                false,
+            ),
             (Some("https://app.example.com/"), "sync.example.com", false),
             (Some("https://APP.example.com"), "sync.example.com", false),
-            (Some("https://app.example.com.evil.org"), "sync.example.com", false),
-            (Some("https://evilapp.example.com"), "sync.example.com", false),
+            (
+                Some("https://app.example.com.evil.org"),
+                "sync.example.com",
+                false,
+            ),
+            (
+                Some("https://evilapp.example.com"),
+                "sync.example.com",
+                false,
+            ),
             (Some("https://example.com"), "sync.example.com", false),
-            (Some("https://sync.example.com:444"), "sync.example.com", false),
-            (Some("http://sync.example.com"), "sync.example.com:443", false),
-            (Some("https://sync.example.com@evil.org"), "sync.example.com", false),
-            (Some("https://user@sync.example.com"), "sync.example.com", false),
+            (
+                Some("https://sync.example.com:444"),
+                "sync.example.com",
+                false,
+            ),
+            (
+                Some("http://sync.example.com"),
+                "sync.example.com:443",
+                false,
+            ),
+            (
+                Some("https://sync.example.com@evil.org"),
+                "sync.example.com",
+                false,
+            ),
+            (
+                Some("https://user@sync.example.com"),
+                "sync.example.com",
+                false,
+            ),
             (Some("ftp://sync.example.com"), "sync.example.com", false),
             (Some("file://"), "sync.example.com", false),
             (Some("null"), "sync.example.com", false),
@@ -161,9 +200,17 @@ mod tests {
             (Some("http://localhost:5173"), "sync.example.com", false),
             (Some("http://127.0.0.1"), "sync.example.com", false),
             (Some("*"), "sync.example.com", false),
-            (Some("https://app.example.com https://evil.org"), "sync.example.com", false),
+            (
+                Some("https://app.example.com https://evil.org"),
+                "sync.example.com",
+                false,
+            ),
         ] {
-            assert_eq!(admits(&rule, origin, host), expected, "{origin:?} at {host}");
+            assert_eq!(
+                admits(&rule, origin, host),
+                expected,
+                "{origin:?} at {host}"
+            );
         }
     }
 
@@ -187,7 +234,11 @@ mod tests {
             (Some("http://[::2]:5173"), "127.0.0.1:7400", false),
             (Some("null"), "127.0.0.1:7400", false),
         ] {
-            assert_eq!(admits(&rule, origin, host), expected, "{origin:?} at {host}");
+            assert_eq!(
+                admits(&rule, origin, host),
+                expected,
+                "{origin:?} at {host}"
+            );
         }
     }
 

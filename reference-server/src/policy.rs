@@ -37,9 +37,7 @@ impl Default for AppPolicy {
 }
 
 fn of<'a, T>(rules: &'a HashMap<String, T>, channel: &ChannelName) -> Option<&'a T> {
-    rules
-        .get(channel.namespace())
-        .or_else(|| rules.get("*"))
+    rules.get(channel.namespace()).or_else(|| rules.get("*"))
 }
 
 impl Policy for AppPolicy {

@@ -111,8 +111,7 @@ impl SendQueue {
             if state.ending.is_some() {
                 return;
             }
-            if state.bytes + message.len() > BYTES_MAX + RESERVE_BYTES
-                && !state.messages.is_empty()
+            if state.bytes + message.len() > BYTES_MAX + RESERVE_BYTES && !state.messages.is_empty()
             {
                 state.ending = Some(Ending::of(ErrorCode::BackpressureOverflow));
             } else {
@@ -209,8 +208,8 @@ impl SendQueue {
                 return Ok(());
             }
             let was_empty = state.messages.is_empty();
-            let fits = state.messages.len() < MESSAGES_MAX
-                && state.bytes + message.len() <= BYTES_MAX;
+            let fits =
+                state.messages.len() < MESSAGES_MAX && state.bytes + message.len() <= BYTES_MAX;
             // A message of any size fits an empty queue: otherwise it could never be sent.
             if !fits && !was_empty {
                 if !state.refused.iter().any(|known| Arc::ptr_eq(known, from)) {
@@ -321,7 +320,10 @@ mod tests {
         let (queue, channel) = queue();
         let large = Bytes::from(vec![0; BYTES_MAX + 1]);
         queue.offer(&large, &channel).unwrap();
-        assert_eq!(queue.offer(&Bytes::from_static(b"x"), &channel), Err(OutletFull));
+        assert_eq!(
+            queue.offer(&Bytes::from_static(b"x"), &channel),
+            Err(OutletFull)
+        );
     }
 
     #[test]
@@ -344,7 +346,9 @@ mod tests {
     #[test]
     fn a_client_that_exhausts_the_reserve_is_closed() {
         let (queue, channel) = queue();
-        queue.offer(&Bytes::from(vec![0; BYTES_MAX]), &channel).unwrap();
+        queue
+            .offer(&Bytes::from(vec![0; BYTES_MAX]), &channel)
+            .unwrap();
         let pong = || ServerKind::Pong(tidewire_core::wire::Pong { t: u64::MAX });
         for _ in 0..RESERVE_BYTES {
             queue.send(pong());

@@ -78,7 +78,10 @@ impl Schemas {
         };
         match validator.validate(&value) {
             Ok(()) => Ok(()),
-            Err(error) => invalid(format!("{collection}/{id}{}: {error}", error.instance_path())),
+            Err(error) => invalid(format!(
+                "{collection}/{id}{}: {error}",
+                error.instance_path()
+            )),
         }
     }
 }
@@ -86,8 +89,8 @@ impl Schemas {
 fn compile(path: &Path) -> Result<Validator, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{error}; name a JSON Schema file that this user can read"))?;
-    let schema: Value =
-        serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}; correct the file"))?;
+    let schema: Value = serde_json::from_str(&text)
+        .map_err(|error| format!("not JSON: {error}; correct the file"))?;
     jsonschema::validator_for(&schema)
         .map_err(|error| format!("not a JSON Schema: {error}; correct the file"))
 }

@@ -110,7 +110,9 @@ impl ServerBuilder {
     where
         F: Fn(&View<'_>, &Principal, &Change) -> Result<(), Rejection> + Send + Sync + 'static,
     {
-        self.policy.validate.insert(namespace.into(), Arc::new(validate));
+        self.policy
+            .validate
+            .insert(namespace.into(), Arc::new(validate));
         self
     }
 
@@ -119,7 +121,9 @@ impl ServerBuilder {
     where
         F: Fn(&ChannelName) -> Document + Send + Sync + 'static,
     {
-        self.policy.initial.insert(namespace.into(), Arc::new(initial));
+        self.policy
+            .initial
+            .insert(namespace.into(), Arc::new(initial));
         self
     }
 
@@ -296,7 +300,10 @@ impl Server {
             window_ms: millis(self.app.config.timeouts.goaway_window.min(grace)),
             reason: reason.into(),
         }));
-        if tokio::time::timeout(grace, connections.empty()).await.is_err() {
+        if tokio::time::timeout(grace, connections.empty())
+            .await
+            .is_err()
+        {
             let left = connections.all();
             tracing::info!(clients = left.len(), "the grace is over, closing");
             for batch in left.chunks(CLOSE_BATCH) {

@@ -92,14 +92,40 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("connections", "Open client connections", self.connections.clone());
-        r.register("connects", "Connections that were welcomed", self.connects.clone());
+        r.register(
+            "connections",
+            "Open client connections",
+            self.connections.clone(),
+        );
+        r.register(
+            "connects",
+            "Connections that were welcomed",
+            self.connects.clone(),
+        );
         r.register("closes", "Ended connections by reason", self.closes.clone());
         r.register("frames_in", "Frames from clients", self.frames_in.clone());
-        r.register("frames_out", "Queue entries written to clients", self.frames_out.clone());
-        r.register_with_unit("in", "Payload from clients", Unit::Bytes, self.bytes_in.clone());
-        r.register_with_unit("out", "Payload to clients", Unit::Bytes, self.bytes_out.clone());
-        r.register("messages_out", "WebSocket messages to clients", self.messages_out.clone());
+        r.register(
+            "frames_out",
+            "Queue entries written to clients",
+            self.frames_out.clone(),
+        );
+        r.register_with_unit(
+            "in",
+            "Payload from clients",
+            Unit::Bytes,
+            self.bytes_in.clone(),
+        );
+        r.register_with_unit(
+            "out",
+            "Payload to clients",
+            Unit::Bytes,
+            self.bytes_out.clone(),
+        );
+        r.register(
+            "messages_out",
+            "WebSocket messages to clients",
+            self.messages_out.clone(),
+        );
         r.register_with_unit(
             "send_queue",
             "Waiting in the send queues of all connections",
@@ -112,15 +138,27 @@ impl Metrics {
             self.queue_refusals.clone(),
         );
         r.register("channels", "Channels in memory", self.channels.clone());
-        r.register("subscriptions", "Subscriptions of all connections", self.subscriptions.clone());
+        r.register(
+            "subscriptions",
+            "Subscriptions of all connections",
+            self.subscriptions.clone(),
+        );
         r.register("appends", "Appends to the broker", self.appends.clone());
-        r.register("append_entries", "Entries in those appends", self.append_entries.clone());
+        r.register(
+            "append_entries",
+            "Entries in those appends",
+            self.append_entries.clone(),
+        );
         r.register(
             "conflicts",
             "Appends that the broker refused because the head had moved",
             self.conflicts.clone(),
         );
-        r.register("broker_failures", "Requests that the broker failed", self.broker_failures.clone());
+        r.register(
+            "broker_failures",
+            "Requests that the broker failed",
+            self.broker_failures.clone(),
+        );
         r.register_with_unit(
             "append_duration",
             "From the request to the broker's durable answer",

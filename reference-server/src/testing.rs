@@ -82,18 +82,25 @@ impl TestServer {
         config.dev_auth = true;
         config.drain_grace = std::time::Duration::ZERO;
         let builder = Server::builder(config).broker(Arc::clone(&self.broker));
-        let server = (self.build)(builder).build().expect("a test server is built from good values");
+        let server = (self.build)(builder)
+            .build()
+            .expect("a test server is built from good values");
         let listener = TcpListener::bind(self.address)
             .await
             .expect("a loopback port is free");
-        self.address = listener.local_addr().expect("a bound listener has an address");
+        self.address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let shutdown = async {
                 // Dropping the sender is the signal.
                 let _ = stopped.await;
             };
-            server.run(listener, shutdown).await.expect("a loopback listener is usable");
+            server
+                .run(listener, shutdown)
+                .await
+                .expect("a loopback listener is usable");
         });
         self.running = Some(Running { stop, task });
     }

@@ -8,6 +8,8 @@
 //! sync. Reads run on the runtime's blocking threads and see the last synced state.
 
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};

@@ -166,7 +166,10 @@ impl Config {
                 self.log = filter.into();
             }
             ["namespace", name, ref rest @ ..] if !rest.is_empty() => {
-                if name != "*" && format!("{name}:x").parse::<tidewire_core::ChannelName>().is_err()
+                if name != "*"
+                    && format!("{name}:x")
+                        .parse::<tidewire_core::ChannelName>()
+                        .is_err()
                 {
                     return Err("a namespace's name must be 1-64 of A-Z a-z 0-9 _ . -, or *".into());
                 }
@@ -248,7 +251,10 @@ fn broker(value: &Value) -> Result<BrokerKind, String> {
     match text(value)? {
         "memory" => Ok(BrokerKind::Memory),
         "disk" => Ok(BrokerKind::Disk),
-        url if url.starts_with("redis:") || url.starts_with("rediss:") || url.starts_with("nats:") => {
+        url if url.starts_with("redis:")
+            || url.starts_with("rediss:")
+            || url.starts_with("nats:") =>
+        {
             Err("not offered by this version; use \"disk\" or \"memory\"".into())
         }
         _ => Err("must be \"memory\" or \"disk\"".into()),

@@ -41,7 +41,10 @@ impl Refusal {
 
 impl From<TooManyChannels> for Refusal {
     fn from(_: TooManyChannels) -> Self {
-        Self::new(ErrorCode::Overloaded, "this server runs as many channels as it can")
+        Self::new(
+            ErrorCode::Overloaded,
+            "this server runs as many channels as it can",
+        )
     }
 }
 
@@ -60,7 +63,10 @@ impl Connection {
                 return Err(Fault::new(ErrorCode::UnexpectedFrame, "hello came twice"));
             }
             (_, None) => {
-                return Err(Fault::new(ErrorCode::UnexpectedFrame, "the first frame must be hello"));
+                return Err(Fault::new(
+                    ErrorCode::UnexpectedFrame,
+                    "the first frame must be hello",
+                ));
             }
             (frame, Some(_)) => return self.handle_welcomed(frame).await,
         };
@@ -106,11 +112,17 @@ impl Connection {
             })),
             ClientKind::Publish(publish) => self.refuse(
                 publish.channel,
-                Refusal::new(ErrorCode::WrongKind, "a state channel takes mutations, not messages"),
+                Refusal::new(
+                    ErrorCode::WrongKind,
+                    "a state channel takes mutations, not messages",
+                ),
             ),
             ClientKind::Fetch(fetch) => self.refuse(
                 fetch.channel,
-                Refusal::new(ErrorCode::Unsupported, "ranges are not served; subscribe again"),
+                Refusal::new(
+                    ErrorCode::Unsupported,
+                    "ranges are not served; subscribe again",
+                ),
             ),
             ClientKind::Hello(_) => {}
         }
@@ -121,7 +133,10 @@ impl Connection {
         if hello.version != PROTOCOL_VERSION {
             return Err(Fault::new(
                 ErrorCode::UnsupportedVersion,
-                format!("version {} is not spoken here, {PROTOCOL_VERSION} is", hello.version),
+                format!(
+                    "version {} is not spoken here, {PROTOCOL_VERSION} is",
+                    hello.version
+                ),
             ));
         }
         if hello.client.len() != 16 {
@@ -138,7 +153,8 @@ impl Connection {
                     format!("hello.max_frame must be 0 or at least {FRAME_BYTES_MIN}"),
                 ));
             }
-            self.frame_bytes_max.send_replace(hello.max_frame.min(down) as usize);
+            self.frame_bytes_max
+                .send_replace(hello.max_frame.min(down) as usize);
         }
         let principal = self
             .app
@@ -179,7 +195,8 @@ impl Connection {
                 }
                 let expires_ms = principal.expiry().map_or(0, |at| at.0);
                 identity.principal = principal;
-                self.queue.send(ServerKind::Refreshed(Refreshed { expires_ms }));
+                self.queue
+                    .send(ServerKind::Refreshed(Refreshed { expires_ms }));
                 Ok(())
             }
             // The old token is still good: the client tries again before it expires.
@@ -288,7 +305,9 @@ impl Connection {
         match channel.inbox.try_push(input) {
             Ok(()) => Ok(()),
             // The latest one wins anyway: the client's next one will say it all.
-            Err(Refused::Full(_)) => Err(Refusal::new(ErrorCode::Overloaded, "the channel is busy")),
+            Err(Refused::Full(_)) => {
+                Err(Refusal::new(ErrorCode::Overloaded, "the channel is busy"))
+            }
             Err(Refused::Closed(_)) => {
                 self.lose(&name);
                 Ok(())
@@ -305,7 +324,9 @@ impl Connection {
     fn let_go(&self, channel: &ChannelHandle) {
         let conn = self.queue.conn();
         // A channel that is gone has nobody subscribed.
-        let _ = channel.inbox.push_always(ChannelInput::Unsubscribe { conn });
+        let _ = channel
+            .inbox
+            .push_always(ChannelInput::Unsubscribe { conn });
     }
 
     /// Unsubscribes from everything: the connection ends.
@@ -346,11 +367,11 @@ impl Connection {
     }
 
     fn channel_name(&self, text: &str) -> Result<ChannelName, Refusal> {
-        let name: ChannelName = text
-            .parse()
-            .map_err(|error: tidewire_core::ChannelNameError| {
-                Refusal::new(ErrorCode::InvalidChannel, error.to_string())
-            })?;
+        let name: ChannelName =
+            text.parse()
+                .map_err(|error: tidewire_core::ChannelNameError| {
+                    Refusal::new(ErrorCode::InvalidChannel, error.to_string())
+                })?;
         match self.app.config.namespace(name.namespace()) {
             Some(_) => Ok(name),
             None => Err(Refusal::new(
@@ -387,7 +408,10 @@ impl Connection {
     }
 
     fn subscriber(&self, channel: &Arc<ChannelHandle>) -> Subscriber {
-        let identity = self.identity.as_ref().expect("frames are handled after hello");
+        let identity = self
+            .identity
+            .as_ref()
+            .expect("frames are handled after hello");
         Subscriber {
             conn: self.queue.conn(),
             principal: identity.principal.shared_name(),

@@ -83,7 +83,12 @@ pub(crate) async fn serve(
     let now = Instant::now();
     let frame_bytes_max =
         tokio::sync::watch::Sender::new(app.config.limits.frame_down_bytes as usize);
-    let mut writer = pin!(write(Arc::clone(&app), Arc::clone(&queue), sink, frame_bytes_max.subscribe()));
+    let mut writer = pin!(write(
+        Arc::clone(&app),
+        Arc::clone(&queue),
+        sink,
+        frame_bytes_max.subscribe()
+    ));
     let mut connection = Connection {
         bucket: TokenBucket::new(FRAMES_PER_SECOND, FRAMES_BURST, app.clock.mono()),
         subscriptions: Subscriptions::new(Arc::clone(&app.metrics)),
@@ -108,7 +113,10 @@ pub(crate) async fn serve(
     };
     if ending.close.is_some() {
         // A socket that is dropped with unread input is reset, and the last words with it.
-        let _ = timeout(HANG_UP, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+        let _ = timeout(HANG_UP, async {
+            while let Some(Ok(_)) = stream.next().await {}
+        })
+        .await;
     }
     let reason = ending.label;
     app.metrics.closes.get_or_create(&Reason { reason }).inc();

@@ -124,7 +124,9 @@ fn named(name: &ChannelName, head: Cursor) -> Head {
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
-        self.metrics.subscriptions.dec_by(self.channels.len() as i64);
+        self.metrics
+            .subscriptions
+            .dec_by(self.channels.len() as i64);
     }
 }
 

@@ -30,7 +30,9 @@ pub(super) async fn refuse_pages(request: Request, next: Next) -> Response {
 
 pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> impl IntoResponse {
     // The text is good as both; a scraper that does not ask gets the older name.
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
     let kind = match accept.is_some_and(|a| a.contains("application/openmetrics-text")) {
         true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         false => "text/plain; version=0.0.4; charset=utf-8",
@@ -46,7 +48,12 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
     match app.exists(&name).await {
         Ok(true) => return answer(StatusCode::OK, "exists"),
         Ok(false) => {}
-        Err(_) => return answer(StatusCode::SERVICE_UNAVAILABLE, "the broker does not answer"),
+        Err(_) => {
+            return answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the broker does not answer",
+            );
+        }
     }
     // A channel comes to exist with its first subscriber, so there is one for a moment.
     let Ok(registered) = app.connections.enter() else {
@@ -65,10 +72,15 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
     })
     .await;
     let Some(channel) = opened else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "the channel could not be opened in time");
+        return answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the channel could not be opened in time",
+        );
     };
     channel.deleted.store(false, Ordering::Release);
-    let _ = channel.inbox.push_always(ChannelInput::Unsubscribe { conn });
+    let _ = channel
+        .inbox
+        .push_always(ChannelInput::Unsubscribe { conn });
     answer(StatusCode::CREATED, "created")
 }
 
@@ -80,7 +92,12 @@ pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>
     match app.exists(&name).await {
         Ok(true) => {}
         Ok(false) => return answer(StatusCode::NOT_FOUND, "no such channel"),
-        Err(_) => return answer(StatusCode::SERVICE_UNAVAILABLE, "the broker does not answer"),
+        Err(_) => {
+            return answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the broker does not answer",
+            );
+        }
     }
     let deleted = decided(&app, &name, |channel| {
         channel.deleted.store(true, Ordering::Release);
@@ -89,7 +106,10 @@ pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>
     .await;
     match deleted {
         Some(_) => answer(StatusCode::OK, "deleted"),
-        None => answer(StatusCode::SERVICE_UNAVAILABLE, "the channel could not be deleted in time"),
+        None => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the channel could not be deleted in time",
+        ),
     }
 }
 
@@ -112,7 +132,9 @@ async fn decided(
             if channel.inbox.push_waiting(input(&channel)).await.is_err() {
                 continue;
             }
-            head.wait_for(|head| head.order() > before.order()).await.ok()?;
+            head.wait_for(|head| head.order() > before.order())
+                .await
+                .ok()?;
             drop(head);
             return Some(channel);
         }
@@ -121,12 +143,17 @@ async fn decided(
 }
 
 fn configured(app: &App, text: &str) -> Result<ChannelName, Response> {
-    let name: ChannelName = text.parse().map_err(|error: tidewire_core::ChannelNameError| {
-        (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
-    })?;
+    let name: ChannelName = text
+        .parse()
+        .map_err(|error: tidewire_core::ChannelNameError| {
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+        })?;
     match app.config.namespace(name.namespace()) {
         Some(_) => Ok(name),
-        None => Err(answer(StatusCode::BAD_REQUEST, "its namespace is not configured")),
+        None => Err(answer(
+            StatusCode::BAD_REQUEST,
+            "its namespace is not configured",
+        )),
     }
 }
 

@@ -28,7 +28,10 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     if app.connections.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if !app.connections.broker_answers() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the broker does not answer\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the broker does not answer\n",
+        )
     } else {
         (StatusCode::OK, "ready\n")
     }

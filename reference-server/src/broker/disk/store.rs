@@ -281,3 +281,16 @@ fn entries(
         .map(|stored| Ok(Arc::new(decode_entry(stored?.1.value())?)))
         .collect()
 }
+
+/// Makes a file look as if another version had written it.
+#[cfg(test)]
+pub(super) fn set_format(file: &Path, format: u64) {
+    let database = Database::create(file).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(META)
+        .unwrap()
+        .insert("format", format)
+        .unwrap();
+    transaction.commit().unwrap();
+}

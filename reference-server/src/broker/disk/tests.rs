@@ -1,0 +1,248 @@
+//! What only a disk can do: keep things, be locked, be killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tidewire_core::document::Document;
+
+use super::*;
+use crate::broker::{Entry, EntryBody, Snapshot};
+use crate::channel::Author;
+
+const RUN: RunId = RunId(0xfeed);
+
+fn channel() -> ChannelName {
+    "board:main".parse().unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn cursor(seq: u64) -> tidewire_core::wire::Cursor {
+    match seq {
+        0 => tidewire_core::wire::Cursor::default(),
+        _ => tidewire_core::wire::Cursor::new(9, seq, seq * 7),
+    }
+}
+
+fn entry(seq: u64) -> Arc<Entry> {
+    let body = match seq {
+        1 => EntryBody::Opening { ops: Vec::new() },
+        _ => EntryBody::Mutation {
+            author: Author([3; 16]),
+            n: seq,
+            low: 1,
+            outcome: Ok(Vec::new()),
+        },
+    };
+    Arc::new(Entry {
+        cursor: cursor(seq),
+        ms: seq,
+        run: RUN,
+        body,
+    })
+}
+
+async fn append(broker: &DiskBroker, seq: u64) -> BrokerReply {
+    let request = BrokerRequest::Append {
+        expected: cursor(seq - 1),
+        entries: vec![entry(seq)],
+    };
+    broker.request(&channel(), request).await
+}
+
+async fn load(broker: &DiskBroker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, RunId) {
+    match broker.request(&channel(), BrokerRequest::Load).await {
+        BrokerReply::Loaded {
+            snapshot,
+            entries,
+            run,
+        } => (snapshot, entries, run),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_restart_keeps_entries_snapshot_and_run_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = Arc::new(Snapshot {
+        cursor: cursor(2),
+        ms: 2,
+        deleted: false,
+        document: Document::default(),
+        table: Vec::new(),
+    });
+    block_on(async {
+        let broker = DiskBroker::open(dir.path(), RUN).unwrap();
+        for seq in 1..=3 {
+            assert!(matches!(append(&broker, seq).await, BrokerReply::Appended));
+        }
+        let request = BrokerRequest::PutSnapshot {
+            snapshot: snapshot.clone(),
+            trim_through: 1,
+        };
+        broker.request(&channel(), request).await;
+    });
+    block_on(async {
+        // Another run id is offered, and not taken.
+        let broker = DiskBroker::open(dir.path(), RunId(1)).unwrap();
+        assert_eq!(broker.run_id(), RUN);
+        let loaded = load(&broker).await;
+        assert_eq!(loaded, (Some(snapshot), vec![entry(2), entry(3)], RUN));
+        assert!(matches!(append(&broker, 3).await, BrokerReply::Conflict));
+        assert!(matches!(append(&broker, 4).await, BrokerReply::Appended));
+    });
+}
+
+#[test]
+fn what_was_answered_is_in_the_file_before_the_broker_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    block_on(async {
+        let broker = DiskBroker::open(dir.path(), RUN).unwrap();
+        for seq in 1..=3 {
+            append(&broker, seq).await;
+        }
+        // The file as a dead process would leave it.
+        std::fs::copy(dir.path().join(FILE), copy.path().join(FILE)).unwrap();
+    });
+    block_on(async {
+        let broker = DiskBroker::open(copy.path(), RunId(1)).unwrap();
+        let (_, entries, run) = load(&broker).await;
+        assert_eq!(entries, [entry(1), entry(2), entry(3)]);
+        assert_eq!(run, RUN);
+    });
+}
+
+#[test]
+fn a_second_server_on_a_directory_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = DiskBroker::open(dir.path(), RUN).unwrap();
+    let error = DiskBroker::open(dir.path(), RUN).unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("in use by another server"));
+    drop(first);
+    DiskBroker::open(dir.path(), RUN).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_none_and_a_file_that_is_no_database_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let error = DiskBroker::open(&file, RUN).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+
+    std::fs::write(dir.path().join(FILE), "this is not a database".repeat(1000)).unwrap();
+    let error = DiskBroker::open(dir.path(), RUN).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Database { .. } | OpenError::Io { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_directory_of_another_format_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DiskBroker::open(dir.path(), RUN).unwrap());
+    store::set_format(&dir.path().join(FILE), 99);
+    let error = DiskBroker::open(dir.path(), RUN).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Format { found: 99, .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_full_queue_refuses_and_everything_else_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let broker = DiskBroker::open(dir.path(), RUN).unwrap();
+        let answers: Vec<Answer> = (0..20 * QUEUE_MAX)
+            .map(|n| {
+                let request = BrokerRequest::Append {
+                    expected: cursor(0),
+                    entries: vec![entry(1)],
+                };
+                let channel = format!("board:c{n}").parse().unwrap();
+                broker.request(&channel, request)
+            })
+            .collect();
+        let (mut appended, mut refused) = (0, 0);
+        for answer in answers {
+            match answer.await {
+                BrokerReply::Appended => appended += 1,
+                BrokerReply::Failed { .. } => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(appended >= QUEUE_MAX, "{appended}");
+        assert_eq!(appended + refused, 20 * QUEUE_MAX);
+    });
+}
+
+/// Runs itself as a child that appends for ever and says what was answered, and kills it.
+#[test]
+fn answered_appends_survive_kill_9() {
+    const DIR: &str = "TIDEWIRE_TEST_KILLED_DIR";
+    if let Some(dir) = std::env::var_os(DIR) {
+        block_on(async {
+            let broker = DiskBroker::open(dir.as_ref(), RUN).unwrap();
+            let mut seq = load(&broker).await.1.len() as u64;
+            loop {
+                seq += 1;
+                assert!(matches!(append(&broker, seq).await, BrokerReply::Appended));
+                println!("answered {seq}");
+            }
+        });
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut answered = 0;
+    for round in 1..=5 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("broker::disk::tests::answered_appends_survive_kill_9")
+            .env(DIR, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let until = answered + 10 + 3 * round;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while answered < until {
+            assert!(Instant::now() < deadline, "the child does not append");
+            let line = lines.next().unwrap().unwrap();
+            if let Some(seq) = line.strip_prefix("answered ") {
+                answered = seq.parse().unwrap();
+            }
+        }
+        // On Unix this is SIGKILL; the child is in the middle of the next append.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines.map_while(Result::ok) {
+            if let Some(seq) = line.strip_prefix("answered ") {
+                answered = seq.parse().unwrap();
+            }
+        }
+        block_on(async {
+            let broker = DiskBroker::open(dir.path(), RunId(1)).unwrap();
+            let (_, entries, run) = load(&broker).await;
+            let kept = entries.len() as u64;
+            // One more may have been written than was told.
+            assert!(
+                (answered..=answered + 1).contains(&kept),
+                "{answered} {kept}"
+            );
+            assert_eq!(run, RUN);
+            assert!(entries.iter().zip(1..).all(|(e, seq)| **e == *entry(seq)));
+        });
+    }
+}
