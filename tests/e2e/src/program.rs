@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
-/// Where the binary of a package is, which has the package's name. Built first if it is missing or old:
-/// a test of a stale program would prove nothing.
+/// Where the binary of a package is, which has the package's name.
+///
+/// With `TIDEWIRE_BIN_DIR` it is taken from there: `cargo xtask test` builds everything once. Otherwise it
+/// is built now: a test of a stale program would prove nothing.
 ///
 /// # Panics
 /// When it does not build.
@@ -23,10 +25,17 @@ pub fn program(package: &str) -> PathBuf {
 }
 
 fn build(package: &str) -> PathBuf {
+    if let Some(directory) = std::env::var_os("TIDEWIRE_BIN_DIR") {
+        let program = PathBuf::from(directory).join(package);
+        assert!(program.is_file(), "{} is missing", program.display());
+        return program;
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
-        .args(["build", "--quiet", "--package", package, "--bin", package])
+        // With this package selected too, its dependencies are built with the same features as for the tests.
+        .args(["build", "--quiet", "--package", env!("CARGO_PKG_NAME")])
+        .args(["--package", package, "--bin", package])
         .args(["--message-format", "json-render-diagnostics"])
         .output()
         .expect("cargo, which built this test, can be started");

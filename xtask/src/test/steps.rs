@@ -140,7 +140,11 @@ fn simulate(_: Consent) -> anyhow::Result<()> {
 fn e2e(_: Consent) -> anyhow::Result<()> {
     // Tests start programs of other packages; `cargo test` would only build their own.
     programs::build_with_tests()?;
-    cargo(&["test", "--locked", "--test", "*"])
+    run_through(
+        command("cargo", &place::root())
+            .args(["test", "--locked", "--test", "*"])
+            .env("TIDEWIRE_BIN_DIR", programs::dir()),
+    )
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {
