@@ -1,0 +1,10 @@
+//! The real program, seen from outside: its flags, its exit codes, its sockets.
+
+mod admin;
+mod channels;
+mod contract;
+mod doors;
+mod drain;
+mod program;
+mod slow;
+mod support;

@@ -1,0 +1,436 @@
+//! A spawned server and a client that speaks raw frames.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use tidewire_core::document::{Document, put_op};
+use tidewire_core::wire::{
+    Change, ChangeKind, ClientKind, Cursor, ErrorFrame, Field, Hello, Item, PROTOCOL_VERSION, Push,
+    Record, SUBPROTOCOL_PROTO, ServerKind, Subscribe, decode_server, encode_client,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Longer than anything here may take, also on a loaded machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The program without any setting from this environment.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire-server"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TIDEWIRE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args);
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    command(args).output().expect("the program starts")
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) lines: Vec<String>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    /// Starts a server with `--dev-auth` on a free port, and the admin door on another.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let base = [
+            "--dev-auth",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ];
+        Self::spawn(command(&[&base[..], args].concat()))
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().expect("piped");
+        let into = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = into.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let mut program = Self {
+            child,
+            lines: Vec::new(),
+            log,
+        };
+        let mut out = BufReader::new(program.child.stdout.take().expect("piped"));
+        loop {
+            let mut line = String::new();
+            let read = out.read_line(&mut line).unwrap();
+            assert!(read > 0, "ended before it was ready: {}", program.log());
+            program.lines.push(line.trim_end().into());
+            if line.starts_with("admin ") {
+                break;
+            }
+        }
+        // Whatever else it prints is kept from blocking it.
+        std::thread::spawn(move || out.read_to_end(&mut Vec::new()));
+        program
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// `127.0.0.1:PORT` of a door: `listening` or `admin`.
+    fn address(&self, door: &str) -> String {
+        let prefix = format!("{door} http://");
+        self.lines
+            .iter()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .expect("printed")
+            .into()
+    }
+
+    pub(crate) fn public(&self) -> String {
+        self.address("listening")
+    }
+
+    pub(crate) fn admin(&self) -> String {
+        self.address("admin")
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the program to end by itself.
+    pub(crate) async fn exit_code(&mut self) -> i32 {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().expect("not killed");
+            }
+            assert!(Instant::now() < deadline, "still running: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        let mut client = Client::connect(&self.public(), None)
+            .await
+            .expect("upgraded");
+        client.send([hello(name)]).await;
+        let welcome = client.next().await;
+        assert!(matches!(welcome, ServerKind::Welcome(_)), "{welcome:?}");
+        client
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- server log ---\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One raw connection.
+pub(crate) struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    frames: std::collections::VecDeque<ServerKind>,
+}
+
+impl Client {
+    /// Upgrades; `Err` is the HTTP status and body of a refusal.
+    pub(crate) async fn connect(
+        address: &str,
+        origin: Option<&str>,
+    ) -> Result<Self, (u16, String)> {
+        Self::connect_with(address, origin, Some(SUBPROTOCOL_PROTO)).await
+    }
+
+    pub(crate) async fn connect_with(
+        address: &str,
+        origin: Option<&str>,
+        subprotocol: Option<&str>,
+    ) -> Result<Self, (u16, String)> {
+        let mut request = format!("ws://{address}/v1/ws")
+            .into_client_request()
+            .unwrap();
+        let headers = request.headers_mut();
+        if let Some(subprotocol) = subprotocol {
+            let value = HeaderValue::from_str(subprotocol).unwrap();
+            headers.insert("Sec-WebSocket-Protocol", value);
+        }
+        if let Some(origin) = origin {
+            headers.insert("Origin", HeaderValue::from_str(origin).unwrap());
+        }
+        let config = WebSocketConfig::default();
+        match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
+            Ok((socket, response)) => {
+                let chosen = response.headers().get("Sec-WebSocket-Protocol").unwrap();
+                assert_eq!(chosen, SUBPROTOCOL_PROTO);
+                Ok(Self {
+                    socket,
+                    frames: Default::default(),
+                })
+            }
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+                let body = response.body().clone().unwrap_or_default();
+                Err((
+                    response.status().as_u16(),
+                    String::from_utf8_lossy(&body).into(),
+                ))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) async fn send(&mut self, frames: impl IntoIterator<Item = ClientKind>) {
+        let mut message = BytesMut::new();
+        for frame in frames {
+            encode_client(frame, &mut message);
+        }
+        self.send_raw(Message::Binary(message.freeze())).await;
+    }
+
+    pub(crate) async fn send_raw(&mut self, message: Message) {
+        // A server that has already refused may have closed; what it said is read afterwards.
+        let _ = tokio::time::timeout(DEADLINE, self.socket.send(message)).await;
+    }
+
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> ServerKind {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return frame;
+            }
+            match self.message().await {
+                Some(Message::Binary(message)) => {
+                    self.frames
+                        .extend(decode_server(message, 16 << 20).unwrap());
+                }
+                Some(Message::Ping(_) | Message::Pong(_)) => {}
+                other => panic!("a frame was expected, not {other:?}"),
+            }
+        }
+    }
+
+    /// The next frame that `wanted` takes; others are skipped.
+    pub(crate) async fn find<T>(&mut self, wanted: impl Fn(ServerKind) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = wanted(self.next().await) {
+                return found;
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Option<Message> {
+        let next = tokio::time::timeout(DEADLINE, self.socket.next());
+        match next.await.expect("the server says something in time") {
+            Some(Ok(message)) => Some(message),
+            Some(Err(_)) | None => None,
+        }
+    }
+
+    /// Reads to the end; the fatal error, if one came, and the close code, if there was one.
+    pub(crate) async fn end(&mut self) -> (Option<ErrorFrame>, Option<u16>) {
+        let mut fatal = None;
+        let mut note = |frame| {
+            if let ServerKind::Error(error) = frame
+                && error.fatal
+            {
+                fatal = Some(error);
+            }
+        };
+        self.frames.drain(..).for_each(&mut note);
+        loop {
+            match self.message().await {
+                Some(Message::Binary(message)) => {
+                    decode_server(message, 16 << 20)
+                        .unwrap()
+                        .into_iter()
+                        .for_each(&mut note);
+                }
+                Some(Message::Close(frame)) => {
+                    return (fatal, frame.map(|frame| frame.code.into()));
+                }
+                Some(_) => {}
+                None => return (fatal, None),
+            }
+        }
+    }
+
+    pub(crate) async fn close(mut self) {
+        let _ = self.socket.close(None).await;
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+
+    /// Subscribes without having anything and reads up to the end of the snapshot.
+    pub(crate) async fn subscribe(&mut self, channel: &str) -> Snapshot {
+        self.send([subscribe(channel, None)]).await;
+        self.snapshot(channel).await
+    }
+
+    /// Subscribes without having anything and folds what comes, up to `seq`.
+    pub(crate) async fn document(&mut self, channel: &str, seq: u64) -> Document {
+        let start = self.subscribe(channel).await;
+        let mut document = Document::default();
+        for record in start.records {
+            document.apply(&put_op(record));
+        }
+        let mut at = start.cursor.seq;
+        while at < seq {
+            if let ServerKind::Patch(patch) = self.next().await {
+                assert_eq!(patch.from, at);
+                at = patch.to;
+                for op in &patch.ops {
+                    document.apply(op);
+                }
+            }
+        }
+        document
+    }
+
+    pub(crate) async fn snapshot(&mut self, wanted: &str) -> Snapshot {
+        let begin = self
+            .find(|frame| match frame {
+                ServerKind::SnapshotBegin(begin) if begin.channel == wanted => Some(begin),
+                ServerKind::Error(error) => panic!("{error:?}"),
+                _ => None,
+            })
+            .await;
+        let mut records = Vec::new();
+        loop {
+            match self.next().await {
+                ServerKind::SnapshotPart(part) => records.extend(part.records),
+                ServerKind::SnapshotEnd(end) => {
+                    assert_eq!(end.records, records.len() as u64);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        Snapshot {
+            cursor: begin.cursor.unwrap(),
+            last: begin.known.unwrap().last,
+            records,
+        }
+    }
+}
+
+pub(crate) struct Snapshot {
+    pub(crate) cursor: Cursor,
+    pub(crate) last: u64,
+    pub(crate) records: Vec<Record>,
+}
+
+/// The client id of a name: the same one after a reconnect.
+pub(crate) fn client_id(name: &str) -> Bytes {
+    let mut id = [0; 16];
+    for (to, from) in id.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    Bytes::copy_from_slice(&id)
+}
+
+pub(crate) fn hello(name: &str) -> ClientKind {
+    ClientKind::Hello(Hello {
+        version: PROTOCOL_VERSION,
+        token: format!("dev:{name}"),
+        conn: 1,
+        client: client_id(name),
+        max_frame: 0,
+    })
+}
+
+pub(crate) fn subscribe(channel: &str, have: Option<Cursor>) -> ClientKind {
+    ClientKind::Subscribe(Subscribe {
+        channel: channel.into(),
+        have,
+        max_epoch: have.map_or(0, |cursor| cursor.epoch),
+    })
+}
+
+pub(crate) fn card(id: &str, title: &str) -> Record {
+    Record {
+        collection: "cards".into(),
+        id: id.into(),
+        fields: vec![Field {
+            name: "title".into(),
+            value: format!("{title:?}").into(),
+        }],
+    }
+}
+
+pub(crate) fn put(record: Record) -> Item {
+    Item {
+        changes: vec![Change {
+            kind: Some(ChangeKind::Put(record)),
+        }],
+        ..Item::default()
+    }
+}
+
+pub(crate) fn push(channel: &str, epoch: u64, first_n: u64, items: Vec<Item>) -> ClientKind {
+    ClientKind::Push(Push {
+        channel: channel.into(),
+        epoch,
+        first_n,
+        low: first_n,
+        items,
+    })
+}
+
+/// One HTTP request; status and body.
+pub(crate) async fn http(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(DEADLINE, read)
+        .await
+        .expect("answered")
+        .unwrap();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, body.into())
+}
