@@ -94,3 +94,113 @@ fn compile(path: &Path) -> Result<Validator, String> {
     jsonschema::validator_for(&schema)
         .map_err(|error| format!("not a JSON Schema: {error}; correct the file"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire_core::wire::{Field, RecordRef, Unset};
+
+    const CARD: &str = r##"{
+        "type": "object",
+        "properties": {
+            "title": { "type": "string", "maxLength": 5 },
+            "count": { "$ref": "#/$defs/count" }
+        },
+        "required": ["title"],
+        "additionalProperties": false,
+        "$defs": { "count": { "type": "integer" } }
+    }"##;
+
+    fn schemas(schema: &str) -> Result<Schemas, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card.json");
+        std::fs::write(&path, schema).unwrap();
+        let mut config = Config::default();
+        let board = config.namespaces.entry("board".into()).or_default();
+        board.schemas.insert("cards".into(), path);
+        Schemas::load(&config)
+    }
+
+    fn record(fields: &[(&str, &str)]) -> tidewire_core::wire::Record {
+        tidewire_core::wire::Record {
+            collection: "cards".into(),
+            id: "1".into(),
+            fields: fields
+                .iter()
+                .map(|(name, value)| Field {
+                    name: (*name).into(),
+                    value: (*value).to_owned().into(),
+                })
+                .collect(),
+        }
+    }
+
+    fn check(
+        namespace: &str,
+        current: &[(&str, &str)],
+        change: &ChangeKind,
+    ) -> Result<(), Rejection> {
+        let schemas = schemas(CARD).unwrap();
+        let lookup = |_: &str, _: &str| Some(Record::from_fields(&record(current).fields));
+        schemas.check(namespace, lookup, change, &Limits::DEFAULT)
+    }
+
+    #[test]
+    fn the_record_is_judged_as_it_would_become() {
+        let good = [("title", "\"a\"")];
+        let put = |fields: &[(&str, &str)]| ChangeKind::Put(record(fields));
+        let set = |fields: &[(&str, &str)]| ChangeKind::Set(record(fields));
+        check("board", &good, &put(&[("title", "\"b\""), ("count", "1")])).unwrap();
+        check("board", &good, &set(&[("count", "1")])).unwrap();
+        for bad in [
+            put(&[]),
+            put(&[("title", "1")]),
+            set(&[("title", "\"toolong\"")]),
+            set(&[("count", "1.5")]),
+            set(&[("other", "1")]),
+            ChangeKind::Unset(Unset {
+                collection: "cards".into(),
+                id: "1".into(),
+                fields: vec!["title".into()],
+            }),
+        ] {
+            let rejection = check("board", &good, &bad).unwrap_err();
+            assert_eq!(rejection.code, ErrorCode::Invalid);
+            assert!(
+                rejection.detail.starts_with("cards/1"),
+                "{}",
+                rejection.detail
+            );
+        }
+    }
+
+    #[test]
+    fn deletions_other_collections_and_other_namespaces_are_not_judged() {
+        let del = ChangeKind::Del(RecordRef {
+            collection: "cards".into(),
+            id: "1".into(),
+        });
+        check("board", &[], &del).unwrap();
+        check("chat", &[], &ChangeKind::Put(record(&[]))).unwrap();
+        let mut lists = record(&[]);
+        lists.collection = "lists".into();
+        check("board", &[], &ChangeKind::Put(lists)).unwrap();
+    }
+
+    #[test]
+    fn references_are_never_fetched() {
+        for target in [
+            "https://example.com/a.json",
+            "http://127.0.0.1:1/a.json",
+            "file:///etc/hostname",
+        ] {
+            let error = schemas(&format!("{{\"$ref\": \"{target}\"}}"))
+                .err()
+                .unwrap();
+            assert_eq!(
+                error.problems[0].key,
+                "namespace.board.collections.cards.schema"
+            );
+        }
+    }
+}

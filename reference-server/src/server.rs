@@ -233,7 +233,6 @@ impl Server {
 
     /// `/v1/…` and `/health/…`, and the routes given to the builder, for a program with its own
     /// listener. Such a program bounds headers and sockets itself, and drains with [`Server::drain`].
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         http::public(Arc::clone(&self.app)).merge(self.routes.clone())
     }

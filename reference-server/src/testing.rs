@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -78,9 +79,11 @@ impl TestServer {
     /// When it cannot start.
     pub async fn resume(&mut self) {
         self.stop().await;
-        let mut config = Config::default();
-        config.dev_auth = true;
-        config.drain_grace = std::time::Duration::ZERO;
+        let config = Config {
+            dev_auth: true,
+            drain_grace: Duration::ZERO,
+            ..Config::default()
+        };
         let builder = Server::builder(config).broker(Arc::clone(&self.broker));
         let server = (self.build)(builder)
             .build()

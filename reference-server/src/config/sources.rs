@@ -70,7 +70,7 @@ pub enum LoadError {
         /// Who named it.
         origin: Source,
         /// Where and why.
-        error: toml::de::Error,
+        error: Box<toml::de::Error>,
     },
 }
 
@@ -239,7 +239,7 @@ fn read_file(path: &Path, origin: Source) -> Result<toml::Table, LoadError> {
     text.parse().map_err(|error| LoadError::NotToml {
         path: path.into(),
         origin,
-        error,
+        error: Box::new(error),
     })
 }
 

@@ -1,1 +1,108 @@
+use std::collections::BTreeMap;
 
+use super::*;
+
+fn settings(toml: &str, env: &[(&str, &str)]) -> Settings {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.toml");
+    std::fs::write(&file, toml).unwrap();
+    let overrides = Overrides {
+        config: Some(file),
+        values: BTreeMap::new(),
+    };
+    let env = |name: &str| {
+        let found = env.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    Settings::load(&overrides, env).unwrap()
+}
+
+#[test]
+fn the_defaults_of_sources_and_of_the_type_are_the_same() {
+    let nothing = Settings::load(&Overrides::default(), |_| None).unwrap();
+    let parsed = Config::from_settings(&nothing).unwrap();
+    assert_eq!(format!("{parsed:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn a_file_without_namespaces_leaves_the_default_one() {
+    let config = Config::from_settings(&settings("log = 'warn'", &[])).unwrap();
+    assert_eq!(config.namespace("anything").unwrap().history, 2000);
+}
+
+#[test]
+fn a_named_namespace_goes_before_the_star_and_others_are_unknown() {
+    let toml = "[namespace.board]\nhistory = 5\nlag = 'conflate'\ncreate = 'admin'";
+    let config = Config::from_settings(&settings(toml, &[])).unwrap();
+    let board = config.namespace("board").unwrap();
+    assert_eq!(
+        (board.history, board.lag, board.create),
+        (5, Lag::Conflate, Create::Admin)
+    );
+    assert!(config.namespace("chat").is_none());
+    let both = format!("{toml}\n[namespace.'*']\nhistory = 6");
+    let config = Config::from_settings(&settings(&both, &[])).unwrap();
+    assert_eq!(config.namespace("board").unwrap().history, 5);
+    assert_eq!(config.namespace("chat").unwrap().history, 6);
+}
+
+#[test]
+fn environment_texts_become_what_their_key_needs() {
+    let env = [
+        ("TIDEWIRE_DEV_AUTH", "1"),
+        (
+            "TIDEWIRE_ALLOW_ORIGIN",
+            "https://a.example.com, https://b.example.com",
+        ),
+        ("TIDEWIRE_CONNECTIONS_MAX", "5"),
+        ("TIDEWIRE_ADMIN", "127.0.0.1:0"),
+    ];
+    let config = Config::from_settings(&settings("", &env)).unwrap();
+    assert!(config.dev_auth);
+    assert_eq!(
+        config.allow_origin,
+        ["https://a.example.com", "https://b.example.com"]
+    );
+    assert_eq!(config.connections_max, 5);
+    assert_eq!(config.admin, Some("127.0.0.1:0".parse().unwrap()));
+}
+
+#[test]
+fn schema_paths_are_relative_to_the_file() {
+    let toml = "[namespace.board.collections.cards]\nschema = 'schemas/card.json'";
+    let config = Config::from_settings(&settings(toml, &[])).unwrap();
+    let path = &config.namespace("board").unwrap().schemas["cards"];
+    assert!(
+        path.is_absolute() && path.ends_with("schemas/card.json"),
+        "{path:?}"
+    );
+}
+
+#[test]
+fn what_is_printed_reads_back_as_the_same() {
+    let toml = "listen = '127.0.0.1:1'\nallow_origin = ['https://a.example.com']\n\
+        [namespace.'*']\n[namespace.board]\nhistory = 5\n[namespace.a-b]\n";
+    let first = settings(toml, &[]);
+    let second = settings(&first.to_string(), &[]);
+    let values = |settings: &Settings| {
+        let values = settings.values.iter();
+        values
+            .map(|(path, setting)| (path.clone(), setting.value.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values(&first), values(&second));
+}
+
+#[test]
+fn development_tokens_and_a_public_address_do_not_go_together_in_any_source() {
+    let config = Config {
+        dev_auth: true,
+        listen: "0.0.0.0:0".parse().unwrap(),
+        ..Config::default()
+    };
+    let error = config.check().unwrap_err();
+    assert_eq!(error.problems[0].key, "listen");
+    let toml = "dev_auth = true\nlisten = '0.0.0.0:0'";
+    let error = Config::from_settings(&settings(toml, &[])).unwrap_err();
+    assert!(matches!(error.problems[0].source, Source::File(_)));
+}

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
+use tidewire_core::{ChannelName, ChannelNameError};
 
 use crate::app::App;
 use crate::channel::{Author, ChannelInput, Outlet, OutletFull, Subscriber};
@@ -43,7 +43,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
 pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     let name = match configured(&app, &name) {
         Ok(name) => name,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match app.exists(&name).await {
         Ok(true) => return answer(StatusCode::OK, "exists"),
@@ -87,7 +87,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
 pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     let name = match configured(&app, &name) {
         Ok(name) => name,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match app.exists(&name).await {
         Ok(true) => {}
@@ -142,18 +142,15 @@ async fn decided(
     tokio::time::timeout(DECISION_TIMEOUT, work).await.ok()?
 }
 
-fn configured(app: &App, text: &str) -> Result<ChannelName, Response> {
+/// A channel's name that this server may serve; else what to answer.
+fn configured(app: &App, text: &str) -> Result<ChannelName, Box<Response>> {
+    let bad = |text: &str| Box::new(answer(StatusCode::BAD_REQUEST, text));
     let name: ChannelName = text
         .parse()
-        .map_err(|error: tidewire_core::ChannelNameError| {
-            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
-        })?;
+        .map_err(|error: ChannelNameError| bad(&error.to_string()))?;
     match app.config.namespace(name.namespace()) {
         Some(_) => Ok(name),
-        None => Err(answer(
-            StatusCode::BAD_REQUEST,
-            "its namespace is not configured",
-        )),
+        None => Err(bad("its namespace is not configured")),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Liveness, readiness, and what this node routes.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Router;
@@ -39,9 +38,7 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 
 /// Counts, as JSON. Names of channels are for the admin door.
 async fn routing(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let mut body = String::new();
-    let _ = write!(
-        body,
+    let body = format!(
         "{{\"channels\":{},\"connections\":{},\"subscriptions\":{},\"draining\":{}}}\n",
         app.router.channels(),
         app.connections.count(),
