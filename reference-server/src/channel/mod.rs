@@ -274,7 +274,11 @@ impl Channel {
                     run,
                 },
             ) => match self.load(snapshot.as_deref(), entries, run) {
-                Ok(()) => self.caught_up(asked),
+                Ok(()) => {
+                    // No success yet: a broker that contradicts itself is loaded from ever more rarely.
+                    self.fresh = asked;
+                    self.retry.resume();
+                }
                 Err(_) => self.handle_failure(),
             },
             (Some(Request::Read { asked }), BrokerReply::Entries { entries, run }) => {
@@ -282,10 +286,10 @@ impl Channel {
                     self.caught_up(asked);
                 } else {
                     // Another life of the broker, or another line: what was folded may be gone.
-                    self.reload = true;
+                    self.handle_misfit();
                 }
             }
-            (Some(Request::Read { .. }), BrokerReply::Trimmed) => self.reload = true,
+            (Some(Request::Read { .. }), BrokerReply::Trimmed) => self.handle_misfit(),
             (
                 Some(Request::Append {
                     entries,
@@ -314,8 +318,7 @@ impl Channel {
             (Some(Request::Append { turn, .. }), BrokerReply::Conflict) => {
                 self.discard(turn);
                 self.behind = true;
-                self.retry.conflict(self.now.mono, &mut self.rng);
-                self.hold_exhausted();
+                self.handle_conflict();
             }
             (Some(Request::PutSnapshot { saved }), BrokerReply::SnapshotStored) => {
                 if let Some(fold) = &mut self.fold {
@@ -335,6 +338,17 @@ impl Channel {
             // Nothing was asked.
             (None, _) => {}
         }
+    }
+
+    /// The fold does not lead on to what the broker has: everything is loaded again.
+    fn handle_misfit(&mut self) {
+        self.reload = true;
+        self.handle_conflict();
+    }
+
+    fn handle_conflict(&mut self) {
+        self.retry.conflict(self.now.mono, &mut self.rng);
+        self.hold_exhausted();
     }
 
     fn handle_failure(&mut self) {

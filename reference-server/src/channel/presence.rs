@@ -9,25 +9,34 @@ use tidewire_core::wire::{ErrorCode, Peer};
 
 use super::input::ConnId;
 
+/// Names and data of all peers of a channel together. At the limit a peer is refused with
+/// `presence_full`. So the whole list always fits one frame and one outlet.
+const BYTES_MAX: usize = 256 * 1024;
+
+/// What a peer costs besides its name and data.
+const PEER_BYTES: usize = 32;
+
 /// The present peers of a channel.
 pub(super) struct Presence {
     peers: BTreeMap<ConnId, (Arc<str>, Bytes)>,
+    bytes: usize,
     /// Whoever changed since the others were told.
     changed: BTreeSet<ConnId>,
     peers_max: usize,
-    bytes_max: usize,
+    data_bytes_max: usize,
 }
 
 /// Why presence is refused: a code for programs, a reason for people.
 pub(super) type Refusal = (ErrorCode, String);
 
 impl Presence {
-    pub(super) const fn new(peers_max: usize, bytes_max: usize) -> Self {
+    pub(super) const fn new(peers_max: usize, data_bytes_max: usize) -> Self {
         Self {
             peers: BTreeMap::new(),
             changed: BTreeSet::new(),
+            bytes: 0,
             peers_max,
-            bytes_max,
+            data_bytes_max,
         }
     }
 
@@ -38,14 +47,11 @@ impl Presence {
         principal: &Arc<str>,
         data: &Bytes,
     ) -> Result<(), Refusal> {
-        if data.len() > self.bytes_max {
+        let (bytes, bytes_max) = (data.len(), self.data_bytes_max);
+        if bytes > bytes_max {
             return Err((
                 ErrorCode::TooLarge,
-                format!(
-                    "presence of {} bytes is over {}",
-                    data.len(),
-                    self.bytes_max
-                ),
+                format!("presence of {bytes} bytes is over {bytes_max}"),
             ));
         }
         if !is_json(data) {
@@ -57,16 +63,26 @@ impl Presence {
                 format!("{} peers are present already", self.peers_max),
             ));
         }
+        let before = self.peers.get(&conn).map_or(0, peer_bytes);
         // A copy: the data may point into a whole network message.
-        let data = Bytes::copy_from_slice(data);
-        self.peers.insert(conn, (principal.clone(), data));
+        let next = (principal.clone(), Bytes::copy_from_slice(data));
+        let bytes = self.bytes - before + peer_bytes(&next);
+        if bytes > BYTES_MAX {
+            return Err((
+                ErrorCode::PresenceFull,
+                "the channel's peers show too much already".into(),
+            ));
+        }
+        self.bytes = bytes;
+        self.peers.insert(conn, next);
         self.changed.insert(conn);
         Ok(())
     }
 
     /// A peer is gone.
     pub(super) fn remove(&mut self, conn: ConnId) {
-        if self.peers.remove(&conn).is_some() {
+        if let Some(peer) = self.peers.remove(&conn) {
+            self.bytes -= peer_bytes(&peer);
             self.changed.insert(conn);
         }
     }
@@ -96,6 +112,10 @@ impl Presence {
             })
             .collect()
     }
+}
+
+fn peer_bytes((principal, data): &(Arc<str>, Bytes)) -> usize {
+    PEER_BYTES + principal.len() + data.len()
 }
 
 fn peer(conn: ConnId, principal: &str, data: Option<Bytes>) -> Peer {

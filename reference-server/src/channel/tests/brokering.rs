@@ -1,5 +1,7 @@
 //! The broker: conflicts, failures, silence, snapshots.
 
+use std::time::Duration;
+
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
 use super::harness::*;
@@ -120,6 +122,44 @@ fn a_broker_that_fails_for_ever_is_asked_ever_more_rarely() {
     harness.run();
     assert!(matches!(&ana.take()[0], ServerKind::SnapshotBegin(_)));
     assert_eq!(harness.wait, None);
+}
+
+#[test]
+fn a_broker_that_contradicts_itself_is_asked_ever_more_rarely() {
+    for reply in [
+        BrokerReply::Trimmed,
+        BrokerReply::Entries {
+            entries: Vec::new(),
+            run: RunId(77),
+        },
+    ] {
+        let mut harness = Harness::new();
+        harness.join(1, 1);
+        harness.requests.clear();
+        let ana = Client::new(2, 2);
+        harness.input(ChannelInput::Subscribe {
+            subscriber: ana.subscriber.clone(),
+            have: None,
+            max_epoch: 0,
+        });
+        let end = harness.now.mono.0 + 60_000;
+        while harness.now.mono.0 < end {
+            harness.input(ChannelInput::Woken);
+            while let Some(request) = harness.poll() {
+                let reply = match request {
+                    BrokerRequest::Read { .. } => reply.clone(),
+                    other => harness.log.handle(other),
+                };
+                harness.input(ChannelInput::Broker(reply));
+            }
+            harness.now.mono = harness
+                .wait
+                .unwrap_or(harness.now.mono + Duration::from_secs(1));
+            harness.input(ChannelInput::Timeout);
+        }
+        let requests = harness.requests.len();
+        assert!(requests < 250, "{requests} in a minute");
+    }
 }
 
 #[test]

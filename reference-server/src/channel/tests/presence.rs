@@ -3,7 +3,7 @@
 use tidewire_core::wire::{ErrorCode, Peer, Presence, ServerKind};
 
 use super::harness::*;
-use crate::channel::{ChannelConfig, ChannelInput};
+use crate::channel::{ChannelConfig, ChannelInput, ConnId};
 
 fn show(harness: &mut Harness, client: &Client, data: Option<&str>) {
     harness.input(ChannelInput::SetPresence {
@@ -103,6 +103,30 @@ fn presence_is_bounded_in_size_shape_and_peers() {
     // Whoever is here may go on changing.
     show(&mut harness, &ana, Some("3"));
     assert_eq!(presence(&ben).len(), 1);
+}
+
+#[test]
+fn what_all_peers_show_together_fits_one_frame() {
+    let mut harness = Harness::new();
+    let onlooker = harness.join(1, 1);
+    let data = format!("\"{}\"", "x".repeat(4000));
+    let mut refused = 0;
+    for n in 2..100 {
+        let client = harness.join(n, 2);
+        show(&mut harness, &client, Some(&data));
+        refused += client.take().len();
+    }
+    assert!((30..40).contains(&refused), "{refused}");
+    let conn = ConnId(2);
+    harness.input(ChannelInput::Unsubscribe { conn });
+    harness.run();
+    let late = harness.join(200, 3);
+    show(&mut harness, &late, Some(&data));
+    assert!(late.take().is_empty());
+    onlooker.inbox.take();
+    harness.subscribe(&onlooker, None, 0);
+    let messages = onlooker.inbox.take_messages();
+    assert!(messages.iter().all(|message| message.len() < 300 * 1024));
 }
 
 #[test]

@@ -57,17 +57,14 @@ impl Reader {
     fn read(&mut self) -> bool {
         for frame in self.client.take() {
             match &frame {
-                ServerKind::Resume(resume) => {
-                    if !self.takes(resume.head.unwrap().epoch, resume.known.as_ref()) {
-                        return true;
-                    }
+                ServerKind::Resume(resume)
+                    if self.takes(resume.head.unwrap().epoch, resume.known.as_ref()) =>
+                {
                     assert_eq!(resume.from, Some(self.replica.cursor));
                 }
-                ServerKind::SnapshotBegin(begin) => {
-                    if !self.takes(begin.cursor.unwrap().epoch, begin.known.as_ref()) {
-                        return true;
-                    }
-                }
+                ServerKind::SnapshotBegin(begin)
+                    if self.takes(begin.cursor.unwrap().epoch, begin.known.as_ref()) => {}
+                ServerKind::Resume(_) | ServerKind::SnapshotBegin(_) => return true,
                 ServerKind::Patch(_) if self.asked => continue,
                 ServerKind::Patch(patch) if patch.epoch > self.announced => return true,
                 ServerKind::Ack(ack) => self.last = self.last.max(ack.through),
@@ -186,7 +183,7 @@ fn run(lag: Lag, steps: Vec<Step>) {
                 }
             }
         }
-        if harness.log.head().seq % 5 == 0 {
+        if harness.log.head().seq.is_multiple_of(5) {
             earlier = harness.log.clone();
         }
         settle(&mut harness, &mut readers, false);
