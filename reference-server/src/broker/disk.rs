@@ -4,9 +4,14 @@
 //! lives beside the data and stays the same over any restart. Whoever restores an older copy of the
 //! directory breaks that rule and has to start from an empty one instead.
 //!
+//! After an I/O error (a full disk, a failed sync) nobody knows what the file holds: from then on every
+//! request is answered `Failed` until the server is started again on it.
+//!
 //! One thread writes: everything that is queued when it turns round goes into one transaction and one
 //! sync. Reads run on the runtime's blocking threads and see the last synced state.
 
+#[cfg(test)]
+mod crash_tests;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -22,7 +27,7 @@ use tokio::sync::oneshot;
 use self::store::{Store, Write, WriteKind};
 use super::codec::{encode_entry, encode_snapshot};
 use super::watch::Heads;
-use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Watch};
+use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Snapshot, Watch};
 
 /// The file inside a data directory.
 const FILE: &str = "tidewire.redb";
@@ -33,6 +38,9 @@ const QUEUE_MAX: usize = 512;
 
 /// One transaction takes at most this many bytes of queued writes; the rest goes into the next one.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Pages that redb keeps in memory. Channels keep what they serve; this is for loads.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +86,7 @@ pub struct DiskBroker {
     run: RunId,
     store: Arc<Store>,
     heads: Arc<Heads>,
-    queue: Option<mpsc::SyncSender<Queued>>,
+    queue: Option<Queue>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -99,15 +107,24 @@ impl DiskBroker {
             source,
         };
         std::fs::create_dir_all(dir).map_err(io)?;
-        let database = redb::Database::create(dir.join(FILE)).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.into() },
-            DatabaseError::Storage(redb::StorageError::Io(source)) => io(source),
-            other => OpenError::Database {
-                dir: dir.into(),
-                source: Box::new(other),
-            },
-        })?;
-        let store = Arc::new(Store::new(database, dir, new_run)?);
+        let database = redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create(dir.join(FILE))
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.into() },
+                DatabaseError::Storage(redb::StorageError::Io(source)) => io(source),
+                other => OpenError::Database {
+                    dir: dir.into(),
+                    source: Box::new(other),
+                },
+            })?;
+        let broker = Self::start(Store::new(database, dir, new_run)?).map_err(io)?;
+        sync_names(dir).map_err(io)?;
+        Ok(broker)
+    }
+
+    fn start(store: Store) -> std::io::Result<Self> {
+        let store = Arc::new(store);
         let heads = Arc::new(Heads::default());
         let (queue, queued) = mpsc::sync_channel(QUEUE_MAX);
         let writer = std::thread::Builder::new()
@@ -116,13 +133,12 @@ impl DiskBroker {
                 let store = store.clone();
                 let heads = heads.clone();
                 move || write_all(&store, &heads, &queued)
-            })
-            .map_err(io)?;
+            })?;
         Ok(Self {
             run: store.run(),
             store,
             heads,
-            queue: Some(queue),
+            queue: Some(Queue(queue)),
             writer: Some(writer),
         })
     }
@@ -137,24 +153,68 @@ impl DiskBroker {
         })
     }
 
+    /// Queues a write; the place in the queue is taken before this returns.
     fn write(&self, channel: ChannelName, kind: WriteKind) -> Answer {
-        let Some(queue) = &self.queue else {
+        let answered = self.queue.as_ref().map(|queue| queue.write(channel, kind));
+        Box::pin(async move {
+            match answered {
+                Some(answered) => answered.await,
+                None => failed(&"the disk broker is closed"),
+            }
+        })
+    }
+
+    /// A snapshot is encoded on a blocking thread: neither connections nor the writer wait for that.
+    fn put_snapshot(
+        &self,
+        channel: ChannelName,
+        snapshot: Arc<Snapshot>,
+        trim_through: u64,
+    ) -> Answer {
+        let Some(queue) = self.queue.clone() else {
             return Box::pin(std::future::ready(failed(&"the disk broker is closed")));
         };
+        Box::pin(async move {
+            let cursor = snapshot.cursor;
+            match tokio::task::spawn_blocking(move || encode_snapshot(&snapshot)).await {
+                Ok(encoded) => {
+                    let kind = WriteKind::PutSnapshot {
+                        cursor,
+                        encoded,
+                        trim_through,
+                    };
+                    queue.write(channel, kind).await
+                }
+                Err(error) => failed(&error),
+            }
+        })
+    }
+}
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+struct Queue(mpsc::SyncSender<Queued>);
+
+impl Queue {
+    fn write(
+        &self,
+        channel: ChannelName,
+        kind: WriteKind,
+    ) -> impl Future<Output = BrokerReply> + Send + use<> {
         let (answer, answered) = oneshot::channel();
         let write = Write { channel, kind };
-        match queue.try_send(Queued { write, answer }) {
-            Ok(()) => Box::pin(async move {
-                answered
+        let refused = match self.0.try_send(Queued { write, answer }) {
+            Ok(()) => None,
+            Err(mpsc::TrySendError::Full(_)) => Some("too many writes wait for the disk"),
+            Err(mpsc::TrySendError::Disconnected(_)) => Some("the disk broker's writer has ended"),
+        };
+        async move {
+            match refused {
+                Some(why) => failed(&why),
+                None => answered
                     .await
-                    .unwrap_or_else(|_| failed(&"the disk broker's writer has ended"))
-            }),
-            Err(mpsc::TrySendError::Full(_)) => Box::pin(std::future::ready(failed(
-                &"too many writes wait for the disk",
-            ))),
-            Err(mpsc::TrySendError::Disconnected(_)) => Box::pin(std::future::ready(failed(
-                &"the disk broker's writer has ended",
-            ))),
+                    .unwrap_or_else(|_| failed(&"the disk broker's writer has ended")),
+            }
         }
     }
 }
@@ -176,18 +236,10 @@ impl Broker for DiskBroker {
                     },
                 )
             }
-            // Encoded here, not by the writer: other channels' appends wait for that one.
             BrokerRequest::PutSnapshot {
                 snapshot,
                 trim_through,
-            } => self.write(
-                name,
-                WriteKind::PutSnapshot {
-                    cursor: snapshot.cursor,
-                    encoded: encode_snapshot(&snapshot),
-                    trim_through,
-                },
-            ),
+            } => self.put_snapshot(name, snapshot, trim_through),
         }
     }
 
@@ -236,6 +288,22 @@ fn write_all(store: &Store, heads: &Heads, queued: &mpsc::Receiver<Queued>) {
             let _ = answer.send(reply);
         }
     }
+}
+
+/// Makes the names of a new file and a new directory durable.
+#[cfg(unix)]
+fn sync_names(dir: &Path) -> std::io::Result<()> {
+    let absolute = std::path::absolute(dir)?;
+    for dir in absolute.ancestors().take(2) {
+        std::fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Elsewhere directories cannot be synced; the file system is trusted with names.
+#[cfg(not(unix))]
+fn sync_names(_dir: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn failed(why: &dyn std::fmt::Display) -> BrokerReply {

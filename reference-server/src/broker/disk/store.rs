@@ -231,10 +231,11 @@ impl Tables<'_> {
             .snapshots
             .get(channel)?
             .is_none_or(|stored| stored.value().0 < cursor.seq);
-        let on_the_line = match self.entries.get((channel, cursor.seq))? {
-            Some(bytes) => decode_entry(bytes.value())?.cursor == cursor,
-            None => false,
-        };
+        // Rotten bytes count as another line: one channel's must not fail the others' transaction.
+        let on_the_line = self
+            .entries
+            .get((channel, cursor.seq))?
+            .is_some_and(|bytes| decode_entry(bytes.value()).is_ok_and(|e| e.cursor == cursor));
         if !older || !on_the_line {
             return Ok(());
         }

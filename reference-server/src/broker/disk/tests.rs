@@ -10,13 +10,13 @@ use super::*;
 use crate::broker::{Entry, EntryBody, Snapshot};
 use crate::channel::Author;
 
-const RUN: RunId = RunId(0xfeed);
+pub(super) const RUN: RunId = RunId(0xfeed);
 
 fn channel() -> ChannelName {
     "board:main".parse().unwrap()
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -31,7 +31,7 @@ fn cursor(seq: u64) -> tidewire_core::wire::Cursor {
     }
 }
 
-fn entry(seq: u64) -> Arc<Entry> {
+pub(super) fn entry(seq: u64) -> Arc<Entry> {
     let body = match seq {
         1 => EntryBody::Opening { ops: Vec::new() },
         _ => EntryBody::Mutation {
@@ -49,7 +49,7 @@ fn entry(seq: u64) -> Arc<Entry> {
     })
 }
 
-async fn append(broker: &DiskBroker, seq: u64) -> BrokerReply {
+pub(super) async fn append(broker: &DiskBroker, seq: u64) -> BrokerReply {
     let request = BrokerRequest::Append {
         expected: cursor(seq - 1),
         entries: vec![entry(seq)],
@@ -57,7 +57,7 @@ async fn append(broker: &DiskBroker, seq: u64) -> BrokerReply {
     broker.request(&channel(), request).await
 }
 
-async fn load(broker: &DiskBroker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, RunId) {
+pub(super) async fn load(broker: &DiskBroker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, RunId) {
     match broker.request(&channel(), BrokerRequest::Load).await {
         BrokerReply::Loaded {
             snapshot,

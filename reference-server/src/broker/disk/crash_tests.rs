@@ -1,0 +1,201 @@
+//! A disk that stops working in the middle of any write, and what is found on it afterwards.
+
+use std::io;
+use std::sync::Mutex;
+
+use super::tests::{RUN, append, block_on, entry, load};
+use super::*;
+
+/// A disk in memory. It works for so many operations, then tears one write and fails for ever.
+#[derive(Debug)]
+struct Disk {
+    state: Mutex<DiskState>,
+}
+
+#[derive(Debug)]
+struct DiskState {
+    /// What a sync made durable.
+    durable: Vec<u8>,
+    /// What the process sees.
+    now: Vec<u8>,
+    /// Since the last sync; the machine's death keeps any of them.
+    pending: Vec<Pending>,
+    operations_left: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Pending {
+    Len(usize),
+    Write(usize, Vec<u8>),
+}
+
+impl Pending {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Len(len) => bytes.resize(*len, 0),
+            Self::Write(at, data) => {
+                if bytes.len() < at + data.len() {
+                    bytes.resize(at + data.len(), 0);
+                }
+                bytes[*at..at + data.len()].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+impl Disk {
+    fn new(bytes: Vec<u8>, operations_left: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(DiskState {
+                durable: bytes.clone(),
+                now: bytes,
+                pending: Vec::new(),
+                operations_left,
+            }),
+        })
+    }
+
+    /// What is on it after the machine died: the synced bytes and some of the later writes.
+    fn after_the_machine_died(&self, rng: &mut fastrand::Rng) -> Vec<u8> {
+        let state = self.state.lock().unwrap();
+        let mut bytes = state.durable.clone();
+        for pending in state.pending.iter().filter(|_| rng.bool()) {
+            pending.apply(&mut bytes);
+        }
+        bytes
+    }
+
+    /// What is on it after the process died: all writes, the torn one too.
+    fn after_the_process_died(&self) -> Vec<u8> {
+        self.state.lock().unwrap().now.clone()
+    }
+
+    fn change(&self, pending: Pending) -> Result<(), io::Error> {
+        let mut state = self.state.lock().unwrap();
+        let works = state.spend();
+        let pending = match pending {
+            Pending::Write(at, mut data) if works.is_err() => {
+                data.truncate(data.len() / 2);
+                Pending::Write(at, data)
+            }
+            other => other,
+        };
+        pending.apply(&mut state.now);
+        state.pending.push(pending);
+        works
+    }
+}
+
+impl DiskState {
+    fn spend(&mut self) -> Result<(), io::Error> {
+        match self.operations_left.checked_sub(1) {
+            Some(left) => {
+                self.operations_left = left;
+                Ok(())
+            }
+            None => Err(io::Error::other("the disk stopped working")),
+        }
+    }
+}
+
+/// What redb sees of it.
+#[derive(Debug)]
+struct Backend(Arc<Disk>);
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(self.0.state.lock().unwrap().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        let at = usize::try_from(offset).unwrap();
+        let state = self.0.state.lock().unwrap();
+        let bytes = state.now.get(at..at + out.len());
+        out.copy_from_slice(bytes.ok_or_else(|| io::Error::other("past the end"))?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.change(Pending::Len(usize::try_from(len).unwrap()))
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        let mut state = self.0.state.lock().unwrap();
+        state.spend()?;
+        state.durable = state.now.clone();
+        state.pending.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.change(Pending::Write(
+            usize::try_from(offset).unwrap(),
+            data.into(),
+        ))
+    }
+}
+
+fn open(disk: &Arc<Disk>) -> Option<DiskBroker> {
+    let database = redb::Builder::new()
+        .create_with_backend(Backend(disk.clone()))
+        .ok()?;
+    let store = Store::new(database, Path::new("in memory"), RUN).ok()?;
+    DiskBroker::start(store).ok()
+}
+
+/// Appends until the disk fails; returns how many were answered.
+async fn fill(broker: &DiskBroker, from: u64, most: u64) -> u64 {
+    for seq in from..from + most {
+        match append(broker, seq).await {
+            BrokerReply::Appended => {}
+            BrokerReply::Failed { .. } => return seq - 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    from + most - 1
+}
+
+fn check(image: Vec<u8>, answered: u64, at: usize) {
+    block_on(async {
+        let broker = open(&Disk::new(image, usize::MAX)).expect("the database opens again");
+        let (_, entries, run) = load(&broker).await;
+        let kept = entries.len() as u64;
+        assert!(
+            (answered..=answered + 1).contains(&kept),
+            "failed at operation {at}: {answered} were answered, {kept} are there"
+        );
+        assert_eq!(run, RUN);
+        assert!(entries.iter().zip(1..).all(|(e, seq)| **e == *entry(seq)));
+        // The log goes on.
+        assert_eq!(fill(&broker, kept + 1, 3).await, kept + 3);
+    });
+}
+
+#[test]
+fn answered_appends_survive_a_disk_that_fails_at_any_write() {
+    // A database with something in it.
+    let disk = Disk::new(Vec::new(), usize::MAX);
+    block_on(async {
+        let broker = open(&disk).unwrap();
+        assert_eq!(fill(&broker, 1, 5).await, 5);
+    });
+    let start = disk.after_the_process_died();
+    let mut rng = fastrand::Rng::with_seed(3);
+    for operations in 0..60 {
+        let disk = Disk::new(start.clone(), operations);
+        let answered = block_on(async {
+            let Some(broker) = open(&disk) else { return 5 };
+            let answered = fill(&broker, 6, 1000).await;
+            // Once it has failed, nothing more is promised.
+            assert!(matches!(
+                append(&broker, answered + 1).await,
+                BrokerReply::Failed { .. }
+            ));
+            answered
+        });
+        check(disk.after_the_process_died(), answered, operations);
+        for _ in 0..3 {
+            check(disk.after_the_machine_died(&mut rng), answered, operations);
+        }
+    }
+}
