@@ -71,3 +71,12 @@ pub use {
     server::{BuildError, RunError, Server, ServerBuilder},
     testing::TestServer,
 };
+
+/// What an application's rules are written in, so that it needs no other crate for them.
+#[cfg(feature = "net")]
+pub use tidewire_core::{
+    ChannelName, ChannelNameError,
+    document::{Document, Record, Rejection},
+    time::UnixTime,
+    wire::{Change, ChangeKind, ErrorCode},
+};

@@ -5,6 +5,7 @@ mod channels;
 mod contract;
 mod doors;
 mod drain;
+mod embedding;
 mod program;
 mod slow;
 mod support;

@@ -1,0 +1,337 @@
+//! The server as a library: the application's own rules, on its own listener.
+
+use std::future::pending;
+use std::time::{Duration, Instant, SystemTime};
+
+use tidewire_core::wire::{ClientKind, ErrorFrame, Pong, PresenceSet, Refresh, ServerKind};
+use tidewire_server::{
+    Action, AuthError, Change, ChangeKind, Config, Document, ErrorCode, Principal, Record,
+    Rejection, Server, TestServer, UnixTime, View,
+};
+use tokio::net::TcpListener;
+
+use crate::support::{Client, card, hello, http, push, put, subscribe};
+
+const ROOM: &str = "board:main";
+
+fn address(server: &TestServer) -> String {
+    server.url().strip_prefix("http://").unwrap().into()
+}
+
+async fn client(address: &str, name: &str) -> Client {
+    let mut client = Client::connect(address, None).await.unwrap();
+    client.send([hello(name)]).await;
+    assert!(matches!(client.next().await, ServerKind::Welcome(_)));
+    client
+}
+
+/// Runs a server on a free port until the test's runtime ends; its address.
+async fn spawn(server: Server) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { server.run(listener, pending()).await.unwrap() });
+    address
+}
+
+fn unix_ms_in(ms: u64) -> UnixTime {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    UnixTime(now.as_millis() as u64 + ms)
+}
+
+fn dev() -> Config {
+    let mut config = Config::default();
+    config.dev_auth = true;
+    config
+}
+
+/// Tokens here are words that say how the check goes.
+async fn check(token: String) -> Result<Principal, AuthError> {
+    match token.as_str() {
+        "dev:denied" => Err(AuthError::terminal("unknown user")),
+        "dev:expired" => Err(AuthError::Expired("yesterday's token".into())),
+        "dev:down" => Err(AuthError::retryable("the user database is down")),
+        "dev:hangs" => pending().await,
+        "dev:bad name" => Ok(Principal::new("a\nb")),
+        "dev:stale" => Ok(Principal::new("stale").expires(UnixTime(1))),
+        "dev:brief" => Ok(Principal::new("brief").expires(unix_ms_in(1500))),
+        _ => Ok(Principal::new(
+            token.strip_prefix("dev:").unwrap_or("nobody"),
+        )),
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_accepted_ends_with_a_typed_reason() {
+    let mut config = Config::default();
+    config.timeouts.authenticate = Duration::from_millis(200);
+    let server = Server::builder(config)
+        .authenticate(|token, _| check(token))
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    for (name, code, close) in [
+        ("denied", ErrorCode::Unauthenticated, 1008),
+        ("expired", ErrorCode::TokenExpired, 1008),
+        ("stale", ErrorCode::TokenExpired, 1008),
+        ("down", ErrorCode::AuthUnavailable, 1013),
+        ("hangs", ErrorCode::AuthUnavailable, 1013),
+        ("bad name", ErrorCode::AuthUnavailable, 1013),
+    ] {
+        let mut client = Client::connect(&address, None).await.unwrap();
+        client.send([hello(name)]).await;
+        let (fatal, closed) = client.end().await;
+        let fatal = fatal.expect("an error frame");
+        assert_eq!(
+            (fatal.code, closed),
+            (code as u32, Some(close)),
+            "{name}: {}",
+            fatal.detail
+        );
+    }
+    client(&address, "ana").await;
+}
+
+#[tokio::test]
+async fn a_token_that_expires_ends_the_connection_unless_it_was_refreshed() {
+    let server = Server::builder(Config::default())
+        .authenticate(|token, _| check(token))
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    let begun = Instant::now();
+    let mut brief = client(&address, "brief").await;
+    let mut kept = client(&address, "brief").await;
+    for (token, name) in [("dev:down", "error"), ("dev:brief", "refreshed")] {
+        kept.send([ClientKind::Refresh(Refresh {
+            token: token.into(),
+        })])
+        .await;
+        match kept.next().await {
+            ServerKind::Error(error) => {
+                assert_eq!(name, "error");
+                assert!(!error.fatal && error.retry_ms.is_some());
+            }
+            ServerKind::Refreshed(refreshed) => {
+                assert_eq!(name, "refreshed");
+                assert!(refreshed.expires_ms > 0);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (fatal, closed) = brief.end().await;
+    assert_eq!(
+        (fatal.unwrap().code, closed),
+        (ErrorCode::TokenExpired as u32, Some(1008))
+    );
+    assert!(begun.elapsed() >= Duration::from_millis(1400));
+}
+
+/// The refusal of a frame, which leaves the connection alone.
+async fn refused(client: &mut Client, frame: ClientKind) -> ErrorFrame {
+    client.send([frame]).await;
+    let error = client
+        .find(|frame| match frame {
+            ServerKind::Error(error) => Some(error),
+            _ => None,
+        })
+        .await;
+    assert_eq!(error.code, ErrorCode::Forbidden as u32);
+    assert!(!error.fatal);
+    error
+}
+
+#[tokio::test]
+async fn grants_are_asked_for_each_action() {
+    let server = TestServer::start_with(|builder| {
+        builder.authorise(|who, channel, action| match (who.name(), action) {
+            ("admin", _) => true,
+            (_, Action::Read) => channel.as_str() != "board:secret",
+            ("guest", _) => false,
+            (_, Action::Presence) => false,
+            _ => true,
+        })
+    })
+    .await;
+    let address = address(&server);
+    let mut guest = client(&address, "guest").await;
+    refused(&mut guest, subscribe("board:secret", None)).await;
+    let here = |data: &'static str| {
+        ClientKind::PresenceSet(PresenceSet {
+            channel: ROOM.into(),
+            data: Some(data.into()),
+        })
+    };
+    refused(&mut guest, here("1")).await;
+    let start = guest.subscribe(ROOM).await;
+    refused(&mut guest, here("1")).await;
+    let item = vec![put(card("1", "x"))];
+    let error = refused(&mut guest, push(ROOM, start.cursor.epoch, 1, item)).await;
+    assert_eq!((error.channel.as_deref(), error.n), (Some(ROOM), Some(1)));
+}
+
+fn validate(state: &View<'_>, who: &Principal, change: &Change) -> Result<(), Rejection> {
+    let Some(ChangeKind::Put(record)) = &change.kind else {
+        return Ok(());
+    };
+    if record.id == "panic" {
+        panic!("a bug of the application");
+    }
+    if state.record("cards", &record.id).is_some() && who.name() != "admin" {
+        return Err(Rejection::new(
+            ErrorCode::Refused,
+            "only an admin may replace a card",
+        ));
+    }
+    Ok(())
+}
+
+fn initial() -> Document {
+    let mut document = Document::default();
+    let record = Record::from_fields(&card("first", "welcome").fields);
+    document.replace("cards", "first", Some(record));
+    document
+}
+
+#[tokio::test]
+async fn the_application_judges_changes_and_says_how_channels_begin() {
+    let server = TestServer::start_with(|builder| {
+        builder
+            .initial("board", |_| initial())
+            .validate("board", validate)
+    })
+    .await;
+    let address = address(&server);
+    let mut ana = client(&address, "ana").await;
+    let start = ana.subscribe(ROOM).await;
+    assert_eq!(start.records, [card("first", "welcome")]);
+    let items = vec![
+        put(card("first", "mine")),
+        put(card("second", "x")),
+        put(card("panic", "x")),
+        put(card("second", "y")),
+    ];
+    ana.send([push(ROOM, start.cursor.epoch, 1, items)]).await;
+    let mut outcomes = Vec::new();
+    while outcomes.len() < 4 {
+        if let ServerKind::Patch(patch) = ana.next().await {
+            outcomes.extend(
+                patch
+                    .mids
+                    .into_iter()
+                    .map(|mid| (mid.n, mid.code, mid.detail)),
+            );
+        }
+    }
+    let refused = ErrorCode::Refused as u32;
+    let reason = "only an admin may replace a card";
+    assert_eq!(outcomes[0], (1, refused, reason.into()));
+    assert_eq!(outcomes[1], (2, 0, String::new()));
+    assert_eq!((outcomes[2].0, outcomes[2].1), (3, refused));
+    assert_eq!(outcomes[3], (4, refused, reason.into()));
+    let mut chat = client(&address, "ana").await;
+    assert!(chat.subscribe("chat:main").await.records.is_empty());
+}
+
+#[tokio::test]
+async fn the_applications_routes_share_the_port() {
+    let server = TestServer::start_with(|builder| {
+        let page = axum::routing::get(async || "<h1>board</h1>");
+        builder.routes(axum::Router::new().route("/", page))
+    })
+    .await;
+    let address = address(&server);
+    assert_eq!(
+        http(&address, "GET", "/", "").await,
+        (200, "<h1>board</h1>".into())
+    );
+    assert_eq!(http(&address, "GET", "/health/live", "").await.0, 200);
+    assert_eq!(http(&address, "GET", "/metrics", "").await.0, 404);
+    client(&address, "ana").await.subscribe(ROOM).await;
+}
+
+#[tokio::test]
+async fn a_router_inside_another_program_serves_clients_too() {
+    let config = dev();
+    let server = Server::builder(config).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let router = axum::Router::new()
+        .nest("/sync", server.router())
+        .merge(server.router());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    client(&address, "ana").await.subscribe(ROOM).await;
+    assert_eq!(http(&address, "GET", "/sync/health/live", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_test_server_restarts_on_the_same_port_with_its_state() {
+    let mut server = TestServer::start().await;
+    let address = address(&server);
+    let mut ana = client(&address, "ana").await;
+    let start = ana.subscribe(ROOM).await;
+    ana.send([push(ROOM, start.cursor.epoch, 1, vec![put(card("1", "x"))])])
+        .await;
+    ana.find(|frame| matches!(frame, ServerKind::Ack(_)).then_some(()))
+        .await;
+    server.restart().await;
+    assert_eq!(ana.end().await.1, Some(1001));
+    let mut ana = client(&address, "ana").await;
+    let again = ana.subscribe(ROOM).await;
+    assert_eq!(again.cursor.epoch, start.cursor.epoch);
+    assert_eq!(again.records, [card("1", "x")]);
+    drop(server);
+    assert!(matches!(ana.end().await.1, Some(1001) | None));
+}
+
+#[tokio::test]
+async fn heartbeats_name_moved_heads_and_silence_ends_the_link() {
+    let mut config = dev();
+    config.timeouts.heartbeat = Duration::from_millis(200);
+    config.timeouts.silence = Duration::from_millis(1000);
+    let address = spawn(Server::builder(config).build().unwrap()).await;
+    let mut ana = client(&address, "ana").await;
+    let start = ana.subscribe(ROOM).await;
+    let mut beats = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1800) {
+        if let ServerKind::Heartbeat(heartbeat) = ana.next().await {
+            beats += 1;
+            assert_eq!(heartbeat.heads.len(), 1, "moved, then in turn");
+            assert_eq!(heartbeat.heads[0].cursor, Some(start.cursor));
+            ana.send([ClientKind::Pong(Pong {
+                t: heartbeat.server_ms,
+            })])
+            .await;
+        }
+    }
+    assert!(beats >= 5, "{beats}: answered heartbeats keep the link");
+    let (fatal, _) = ana.end().await;
+    assert_eq!(fatal.unwrap().code, ErrorCode::HeartbeatTimeout as u32);
+}
+
+#[tokio::test]
+async fn a_channel_that_nobody_uses_leaves_memory_and_comes_back() {
+    let mut config = dev();
+    config.timeouts.linger = Duration::from_millis(100);
+    let address = spawn(Server::builder(config).build().unwrap()).await;
+    let routing = async || http(&address, "GET", "/health/routing", "").await.1;
+    let mut cursor = None;
+    for round in 0..5 {
+        let mut ana = client(&address, "ana").await;
+        let start = ana.subscribe(ROOM).await;
+        assert!(
+            cursor.is_none_or(|before| before == start.cursor),
+            "round {round}"
+        );
+        cursor = Some(start.cursor);
+        assert!(routing().await.contains("\"channels\":1"));
+        ana.close().await;
+        let deadline = Instant::now() + crate::support::DEADLINE;
+        while !routing().await.contains("\"channels\":0") {
+            assert!(Instant::now() < deadline, "the channel stays");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
