@@ -6,7 +6,7 @@ import { arrive, until } from "./support/until.js";
 function reported(): unknown[] {
   const errors: unknown[] = [];
   vi.stubGlobal("reportError", (error: unknown) => errors.push(error));
-  onTestFinished(() => vi.unstubAllGlobals());
+  onTestFinished(() => void vi.unstubAllGlobals());
   return errors;
 }
 

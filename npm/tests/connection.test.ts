@@ -208,7 +208,7 @@ describe("a URL", () => {
     const { board, server } = setup({ url: "/" });
     await expect(board.ready()).rejects.toMatchObject({ code: "invalid_url" });
     vi.stubGlobal("location", { href: "https://page.test/app/index.html" });
-    onTestFinished(() => vi.unstubAllGlobals());
+    onTestFinished(() => void vi.unstubAllGlobals());
     await board.ready();
     expect(server.sockets[0]?.url).toBe("wss://page.test/v1/ws");
   });
@@ -217,7 +217,7 @@ describe("a URL", () => {
 describe("the platform", () => {
   it("without a WebSocket is told what to do", async () => {
     vi.stubGlobal("WebSocket", undefined);
-    onTestFinished(() => vi.unstubAllGlobals());
+    onTestFinished(() => void vi.unstubAllGlobals());
     const client = createClient({ url: "http://tide.test" });
     onTestFinished(() => client.close());
     await expect(client.channel(BOARD).ready()).rejects.toMatchObject({
@@ -232,7 +232,7 @@ describe("the platform", () => {
     const removed = vi.fn(target.removeEventListener.bind(target));
     vi.stubGlobal("addEventListener", added);
     vi.stubGlobal("removeEventListener", removed);
-    onTestFinished(() => vi.unstubAllGlobals());
+    onTestFinished(() => void vi.unstubAllGlobals());
     const { server, client, board } = await ready({ retry: { baseMs: 60_000, maxMs: 60_000 } });
     expect(added.mock.calls.map(([type]) => type)).toEqual(["online", "offline", "pageshow"]);
     server.cut();

@@ -212,7 +212,7 @@ describe("hooks", () => {
 
   it("below no provider say so", () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
-    onTestFinished(() => vi.restoreAllMocks());
+    onTestFinished(() => void vi.restoreAllMocks());
     expect(() => renderHook(() => useConnection())).toThrow(/TidewireProvider/);
   });
 });
