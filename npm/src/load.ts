@@ -1,10 +1,9 @@
 /** Loads the wasm, at the first use and once per page. */
 
-import { wasmSource } from "#wasm-source";
-
 import type { Core } from "./core.js";
 import { TidewireError } from "./errors.js";
 import type { WasmSource } from "./types.js";
+import { wasmSource } from "./wasm-source.js";
 
 /** The constructor of a core. */
 export type CoreClass = new (...args: ConstructorParameters<typeof Core>) => Core;
