@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidewire_core::wire::{Change, ChangeKind, Cursor, ErrorCode, Inc, Record, RecordRef, Unset};
 use tidewire_core::{
-    ChannelId, ChannelName, ChannelStatus, ConnectionState, MutateError, MutationId, Reason,
-    Recovery, SubscribeError,
+    ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState, MutateError,
+    MutationId, Reason, Recovery, SubscribeError,
 };
 
 use crate::client::{Owner, connect_once};
@@ -15,7 +15,7 @@ use crate::collection::Collection;
 use crate::fields::to_fields;
 use crate::mutation::Mutation;
 use crate::presence::Presence;
-use crate::state::{News, is_over};
+use crate::state::News;
 use crate::subscription::{ChangeStream, EventStream, PresenceStream};
 
 /// An open channel: its records, who is present, and what happens to it.
@@ -142,7 +142,10 @@ impl Channel {
     /// Its state now.
     #[must_use]
     pub fn status(&self) -> ChannelStatus {
-        self.handle.news.status.borrow().clone()
+        let state = self.handle.owner.shared().lock();
+        let status = state.session().status(self.handle.id);
+        // A handle keeps its channel open, so there is one.
+        status.cloned().unwrap_or(ChannelStatus::Loading)
     }
 
     /// How far the view has come in the channel's log, once there is one.
@@ -157,20 +160,21 @@ impl Channel {
     /// Errors: the server refuses the channel, or the connection is over for good. Otherwise it waits
     /// as long as the connection takes.
     pub async fn ready(&self) -> Result<(), ReadyError> {
+        let shared = self.handle.owner.shared();
+        // News only say when to look: what counts is the session, which knows at once.
         let mut status = self.handle.news.status.subscribe();
-        let mut connection = self.handle.owner.shared().connection.subscribe();
+        let mut connection = shared.connection.subscribe();
         loop {
-            match &*status.borrow_and_update() {
+            status.mark_unchanged();
+            connection.mark_unchanged();
+            match self.status() {
                 ChannelStatus::Loading => {}
                 ChannelStatus::Live | ChannelStatus::Stale => return Ok(()),
                 ChannelStatus::Failed { code, detail } => {
-                    return Err(ReadyError::Failed {
-                        code: *code,
-                        detail: detail.clone(),
-                    });
+                    return Err(ReadyError::Failed { code, detail });
                 }
             }
-            if let Some(reason) = over(&connection.borrow_and_update()) {
+            if let Some(reason) = over(shared.lock().session().connection()) {
                 return Err(ReadyError::Disconnected { reason });
             }
             // Both senders live as long as this handle.
@@ -179,6 +183,13 @@ impl Channel {
                 _ = connection.changed() => {}
             }
         }
+    }
+
+    /// The collections that have a record, sorted.
+    #[must_use]
+    pub fn collections(&self) -> Vec<Arc<str>> {
+        let state = self.handle.owner.shared().lock();
+        state.session().collections(self.handle.id)
     }
 
     /// A collection of records, read as `T`. A name that breaks the rules is empty and refuses changes.
@@ -208,8 +219,10 @@ impl Channel {
     }
 }
 
+/// Why a connection does not come back by itself, if it does not.
 fn over(connection: &ConnectionState) -> Option<Reason> {
-    is_over(connection).then(|| connection.reason.clone().unwrap_or(Reason::Application))
+    let over = connection.phase == ConnectionPhase::Closed;
+    over.then(|| connection.reason.clone().unwrap_or(Reason::Application))
 }
 
 impl ChannelHandle {

@@ -12,8 +12,8 @@ use tidewire_core::document::RecordKey;
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::Change;
 use tidewire_core::{
-    ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState, Event, Input,
-    MemoryOutbox, MutateError, MutationHandle, MutationId, MutationStatus, Output, Session,
+    ChannelId, ChannelName, ConnectionState, Event, Input, MemoryOutbox, MutateError,
+    MutationHandle, MutationId, MutationStatus, Output, Session,
 };
 use tokio::sync::{Notify, watch};
 
@@ -59,7 +59,8 @@ struct Open {
 
 /// Where a channel's news go.
 pub(crate) struct News {
-    pub(crate) status: watch::Sender<ChannelStatus>,
+    /// Says that the status changed; the session knows to what.
+    pub(crate) status: watch::Sender<()>,
     pub(crate) hub: Hub,
 }
 
@@ -87,7 +88,7 @@ pub(crate) struct Work {
 /// News with its addressee, delivered once the lock is free.
 pub(crate) enum Delivery {
     Connection(ConnectionState),
-    Status(Arc<News>, ChannelStatus),
+    Status(Arc<News>),
     Event(Arc<News>, ChannelEvent),
     Changed(Arc<News>, Vec<RecordKey>, Vec<AnyRecord>),
     Presence(Arc<News>),
@@ -213,19 +214,13 @@ impl State {
 
     /// One more handle of a channel that the session has subscribed.
     pub(crate) fn add_handle(&mut self, channel: ChannelId, name: ChannelName) -> Arc<News> {
-        let session = &self.session;
         let open = self.channels.entry(channel).or_insert_with(|| Open {
             name,
             handles: 0,
             linger_until: None,
             decoded: Decoded::default(),
             news: Arc::new(News {
-                status: watch::Sender::new(
-                    session
-                        .status(channel)
-                        .cloned()
-                        .unwrap_or(ChannelStatus::Loading),
-                ),
+                status: watch::Sender::new(()),
                 hub: Hub::default(),
             }),
         });
@@ -313,9 +308,7 @@ impl State {
             Event::Channel { channel, status } => {
                 tracing::debug!(?channel, status = status.name(), "channel");
                 if let Some(news) = self.news(channel) {
-                    self.work
-                        .deliveries
-                        .push(Delivery::Status(news, status.clone()));
+                    self.work.deliveries.push(Delivery::Status(news));
                     self.tell(channel, ChannelEvent::Status(status));
                 }
             }
@@ -427,8 +420,8 @@ impl Delivery {
             Self::Connection(state) => {
                 shared.connection.send_replace(state);
             }
-            Self::Status(news, status) => {
-                news.status.send_replace(status);
+            Self::Status(news) => {
+                news.status.send_replace(());
             }
             Self::Event(news, event) => news.hub.publish_event(&event),
             Self::Changed(news, records, stale) => {
@@ -445,9 +438,4 @@ impl Delivery {
             }
         }
     }
-}
-
-/// Whether a connection will come back by itself.
-pub(crate) fn is_over(state: &ConnectionState) -> bool {
-    state.phase == ConnectionPhase::Closed
 }

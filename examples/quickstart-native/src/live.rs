@@ -1,7 +1,7 @@
 //! The live view: a line for whatever happens, and a prompt if wanted.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use tidewire::{
     ChannelEvent, ChannelStatus, Client, ConnectionPhase, ConnectionState, Reason, Recovery,
@@ -69,7 +69,7 @@ struct Screen<'a> {
 
 impl Screen<'_> {
     fn say(&self, line: &str) {
-        if self.prompt {
+        if self.prompt && std::io::stdout().is_terminal() {
             // Over the prompt, then the prompt again.
             println!("\r{line}");
             print!("> ");

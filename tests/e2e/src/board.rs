@@ -98,13 +98,16 @@ impl Board {
         (*card.unwrap_or_else(|| panic!("there is no card {id}"))).clone()
     }
 
-    /// Every card in its canonical bytes.
+    /// Every record in its canonical bytes.
     #[must_use]
     pub fn picture(&self) -> String {
         let mut picture = String::new();
-        for id in self.cards.ids() {
-            if let Some(json) = self.cards.json(&id) {
-                let _ = writeln!(picture, "{id} {json}");
+        for name in self.channel.collections() {
+            let records = self.channel.collection::<()>(&name);
+            for id in records.ids() {
+                if let Some(json) = records.json(&id) {
+                    let _ = writeln!(picture, "{name}/{id} {json}");
+                }
             }
         }
         picture

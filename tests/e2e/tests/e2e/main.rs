@@ -3,6 +3,9 @@
 mod auth;
 mod editing;
 mod hostile;
+mod letting_go;
 mod presence;
+mod quickstart;
 mod rejection;
 mod restart;
+mod tls;
