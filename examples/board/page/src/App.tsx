@@ -1,0 +1,37 @@
+import { useEffect, useMemo } from "react";
+import { useChannel } from "tidewire/react";
+import { Board } from "./components/Board.tsx";
+import { Fatal } from "./components/Fatal.tsx";
+import { Header } from "./components/Header.tsx";
+import { HistoryNotice } from "./components/HistoryNotice.tsx";
+import { Skeleton } from "./components/Skeleton.tsx";
+import { Spoken } from "./components/Spoken.tsx";
+import { Toasts } from "./components/Toasts.tsx";
+import { exposeForDebugging } from "./debug.ts";
+import type { Identity } from "./identity.ts";
+import type { BoardData } from "./model.ts";
+import { DeskContext } from "./state/context.ts";
+import { Desk } from "./state/desk.ts";
+import { useReady } from "./state/ready.ts";
+
+export function App({ identity }: { identity: Identity }) {
+  const channel = useChannel<BoardData>(identity.channel);
+  const desk = useMemo(() => new Desk(channel, identity.name), [channel, identity.name]);
+  const ready = useReady(channel);
+
+  useEffect(() => (identity.debug ? exposeForDebugging(channel) : undefined), [channel, identity.debug]);
+
+  return (
+    <DeskContext value={desk}>
+      <Header board={identity.channel} />
+      <main className="main">
+        <HistoryNotice />
+        {ready.state === "ready" && <Board />}
+        {ready.state === "loading" && <Skeleton />}
+        {ready.state === "failed" && <Fatal error={ready.error} />}
+      </main>
+      <Toasts />
+      <Spoken />
+    </DeskContext>
+  );
+}

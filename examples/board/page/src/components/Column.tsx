@@ -1,0 +1,59 @@
+import { type RefObject, useMemo, useRef } from "react";
+import { useCollection, useRecord } from "tidewire/react";
+import { type Places, useGlide } from "../drag/glide.ts";
+import { type BoardData, type CardRecord, compare } from "../model.ts";
+import { useDesk } from "../state/context.ts";
+import { useStore } from "../state/store.ts";
+import { Card } from "./Card.tsx";
+import { Composer } from "./Composer.tsx";
+import { LockIcon } from "./Icons.tsx";
+
+export interface ColumnProps {
+  id: string;
+  /** All columns, from left to right. */
+  columns: readonly string[];
+  board: RefObject<HTMLElement | null>;
+  places: Places;
+}
+
+export function Column({ id, columns, board, places }: ColumnProps) {
+  const desk = useDesk();
+  const list = useRef<HTMLUListElement>(null);
+  const column = useRecord(desk.channel, "columns", id);
+  const query = useMemo(() => ({ filter: (card: CardRecord) => card.column === id, sortBy: compare<BoardData["cards"]> }), [id]);
+  const cards = useCollection(desk.channel, "cards", query);
+  const carried = useStore(desk.carried, (value) => value?.card);
+  const gapAt = useStore(desk.carried, (value) => (value?.over.column === id ? value.over.index : -1));
+  const gapHeight = useStore(desk.carried, (value) => value?.height ?? 0);
+  useGlide(places, list, board);
+
+  const rows = cards.map((card) => <Card key={card} id={card} columns={columns} />);
+  if (gapAt >= 0) {
+    const before = cards.filter((card) => card !== carried)[gapAt];
+    const at = before === undefined ? rows.length : cards.indexOf(before);
+    rows.splice(at, 0, <li key="gap" className="gap" style={{ height: gapHeight }} aria-hidden="true" />);
+  }
+
+  const title = column?.title ?? "";
+  return (
+    <section className="column" aria-label={title} data-testid="column" data-column={id} data-locked={column?.locked} data-hue={columns.indexOf(id) % 5}>
+      <h2 className="column__head">
+        <span className="column__title">{title}</span>
+        {column?.locked && (
+          <span className="column__lock" title="Locked: the server refuses every change in here">
+            <LockIcon />
+            <span className="visually-hidden">locked</span>
+          </span>
+        )}
+        <span className="column__count" aria-label={`${cards.length} cards`}>
+          {cards.length}
+        </span>
+      </h2>
+      <ul className="column__list" ref={list} data-list={id}>
+        {rows}
+        {rows.length === 0 && <li className="column__empty">Nothing here. Drop a card, or add one below.</li>}
+      </ul>
+      <Composer column={id} title={title} />
+    </section>
+  );
+}

@@ -1,0 +1,10 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vite";
+
+// `npm run dev` serves the page with hot reload and lends it the board server's `/v1`
+// (`cargo run -p board -- --port 7400`); the built page is served by the board server itself.
+export default defineConfig({
+  plugins: [react()],
+  build: { target: "es2022" },
+  server: { proxy: { "/v1": { target: "http://127.0.0.1:7400", ws: true } } },
+});
