@@ -1,2 +1,4 @@
 //! Placeholder.
+mod rules;
+mod start;
 fn main() {}
