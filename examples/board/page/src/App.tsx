@@ -9,13 +9,13 @@ import { Spoken } from "./components/Spoken.tsx";
 import { Toasts } from "./components/Toasts.tsx";
 import { exposeForDebugging } from "./debug.ts";
 import type { Identity } from "./identity.ts";
-import type { BoardData } from "./model.ts";
+import type { BoardData, Here } from "./model.ts";
 import { DeskContext } from "./state/context.ts";
 import { Desk } from "./state/desk.ts";
 import { useReady } from "./state/ready.ts";
 
 export function App({ identity }: { identity: Identity }) {
-  const channel = useChannel<BoardData>(identity.channel);
+  const channel = useChannel<BoardData, Here>(identity.channel);
   const desk = useMemo(() => new Desk(channel, identity.name), [channel, identity.name]);
   const ready = useReady(channel);
 

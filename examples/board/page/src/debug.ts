@@ -1,5 +1,4 @@
-import type { Channel } from "tidewire";
-import type { BoardData } from "./model.ts";
+import type { BoardChannel } from "./model.ts";
 
 declare global {
   interface Window {
@@ -9,7 +8,7 @@ declare global {
 }
 
 /** Collections, ids and fields in code-point order, so that equal boards are equal texts. */
-export function dump(channel: Channel<BoardData>): string {
+export function dump(channel: BoardChannel): string {
   const collections = (["cards", "columns"] as const).map((collection) => {
     const records = [...channel.ids(collection)].sort().map((id) => [id, sorted(channel.get(collection, id) ?? {})]);
     return [collection, Object.fromEntries(records)];
@@ -17,7 +16,7 @@ export function dump(channel: Channel<BoardData>): string {
   return JSON.stringify(Object.fromEntries(collections));
 }
 
-export function exposeForDebugging(channel: Channel<BoardData>): () => void {
+export function exposeForDebugging(channel: BoardChannel): () => void {
   window.__board = { dump: () => dump(channel) };
   return () => {
     delete window.__board;

@@ -1,5 +1,7 @@
 // What a board is made of. The server checks the same rules and has the last word.
 
+import type { Channel, RecordOf, SelectOptions } from "tidewire";
+
 export type CardRecord = {
   title: string;
   /** The id of the column it stands in. */
@@ -35,20 +37,21 @@ export type Here = {
   card?: string;
 };
 
+export type BoardChannel = Channel<BoardData, Here>;
+
+/** A card as it is read: frozen, with its id. */
+export type Card = RecordOf<BoardData, "cards">;
+
+/** A column likewise. */
+export type ColumnOf = RecordOf<BoardData, "columns">;
+
+/** The cards of one column from top to bottom. */
+export const inColumn = (column: string) => ({ filter: { column }, sortBy: "order" }) satisfies SelectOptions<Card>;
+
 export const TITLE_MAX = 80;
 
 /** Counts what the server counts: characters, not UTF-16 units. */
 export const titleLength = (title: string): number => [...title.trim()].length;
-
-const byOrder = (a: { order: number }, b: { order: number }): number => a.order - b.order;
-
-/** Orders two records of a collection; ids decide between equals, so that everyone sees one order. */
-export function compare<T extends { order: number }>(
-  [a, recordA]: readonly [string, T],
-  [b, recordB]: readonly [string, T],
-): number {
-  return byOrder(recordA, recordB) || (a < b ? -1 : a > b ? 1 : 0);
-}
 
 /**
  * An order between two neighbours, `undefined` being the end of the list.

@@ -3,7 +3,6 @@ import { useCollection, usePresence } from "tidewire/react";
 import { listsOf } from "../drag/geometry.ts";
 import { Places } from "../drag/glide.ts";
 import { attachPointerDrag } from "../drag/pointer.ts";
-import { type BoardData, compare, type Here } from "../model.ts";
 import { useDesk } from "../state/context.ts";
 import { useShareHere } from "../state/here.ts";
 import { useStore } from "../state/store.ts";
@@ -12,18 +11,18 @@ import { ColumnTabs, showColumn } from "./ColumnTabs.tsx";
 import { Cursors } from "./Cursors.tsx";
 import { Floating } from "./Floating.tsx";
 
-const COLUMNS = { sortBy: compare<BoardData["columns"]> };
+const LEFT_TO_RIGHT = { sortBy: "order" } as const;
 
 export function Board() {
   const desk = useDesk();
-  const columns = useCollection(desk.channel, "columns", COLUMNS);
+  const columns = useCollection(desk.channel, "columns", LEFT_TO_RIGHT);
   const board = useRef<HTMLDivElement>(null);
   const floating = useRef<HTMLDivElement>(null);
   const places = useMemo(() => new Places(), []);
   const isCarrying = useStore(desk.carried, (carried) => carried?.by === "pointer");
 
   useShareHere(desk, board);
-  const peers = usePresence<Here>(desk.channel);
+  const peers = usePresence(desk.channel);
   useEffect(() => desk.people.update(peers), [desk, peers]);
 
   useEffect(() => {
@@ -53,8 +52,8 @@ export function Board() {
     <>
       <ColumnTabs board={board} columns={columns} />
       <div className="board" ref={board} data-testid="board" data-carrying={isCarrying || undefined}>
-        {columns.map((id) => (
-          <Column key={id} id={id} columns={columns} board={board} places={places} />
+        {columns.map((column, at) => (
+          <Column key={column.id} column={column} hue={at} columns={columns} board={board} places={places} />
         ))}
       </div>
       <Cursors board={board} peers={peers} />

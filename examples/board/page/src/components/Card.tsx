@@ -1,7 +1,7 @@
 import { type CSSProperties, memo, useEffect, useRef } from "react";
-import { useRecord } from "tidewire/react";
 import { cancelKeyboardDrag, handleCardKey } from "../drag/keyboard.ts";
 import { colorOf } from "../identity.ts";
+import type { Card as CardOf, ColumnOf } from "../model.ts";
 import { useDesk } from "../state/context.ts";
 import { markOf } from "../state/marks.ts";
 import { useStore, useStoreList } from "../state/store.ts";
@@ -10,18 +10,16 @@ import { CardMenu } from "./CardMenu.tsx";
 import { AlertIcon, CloseIcon } from "./Icons.tsx";
 import { TitleEditor } from "./TitleEditor.tsx";
 
-export const Card = memo(function Card({ id, columns }: { id: string; columns: readonly string[] }) {
+export const Card = memo(function Card({ card, columns }: { card: CardOf; columns: readonly ColumnOf[] }) {
+  const { id } = card;
   const desk = useDesk();
-  const card = useRecord(desk.channel, "cards", id);
   const mark = useStore(desk.marks.store, markOf(id));
   const carriedBy = useStore(desk.carried, (carried) => (carried?.card === id ? carried.by : undefined));
   const editing = useStore(desk.editing, (value) => (value && "card" in value && value.card === id ? value : undefined));
   const editors = useStoreList(desk.people.store, (people) => people.filter((person) => person.card === id));
   const title = useRef<HTMLButtonElement>(null);
   useFocusAfterCarry(title, carriedBy);
-  if (!card) return null;
 
-  const titles = columns.map((column) => [column, desk.channel.get("columns", column)?.title ?? ""] as const);
   const state = mark.refusal ? "refused" : mark.pending > 0 ? "pending" : undefined;
   return (
     <li
@@ -52,14 +50,14 @@ export const Card = memo(function Card({ id, columns }: { id: string; columns: r
             data-testid="card-title"
             aria-describedby="card-help"
             onClick={() => desk.editing.set({ card: id })}
-            onKeyDown={(event) => handleCardKey(event, id, desk, titles)}
+            onKeyDown={(event) => handleCardKey(event, id, desk, columns)}
             onKeyUp={(event) => event.key === " " && event.preventDefault()}
             onBlur={() => carriedBy === "keyboard" && cancelKeyboardDrag(desk)}
           >
             {card.title}
           </button>
         )}
-        <CardMenu id={id} title={card.title} column={card.column} columns={titles} />
+        <CardMenu id={id} title={card.title} column={card.column} columns={columns} />
       </div>
       <div className="card__foot">
         <Avatar name={card.by} color={colorOf(card.by)} small />

@@ -39,10 +39,15 @@ export function CardMenu({ id, title, column, columns }: CardMenuProps) {
           <EditIcon /> Edit
         </button>
         {columns
-          .filter(([other]) => other !== column)
-          .map(([other, name]) => (
-            <button key={other} type="button" className="menu__item" onClick={choose(() => desk.move(id, { column: other, index: desk.cards(other).length }))}>
-              <ArrowIcon /> Move to {name}
+          .filter((other) => other.id !== column)
+          .map((other) => (
+            <button
+              key={other.id}
+              type="button"
+              className="menu__item"
+              onClick={choose(() => desk.move(id, { column: other.id, index: desk.cards(other.id).length }))}
+            >
+              <ArrowIcon /> Move to {other.title}
             </button>
           ))}
         <button type="button" className="menu__item menu__item--bad" data-testid="card-delete" onClick={choose(() => desk.remove(id))}>

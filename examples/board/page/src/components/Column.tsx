@@ -1,7 +1,7 @@
 import { type RefObject, useMemo, useRef } from "react";
-import { useCollection, useRecord } from "tidewire/react";
+import { useCollection } from "tidewire/react";
 import { type Places, useGlide } from "../drag/glide.ts";
-import { type BoardData, type CardRecord, compare } from "../model.ts";
+import { type ColumnOf, inColumn } from "../model.ts";
 import { useDesk } from "../state/context.ts";
 import { useStore } from "../state/store.ts";
 import { Card } from "./Card.tsx";
@@ -9,37 +9,35 @@ import { Composer } from "./Composer.tsx";
 import { LockIcon } from "./Icons.tsx";
 
 export interface ColumnProps {
-  id: string;
+  column: ColumnOf;
+  /** Which of the five colours. */
+  hue: number;
   /** All columns, from left to right. */
-  columns: readonly string[];
+  columns: readonly ColumnOf[];
   board: RefObject<HTMLElement | null>;
   places: Places;
 }
 
-export function Column({ id, columns, board, places }: ColumnProps) {
+export function Column({ column: { id, title, locked }, hue, columns, board, places }: ColumnProps) {
   const desk = useDesk();
   const list = useRef<HTMLUListElement>(null);
-  const column = useRecord(desk.channel, "columns", id);
-  const query = useMemo(() => ({ filter: (card: CardRecord) => card.column === id, sortBy: compare<BoardData["cards"]> }), [id]);
-  const cards = useCollection(desk.channel, "cards", query);
+  const cards = useCollection(desk.channel, "cards", useMemo(() => inColumn(id), [id]));
   const carried = useStore(desk.carried, (value) => value?.card);
   const gapAt = useStore(desk.carried, (value) => (value?.over.column === id ? value.over.index : -1));
   const gapHeight = useStore(desk.carried, (value) => value?.height ?? 0);
   useGlide(places, list, board);
 
-  const rows = cards.map((card) => <Card key={card} id={card} columns={columns} />);
+  const rows = cards.map((card) => <Card key={card.id} card={card} columns={columns} />);
   if (gapAt >= 0) {
-    const before = cards.filter((card) => card !== carried)[gapAt];
-    const at = before === undefined ? rows.length : cards.indexOf(before);
-    rows.splice(at, 0, <li key="gap" className="gap" style={{ height: gapHeight }} aria-hidden="true" />);
+    const before = cards.filter((card) => card.id !== carried)[gapAt];
+    rows.splice(before ? cards.indexOf(before) : rows.length, 0, <li key="gap" className="gap" style={{ height: gapHeight }} aria-hidden="true" />);
   }
 
-  const title = column?.title ?? "";
   return (
-    <section className="column" aria-label={title} data-testid="column" data-column={id} data-locked={column?.locked} data-hue={columns.indexOf(id) % 5}>
+    <section className="column" aria-label={title} data-testid="column" data-column={id} data-locked={locked || undefined} data-hue={hue % 5}>
       <h2 className="column__head">
         <span className="column__title">{title}</span>
-        {column?.locked && (
+        {locked && (
           <span className="column__lock" title="Locked: the server refuses every change in here">
             <LockIcon />
             <span className="visually-hidden">locked</span>

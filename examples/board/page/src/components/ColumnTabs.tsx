@@ -1,11 +1,11 @@
 import { type RefObject, useEffect, useState } from "react";
-import { useRecord } from "tidewire/react";
+import type { ColumnOf } from "../model.ts";
 import { useDesk } from "../state/context.ts";
 import { useStore } from "../state/store.ts";
 
 interface TabsProps {
   board: RefObject<HTMLElement | null>;
-  columns: readonly string[];
+  columns: readonly ColumnOf[];
 }
 
 /** On a narrow screen: the columns by name, to go to one, or to drop a card on it. */
@@ -13,16 +13,15 @@ export function ColumnTabs({ board, columns }: TabsProps) {
   const current = useCurrentColumn(board, columns);
   return (
     <nav className="tabs" aria-label="Columns">
-      {columns.map((id) => (
-        <Tab key={id} id={id} isCurrent={id === current} show={() => board.current && showColumn(board.current, id)} />
+      {columns.map(({ id, title }) => (
+        <Tab key={id} id={id} title={title} isCurrent={id === current} show={() => board.current && showColumn(board.current, id)} />
       ))}
     </nav>
   );
 }
 
-function Tab({ id, isCurrent, show }: { id: string; isCurrent: boolean; show: () => void }) {
+function Tab({ id, title, isCurrent, show }: { id: string; title: string; isCurrent: boolean; show: () => void }) {
   const desk = useDesk();
-  const title = useRecord(desk.channel, "columns", id)?.title ?? "";
   const isTarget = useStore(desk.carried, (carried) => carried?.over.column === id);
   return (
     <button type="button" className="tab" data-tab={id} data-target={isTarget || undefined} aria-current={isCurrent || undefined} onClick={show}>
@@ -40,8 +39,8 @@ export function showColumn(board: HTMLElement, id: string): void {
 }
 
 /** The column that stands in the middle of the screen. */
-function useCurrentColumn(board: RefObject<HTMLElement | null>, columns: readonly string[]): string | undefined {
-  const [current, setCurrent] = useState(columns[0]);
+function useCurrentColumn(board: RefObject<HTMLElement | null>, columns: readonly ColumnOf[]): string | undefined {
+  const [current, setCurrent] = useState(columns[0]?.id);
   useEffect(() => {
     const root = board.current;
     if (!root) return;
@@ -50,7 +49,7 @@ function useCurrentColumn(board: RefObject<HTMLElement | null>, columns: readonl
       const entry = entries.find((each) => each.isIntersecting);
       if (entry) setCurrent((entry.target as HTMLElement).dataset["column"]);
     }, middle);
-    for (const id of columns) {
+    for (const { id } of columns) {
       const element = columnElement(root, id);
       if (element) observer.observe(element);
     }

@@ -1,10 +1,11 @@
 // The same by keyboard: Space picks a card up, arrows carry it, Space puts it down, Escape puts it back.
 
 import type { KeyboardEvent } from "react";
+import type { ColumnOf } from "../model.ts";
 import type { Desk, Place } from "../state/desk.ts";
 
-/** The ids and titles of the columns from left to right. */
-export type Columns = readonly (readonly [id: string, title: string])[];
+/** From left to right. */
+export type Columns = readonly ColumnOf[];
 
 /** Handles a key pressed on a card's title; true when it meant the card's place. */
 export function handleCardKey(event: KeyboardEvent, id: string, desk: Desk, columns: Columns): boolean {
@@ -40,7 +41,7 @@ function pickUp(element: HTMLElement, id: string, desk: Desk, columns: Columns):
   const card = desk.channel.get("cards", id);
   const box = element.closest<HTMLElement>("[data-card]")?.getBoundingClientRect();
   if (!card || !box) return;
-  const over = { column: card.column, index: desk.cards(card.column).findIndex(([other]) => other === id) };
+  const over = { column: card.column, index: desk.cards(card.column).findIndex((other) => other.id === id) };
   desk.carried.set({ card: id, by: "keyboard", over, width: box.width, height: box.height });
   desk.spoken.set(`Picked up “${card.title}”. ${describe(over, desk, columns, id)} Arrow keys move it, Space puts it down, Escape puts it back.`);
 }
@@ -54,16 +55,16 @@ function putDown(desk: Desk, columns: Columns): void {
 }
 
 function step(from: Place, key: string, id: string, desk: Desk, columns: Columns): Place | undefined {
-  const room = (column: string): number => desk.cards(column).filter(([other]) => other !== id).length;
+  const room = (column: string): number => desk.others(column, id).length;
   const clamp = (value: number, max: number): number => Math.max(0, Math.min(value, max));
-  const at = columns.findIndex(([column]) => column === from.column);
+  const at = columns.findIndex((column) => column.id === from.column);
   switch (key) {
     case "ArrowUp":
     case "ArrowDown":
       return { ...from, index: clamp(from.index + (key === "ArrowUp" ? -1 : 1), room(from.column)) };
     case "ArrowLeft":
     case "ArrowRight": {
-      const column = columns[clamp(at + (key === "ArrowLeft" ? -1 : 1), columns.length - 1)]?.[0];
+      const column = columns[clamp(at + (key === "ArrowLeft" ? -1 : 1), columns.length - 1)]?.id;
       return column === undefined ? undefined : { column, index: clamp(from.index, room(column)) };
     }
     default:
@@ -72,7 +73,7 @@ function step(from: Place, key: string, id: string, desk: Desk, columns: Columns
 }
 
 function describe(place: Place, desk: Desk, columns: Columns, id: string): string {
-  const title = columns.find(([column]) => column === place.column)?.[1] ?? "";
-  const count = desk.cards(place.column).filter(([other]) => other !== id).length + 1;
+  const title = columns.find((column) => column.id === place.column)?.title ?? "";
+  const count = desk.others(place.column, id).length + 1;
   return `Column ${title}, place ${place.index + 1} of ${count}.`;
 }

@@ -1,7 +1,7 @@
 // What one visitor has in hand: the channel, the changes under way, and what the page shows because of them.
 
-import type { Channel, Mutation, TidewireError } from "tidewire";
-import { type BoardData, type CardRecord, compare, orderBetween } from "../model.ts";
+import type { Mutation, TidewireError } from "tidewire";
+import { type BoardChannel, type Card, inColumn, orderBetween } from "../model.ts";
 import { Marks } from "./marks.ts";
 import { Notices } from "./notices.ts";
 import { People } from "./people.ts";
@@ -37,24 +37,24 @@ export class Desk {
   readonly name: Store<string>;
 
   constructor(
-    readonly channel: Channel<BoardData>,
+    readonly channel: BoardChannel,
     name: string,
   ) {
     this.name = new Store(name);
   }
 
   /** The cards of a column from top to bottom. */
-  cards(column: string): (readonly [string, CardRecord])[] {
-    const cards: (readonly [string, CardRecord])[] = [];
-    for (const id of this.channel.ids("cards")) {
-      const card = this.channel.get("cards", id);
-      if (card?.column === column) cards.push([id, card]);
-    }
-    return cards.sort(compare);
+  cards(column: string): readonly Card[] {
+    return this.channel.select("cards", inColumn(column));
+  }
+
+  /** The same without one card, which is being moved. */
+  others(column: string, id: string): readonly Card[] {
+    return this.cards(column).filter((card) => card.id !== id);
   }
 
   add(column: string, title: string): void {
-    const last = this.cards(column).at(-1)?.[1].order;
+    const last = this.cards(column).at(-1)?.order;
     const card = { title, column, order: orderBetween(last, undefined) ?? 1, by: this.name.value };
     const id = crypto.randomUUID();
     this.#track(id, () => this.channel.put("cards", id, card), { title, retry: { column, draft: title } });
@@ -72,10 +72,9 @@ export class Desk {
   move(id: string, { column, index }: Place): void {
     const card = this.channel.get("cards", id);
     if (!card) return;
-    const others = this.cards(column).filter(([other]) => other !== id);
-    const unmoved = card.column === column && this.cards(column).findIndex(([other]) => other === id) === index;
-    if (unmoved) return;
-    const order = orderBetween(others[index - 1]?.[1].order, others[index]?.[1].order);
+    if (this.cards(column)[index]?.id === id) return;
+    const others = this.others(column, id);
+    const order = orderBetween(others[index - 1]?.order, others[index]?.order);
     this.#track(
       id,
       () =>
@@ -92,8 +91,8 @@ export class Desk {
   }
 
   /** Between two neighbours no number was left: the whole column gets whole numbers, in one mutation. */
-  #renumber(id: string, column: string, others: (readonly [string, CardRecord])[], index: number): Mutation {
-    const ids = others.map(([other]) => other);
+  #renumber(id: string, column: string, others: readonly Card[], index: number): Mutation {
+    const ids = others.map((card) => card.id);
     ids.splice(index, 0, id);
     return this.channel.batch((tx) => {
       ids.forEach((each, at) => tx.set("cards", each, each === id ? { column, order: at + 1 } : { order: at + 1 }));

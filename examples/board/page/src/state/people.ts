@@ -5,7 +5,7 @@ import type { Here } from "../model.ts";
 import { Store } from "./store.ts";
 
 export interface Person {
-  peer: string;
+  peer: number;
   name: string;
   color: string;
   /** The card that they are editing. */
@@ -13,7 +13,7 @@ export interface Person {
 }
 
 export interface RawPeer {
-  peer: string;
+  peer: number;
   principal: string;
   data?: unknown;
 }

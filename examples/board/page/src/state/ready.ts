@@ -1,21 +1,18 @@
-import { useEffect, useState } from "react";
-import type { Channel, TidewireError } from "tidewire";
-import type { BoardData } from "../model.ts";
+import { useCallback, useSyncExternalStore } from "react";
+import type { TidewireError } from "tidewire";
+import { useConnection } from "tidewire/react";
+import type { BoardChannel } from "../model.ts";
 
 export type Ready = { state: "loading" } | { state: "ready" } | { state: "failed"; error: TidewireError };
 
-/** Whether the board can be shown: from the first view that the server sent, until the channel fails. */
-export function useReady(channel: Channel<BoardData>): Ready {
-  const [ready, setReady] = useState<Ready>({ state: "loading" });
-  useEffect(() => {
-    let left = false;
-    channel.ready().then(
-      () => !left && setReady({ state: "ready" }),
-      (error: TidewireError) => !left && setReady({ state: "failed", error }),
-    );
-    return () => {
-      left = true;
-    };
-  }, [channel]);
-  return ready;
+/** Whether the board can be shown: from the first view that the server sent, unless it is refused. */
+export function useReady(channel: BoardChannel): Ready {
+  const subscribe = useCallback((listener: () => void) => channel.on("status", listener), [channel]);
+  const status = useSyncExternalStore(subscribe, () => channel.status);
+  const connection = useConnection();
+
+  if (status === "live" || status === "stale") return { state: "ready" };
+  // Without a view, a connection that will not come back is the end too: the token was refused, say.
+  const error = channel.error ?? (connection.state === "closed" ? connection.reason : undefined);
+  return error ? { state: "failed", error } : { state: "loading" };
 }

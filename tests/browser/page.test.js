@@ -1,0 +1,51 @@
+// The page itself: one connection, a quiet console, and plain words when it may not come in.
+
+import assert from "node:assert/strict";
+import { scenario } from "./support/stage.js";
+import { until } from "./support/wait.js";
+
+scenario("a page in StrictMode opens one WebSocket and keeps the console clean", async ({ visit }) => {
+  const ana = await visit("Ana");
+  await ana.add("todo", "hello");
+  await ana.settled();
+  assert.equal(ana.sockets.length, 1);
+  assert.equal(new URL(ana.sockets[0].url()).pathname, "/v1/ws");
+  ana.assertNoComplaints();
+});
+
+scenario("a page that is closed leaves no connection behind", async ({ visit }) => {
+  const ana = await visit("Ana");
+  const [socket] = ana.sockets;
+  await ana.page.close();
+  await until("the socket to close", () => socket.isClosed());
+});
+
+scenario("a wrong token is told by its code and in words, and is not tried again", async ({ visit }) => {
+  const ana = await visit("Ana", { query: { token: "wrong" }, ready: false });
+  const fatal = ana.page.getByTestId("fatal");
+  await fatal.waitFor();
+  assert.equal(await fatal.getAttribute("data-code"), "unauthenticated");
+  await fatal.getByText("does not accept this token").waitFor();
+  await ana.connection("closed");
+  assert.equal(ana.sockets.length, 1);
+  await ana.picture("laptop-wrong-token");
+});
+
+scenario("boards of other names are other boards", async ({ visit }) => {
+  const [ana, bo] = [await visit("Ana", { query: { board: "one" } }), await visit("Bo", { query: { board: "two" } })];
+  await ana.add("todo", "only on one");
+  await ana.settled();
+  await bo.add("todo", "only on two");
+  await bo.settled();
+  assert.ok(!(await bo.dump()).includes("only on one"));
+  assert.ok(!(await ana.dump()).includes("only on two"));
+});
+
+scenario("a long column scrolls by itself, and the page never does", async ({ visit }) => {
+  const ana = await visit("Ana");
+  for (let count = 1; count <= 12; count += 1) await ana.add("todo", `card ${count}`);
+  await ana.settled();
+  const list = ana.column("todo").locator("[data-list]");
+  assert.ok(await list.evaluate((element) => element.scrollHeight > element.clientHeight));
+  assert.ok(await ana.page.evaluate(() => document.documentElement.scrollHeight <= innerHeight));
+});

@@ -1,0 +1,27 @@
+// Waiting for conditions. Nothing in these tests sleeps for a guessed time.
+
+/** The longest that anything here may take on a busy machine. */
+export const PATIENCE_MS = 20_000;
+
+const LOOK_MS = 25;
+
+/**
+ * Looks until `look` returns something truthy, and returns that.
+ * On timeout, the error says what was waited for and what was seen last.
+ */
+export async function until(what, look, patience = PATIENCE_MS) {
+  const deadline = Date.now() + patience;
+  let seen;
+  do {
+    try {
+      const found = await look();
+      if (found) return found;
+      seen = found;
+    } catch (error) {
+      seen = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  } while (Date.now() < deadline);
+  const state = seen instanceof Error ? seen.stack : JSON.stringify(seen);
+  throw new Error(`waited ${patience} ms for: ${what}\nlast seen: ${state}`);
+}
