@@ -29,7 +29,14 @@ scenario("two pages and a native client edit at once and converge", async ({ vis
   await until("everything to be on both pages", async () => {
     for (const page of [ana, bo]) {
       const all = await page.dump();
-      for (const title of ["From Ana", "From Bo", "From the terminal", "Renamed by a terminal", "Ana says hello", "Bo was here"]) {
+      for (const title of [
+        "From Ana",
+        "From Bo",
+        "From the terminal",
+        "Renamed by a terminal",
+        "Ana says hello",
+        "Bo was here",
+      ]) {
         if (!all.includes(title)) return false;
       }
     }
@@ -71,7 +78,12 @@ scenario("a move by keyboard reaches the others", async ({ visit }) => {
   const [ana, bo] = [await visit("Ana"), await visit("Bo")];
   await ana.card("welcome").getByTestId("card-title").focus();
   for (const key of ["Space", "ArrowDown", "ArrowRight", "Space"]) await ana.page.keyboard.press(key);
-  await until("the card to arrive at the other page", async () => (await bo.titles("doing"))[1]?.startsWith("Open this page"));
-  assert.equal(await ana.page.evaluate(() => document.activeElement?.closest("[data-card]")?.dataset.card), "welcome");
+  await until("the card to arrive at the other page", async () =>
+    (await bo.titles("doing"))[1]?.startsWith("Open this page"),
+  );
+  assert.equal(
+    await ana.page.evaluate(() => document.activeElement?.closest("[data-card]")?.dataset.card),
+    "welcome",
+  );
   await converged(ana, bo);
 });

@@ -27,7 +27,8 @@ const watchCard = (id) => {
 const watchColumn = (id) => {
   const seen = [];
   const note = () => {
-    const column = document.querySelector(`[data-card="${id}"]`)?.closest("[data-column]")?.dataset.column ?? "nowhere";
+    const column =
+      document.querySelector(`[data-card="${id}"]`)?.closest("[data-column]")?.dataset.column ?? "nowhere";
     if (seen.at(-1) !== column) seen.push(column);
   };
   new MutationObserver(note).observe(document.body, { subtree: true, childList: true });
@@ -39,24 +40,27 @@ const watchColumn = (id) => {
   window.seenColumns = seen;
 };
 
-scenario("one's own edits never flicker, however slow the network and whatever others do", async ({ visit, slowLink }) => {
-  const { url } = await slowLink(DELAY_MS);
-  const [ana, bo] = [await visit("Ana", { url }), await visit("Bo", { url })];
-  const [start] = await ana.titles("todo");
-  await ana.page.evaluate(watchCard, "welcome");
+scenario(
+  "one's own edits never flicker, however slow the network and whatever others do",
+  async ({ visit, slowLink }) => {
+    const { url } = await slowLink(DELAY_MS);
+    const [ana, bo] = [await visit("Ana", { url }), await visit("Bo", { url })];
+    const [start] = await ana.titles("todo");
+    await ana.page.evaluate(watchCard, "welcome");
 
-  const typed = [];
-  for (let count = 1; count <= 6; count += 1) {
-    typed.push(`edit ${count}`);
-    await ana.rename("welcome", `edit ${count}`);
-    // Foreign entries arrive in between and make the view be computed anew.
-    await bo.rename("edit", `noise ${count}`);
-  }
-  await ana.settled();
-  await converged(ana, bo);
-  assert.deepEqual(await ana.page.evaluate(() => window.seenTitles), [start, ...typed]);
-  ana.assertNoComplaints();
-});
+    const typed = [];
+    for (let count = 1; count <= 6; count += 1) {
+      typed.push(`edit ${count}`);
+      await ana.rename("welcome", `edit ${count}`);
+      // Foreign entries arrive in between and make the view be computed anew.
+      await bo.rename("edit", `noise ${count}`);
+    }
+    await ana.settled();
+    await converged(ana, bo);
+    assert.deepEqual(await ana.page.evaluate(() => window.seenTitles), [start, ...typed]);
+    ana.assertNoComplaints();
+  },
+);
 
 scenario("one's own move never jumps back while it is on its way", async ({ visit, slowLink }) => {
   const { url } = await slowLink(DELAY_MS);

@@ -32,7 +32,10 @@ scenario("a wrong token is told by its code and in words, and is not tried again
 });
 
 scenario("boards of other names are other boards", async ({ visit }) => {
-  const [ana, bo] = [await visit("Ana", { query: { board: "one" } }), await visit("Bo", { query: { board: "two" } })];
+  const [ana, bo] = [
+    await visit("Ana", { query: { board: "one" } }),
+    await visit("Bo", { query: { board: "two" } }),
+  ];
   await ana.add("todo", "only on one");
   await ana.settled();
   await bo.add("todo", "only on two");

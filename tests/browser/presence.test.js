@@ -43,8 +43,16 @@ scenario("a pointer means the same card on a laptop and on a phone", async ({ vi
   const card = await ana.card("welcome").boundingBox();
   await ana.page.mouse.move(card.x + card.width / 2, card.y + 10);
   await until("the cursor to stand on the same card", async () => {
-    const [point, target] = [await bo.page.getByTestId("cursor").boundingBox(), await bo.card("welcome").boundingBox()];
-    return point && point.x > target.x && point.x < target.x + target.width && Math.abs(point.y - target.y - 10) < 3;
+    const [point, target] = [
+      await bo.page.getByTestId("cursor").boundingBox(),
+      await bo.card("welcome").boundingBox(),
+    ];
+    return (
+      point &&
+      point.x > target.x &&
+      point.x < target.x + target.width &&
+      Math.abs(point.y - target.y - 10) < 3
+    );
   });
 });
 

@@ -16,31 +16,37 @@ scenario("a card dropped on the locked column comes back with the reason", async
   assert.equal(JSON.parse(await ana.dump()).cards.welcome.column, "shipped", "the move shows at once");
   await ana.card("welcome").getByTestId("card-refusal").getByText(LOCKED).waitFor();
   await ana.page.getByTestId("toast").getByText(LOCKED).waitFor();
-  assert.ok((await ana.titles("todo")).some((title) => title.startsWith("Open this page")), "the card is back");
+  assert.ok(
+    (await ana.titles("todo")).some((title) => title.startsWith("Open this page")),
+    "the card is back",
+  );
   assert.equal(await converged(ana, bo), before);
   await ana.picture("laptop-refused");
   ana.assertNoComplaints();
 });
 
-scenario("cards of the locked column can be neither edited, moved nor deleted, nor can one be added", async ({ visit }) => {
-  const ana = await visit("Ana");
-  const before = await ana.dump();
-  const refused = async () => {
-    await ana.page.getByTestId("toast").getByText(LOCKED).waitFor();
-    await ana.page.getByTestId("toast").getByRole("button", { name: "Dismiss" }).click();
-    await ana.page.getByTestId("toast").waitFor({ state: "detached" });
-  };
-  await ana.rename("locked", "changed all the same");
-  await refused();
-  await ana.drag("locked", "todo");
-  await refused();
-  await ana.add("shipped", "one more");
-  await refused();
-  await ana.card("locked").getByTestId("card-menu").click();
-  await ana.page.getByTestId("card-delete").locator("visible=true").click();
-  await refused();
-  assert.equal(await ana.dump(), before);
-});
+scenario(
+  "cards of the locked column can be neither edited, moved nor deleted, nor can one be added",
+  async ({ visit }) => {
+    const ana = await visit("Ana");
+    const before = await ana.dump();
+    const refused = async () => {
+      await ana.page.getByTestId("toast").getByText(LOCKED).waitFor();
+      await ana.page.getByTestId("toast").getByRole("button", { name: "Dismiss" }).click();
+      await ana.page.getByTestId("toast").waitFor({ state: "detached" });
+    };
+    await ana.rename("locked", "changed all the same");
+    await refused();
+    await ana.drag("locked", "todo");
+    await refused();
+    await ana.add("shipped", "one more");
+    await refused();
+    await ana.card("locked").getByTestId("card-menu").click();
+    await ana.page.getByTestId("card-delete").locator("visible=true").click();
+    await refused();
+    assert.equal(await ana.dump(), before);
+  },
+);
 
 scenario("a title that is too long is put back, and its text is offered again", async ({ visit }) => {
   const ana = await visit("Ana");

@@ -38,7 +38,10 @@ scenario("a finger lifts a card by resting on it and drops it on a column's tab"
 
   await until("the card to arrive", async () => JSON.parse(await bo.dump()).cards.drag.column === "review");
   await converged(ana, bo);
-  assert.equal((await ana.titles("review")).at(-1), await bo.card("drag").getByTestId("card-title").textContent());
+  assert.equal(
+    (await ana.titles("review")).at(-1),
+    await bo.card("drag").getByTestId("card-title").textContent(),
+  );
   ana.assertNoComplaints();
 });
 

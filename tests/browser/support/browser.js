@@ -9,7 +9,12 @@ import { chromium } from "./paths.js";
 import { PATIENCE_MS, until } from "./wait.js";
 
 export const LAPTOP = { viewport: { width: 1440, height: 860 } };
-export const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+export const PHONE = {
+  viewport: { width: 390, height: 844 },
+  deviceScaleFactor: 2,
+  hasTouch: true,
+  isMobile: true,
+};
 
 export function launch() {
   return engine.launch({
@@ -41,11 +46,15 @@ export class BoardPage {
     board.context = context ?? (await browser.newContext(device));
     board.page = await board.context.newPage();
     board.page.setDefaultTimeout(PATIENCE_MS);
-    board.page.on("console", (message) => message.type() === "error" && board.complaints.push(message.text()));
+    board.page.on(
+      "console",
+      (message) => message.type() === "error" && board.complaints.push(message.text()),
+    );
     board.page.on("pageerror", (error) => board.complaints.push(String(error)));
     board.page.on("websocket", (socket) => board.sockets.push(socket));
     const address = new URL(url);
-    for (const [key, value] of Object.entries({ name, debug: "", ...query })) address.searchParams.set(key, value);
+    for (const [key, value] of Object.entries({ name, debug: "", ...query }))
+      address.searchParams.set(key, value);
     await board.page.goto(address.href);
     if (ready) await board.page.getByTestId("column").first().waitFor();
     return board;
@@ -56,7 +65,9 @@ export class BoardPage {
   }
 
   cardTitled(title) {
-    return this.page.getByTestId("card").filter({ has: this.page.getByTestId("card-title").getByText(title, { exact: true }) });
+    return this.page
+      .getByTestId("card")
+      .filter({ has: this.page.getByTestId("card-title").getByText(title, { exact: true }) });
   }
 
   column(id) {
@@ -98,7 +109,10 @@ export class BoardPage {
 
   /** No card is marked as unconfirmed. */
   async settled() {
-    await until("every change to be confirmed", async () => (await this.page.getByTestId("card-pending").count()) === 0);
+    await until(
+      "every change to be confirmed",
+      async () => (await this.page.getByTestId("card-pending").count()) === 0,
+    );
   }
 
   async connection(state) {
@@ -112,7 +126,9 @@ export class BoardPage {
 
   /** While the server is down, browsers say so on the console; that alone is expected. */
   assertNoComplaints({ outage = false } = {}) {
-    const unexpected = this.complaints.filter((text) => !(outage && /WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/.test(text)));
+    const unexpected = this.complaints.filter(
+      (text) => !(outage && /WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/.test(text)),
+    );
     assert.deepEqual(unexpected, []);
   }
 

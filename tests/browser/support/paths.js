@@ -1,27 +1,31 @@
-// Where the built programs are: named by the environment, else where a debug build puts them.
+// Where the built programs are. `cargo xtask test browser` says so; without it, where a debug build puts them.
 
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = new URL("../../../", import.meta.url);
-const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("target", root));
+const root = fileURLToPath(new URL("../../../", import.meta.url));
+const programs =
+  process.env.TIDEWIRE_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug");
 
-function built(variable, fallback, how) {
-  const path = process.env[variable] ?? fallback;
-  if (!existsSync(path)) throw new Error(`there is no ${path}: ${how}, or name it with ${variable}`);
+function built(path, how) {
+  if (!existsSync(path)) throw new Error(`there is no ${path}: ${how}`);
   return path;
 }
 
-export const boardServer = () => built("TIDEWIRE_BOARD_BIN", `${target}/debug/board`, "run cargo build -p board");
+export const boardServer = () =>
+  built(process.env.TIDEWIRE_BOARD_BIN ?? join(programs, "board"), "run cargo build -p board");
 
 export const nativeClient = () =>
-  built("TIDEWIRE_QUICKSTART_BIN", `${target}/debug/quickstart-native`, "run cargo build -p quickstart-native");
+  built(
+    process.env.TIDEWIRE_QUICKSTART_BIN ?? join(programs, "quickstart-native"),
+    "run cargo build -p quickstart-native",
+  );
 
 export const boardPage = () =>
   built(
-    "TIDEWIRE_BOARD_DIST",
-    fileURLToPath(new URL("examples/board/page/dist", root)),
-    "run npm ci && npm run build in examples/board/page",
+    process.env.TIDEWIRE_BOARD_DIST ?? join(root, "examples/board/page/dist"),
+    "run npm ci and npm run build in examples/board/page",
   );
 
-export const chromium = () => built("TIDEWIRE_CHROMIUM", "/usr/bin/chromium", "install chromium");
+export const chromium = () => built(process.env.TIDEWIRE_CHROMIUM ?? "/usr/bin/chromium", "install chromium");

@@ -10,7 +10,9 @@ declare global {
 /** Collections, ids and fields in code-point order, so that equal boards are equal texts. */
 export function dump(channel: BoardChannel): string {
   const collections = (["cards", "columns"] as const).map((collection) => {
-    const records = [...channel.ids(collection)].sort().map((id) => [id, sorted(channel.get(collection, id) ?? {})]);
+    const records = [...channel.ids(collection)]
+      .sort()
+      .map((id) => [id, sorted(channel.get(collection, id) ?? {})]);
     return [collection, Object.fromEntries(records)];
   });
   return JSON.stringify(Object.fromEntries(collections));

@@ -13,11 +13,48 @@ export interface Identity {
 
 const REMEMBERED = "tidewire-board-name";
 const NAME_MAX = 24;
-const MOODS = ["Brisk", "Calm", "Clever", "Cosy", "Eager", "Gentle", "Jolly", "Keen", "Lucky", "Merry", "Nimble", "Sunny"];
-const CREATURES = ["Auk", "Crab", "Curlew", "Dolphin", "Gannet", "Heron", "Manta", "Otter", "Puffin", "Seal", "Tern", "Whale"];
+const MOODS = [
+  "Brisk",
+  "Calm",
+  "Clever",
+  "Cosy",
+  "Eager",
+  "Gentle",
+  "Jolly",
+  "Keen",
+  "Lucky",
+  "Merry",
+  "Nimble",
+  "Sunny",
+];
+const CREATURES = [
+  "Auk",
+  "Crab",
+  "Curlew",
+  "Dolphin",
+  "Gannet",
+  "Heron",
+  "Manta",
+  "Otter",
+  "Puffin",
+  "Seal",
+  "Tern",
+  "Whale",
+];
 
 /** Readable under white text (contrast at least 4.5). */
-const COLORS = ["#0f766e", "#1d4ed8", "#7e22ce", "#be185d", "#b45309", "#15803d", "#b91c1c", "#0369a1", "#6d28d9", "#9d174d"];
+const COLORS = [
+  "#0f766e",
+  "#1d4ed8",
+  "#7e22ce",
+  "#be185d",
+  "#b45309",
+  "#15803d",
+  "#b91c1c",
+  "#0369a1",
+  "#6d28d9",
+  "#9d174d",
+];
 
 export function identify(address: URL, memory: Storage): Identity {
   const query = address.searchParams;
@@ -36,7 +73,16 @@ export function remember(name: string, memory: Storage): void {
 }
 
 export function tidyName(text: string): string {
-  return [...text.replace(/\p{Cc}/gu, " ").replace(/\s+/g, " ").trim()].slice(0, NAME_MAX).join("") || friendlyName();
+  return (
+    [
+      ...text
+        .replace(/\p{Cc}/gu, " ")
+        .replace(/\s+/g, " ")
+        .trim(),
+    ]
+      .slice(0, NAME_MAX)
+      .join("") || friendlyName()
+  );
 }
 
 /** One colour per name, the same on every screen. */
@@ -54,7 +100,9 @@ export function safeColor(color: unknown, name: string): string {
 /** "Ana Lima" → "AL", "ana" → "A". */
 export function initials(name: string): string {
   const words = name.split(/[\s._-]+/).filter(Boolean);
-  const letters = [words[0], words.length > 1 ? words.at(-1) : undefined].map((word) => [...(word ?? "")][0] ?? "");
+  const letters = [words[0], words.length > 1 ? words.at(-1) : undefined].map(
+    (word) => [...(word ?? "")][0] ?? "",
+  );
   return letters.join("").toUpperCase() || "?";
 }
 

@@ -46,7 +46,8 @@ export type Card = RecordOf<BoardData, "cards">;
 export type ColumnOf = RecordOf<BoardData, "columns">;
 
 /** The cards of one column from top to bottom. */
-export const inColumn = (column: string) => ({ filter: { column }, sortBy: "order" }) satisfies SelectOptions<Card>;
+export const inColumn = (column: string) =>
+  ({ filter: { column }, sortBy: "order" }) satisfies SelectOptions<Card>;
 
 export const TITLE_MAX = 80;
 

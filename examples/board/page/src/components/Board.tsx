@@ -39,14 +39,20 @@ export function Board() {
       },
       reveal: (column) => showColumn(element, column),
       landing: (card, from) => {
-        const list = listsOf(element).find((each) => each.dataset["list"] === desk.carried.value?.over.column);
+        const list = listsOf(element).find(
+          (each) => each.dataset["list"] === desk.carried.value?.over.column,
+        );
         if (list) places.startFrom(card, from, list, element);
       },
     });
   }, [desk, places]);
 
   if (columns.length === 0) {
-    return <p className="board-empty">This board has no columns yet. Its server decides what a new board starts with.</p>;
+    return (
+      <p className="board-empty">
+        This board has no columns yet. Its server decides what a new board starts with.
+      </p>
+    );
   }
   return (
     <>

@@ -1,8 +1,9 @@
-import { type CSSProperties, memo, useEffect, useRef } from "react";
+import { type CSSProperties, memo } from "react";
 import { cancelKeyboardDrag, handleCardKey } from "../drag/keyboard.ts";
 import { colorOf } from "../identity.ts";
 import type { Card as CardOf, ColumnOf } from "../model.ts";
 import { useDesk } from "../state/context.ts";
+import { focusSoon, titleOf } from "../state/focus.ts";
 import { markOf } from "../state/marks.ts";
 import { useStore, useStoreList } from "../state/store.ts";
 import { Avatar } from "./Avatar.tsx";
@@ -15,10 +16,10 @@ export const Card = memo(function Card({ card, columns }: { card: CardOf; column
   const desk = useDesk();
   const mark = useStore(desk.marks.store, markOf(id));
   const carriedBy = useStore(desk.carried, (carried) => (carried?.card === id ? carried.by : undefined));
-  const editing = useStore(desk.editing, (value) => (value && "card" in value && value.card === id ? value : undefined));
+  const editing = useStore(desk.editing, (value) =>
+    value && "card" in value && value.card === id ? value : undefined,
+  );
   const editors = useStoreList(desk.people.store, (people) => people.filter((person) => person.card === id));
-  const title = useRef<HTMLButtonElement>(null);
-  useFocusAfterCarry(title, carriedBy);
 
   const state = mark.refusal ? "refused" : mark.pending > 0 ? "pending" : undefined;
   return (
@@ -36,15 +37,15 @@ export const Card = memo(function Card({ card, columns }: { card: CardOf; column
           <TitleEditor
             label="Title of the card"
             initial={editing.draft ?? card.title}
-            onSave={(text) => {
+            current={card.title}
+            onSave={(text) => desk.rename(id, text)}
+            onClose={(byKey) => {
               desk.editing.set(null);
-              desk.rename(id, text);
+              if (byKey) focusSoon(titleOf(id));
             }}
-            onCancel={() => desk.editing.set(null)}
           />
         ) : (
           <button
-            ref={title}
             type="button"
             className="card__title"
             data-testid="card-title"
@@ -77,7 +78,13 @@ export const Card = memo(function Card({ card, columns }: { card: CardOf; column
         <p className="card__refusal" data-testid="card-refusal">
           <AlertIcon />
           <span>Put back: {mark.refusal.reason}</span>
-          <button type="button" className="icon-button" data-no-drag aria-label="Dismiss" onClick={() => desk.marks.dismiss(id)}>
+          <button
+            type="button"
+            className="icon-button"
+            data-no-drag
+            aria-label="Dismiss"
+            onClick={() => desk.marks.dismiss(id)}
+          >
             <CloseIcon />
           </button>
         </p>
@@ -85,13 +92,3 @@ export const Card = memo(function Card({ card, columns }: { card: CardOf; column
     </li>
   );
 });
-
-/** A card that the keyboard put down may stand in another list now: the focus follows it. */
-function useFocusAfterCarry(title: { current: HTMLElement | null }, carriedBy: string | undefined): void {
-  const desk = useDesk();
-  const last = useRef(carriedBy);
-  useEffect(() => {
-    if (last.current === "keyboard" && !carriedBy) title.current?.focus();
-    last.current = carriedBy;
-  }, [carriedBy, desk, title]);
-}

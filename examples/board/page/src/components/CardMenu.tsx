@@ -24,7 +24,15 @@ export function CardMenu({ id, title, column, columns }: CardMenuProps) {
 
   return (
     <>
-      <button ref={button} type="button" className="icon-button card__more" data-no-drag data-testid="card-menu" aria-label={`More for “${title}”`} popoverTarget={menuId}>
+      <button
+        ref={button}
+        type="button"
+        className="icon-button card__more"
+        data-no-drag
+        data-testid="card-menu"
+        aria-label={`More for “${title}”`}
+        popoverTarget={menuId}
+      >
         <MoreIcon />
       </button>
       <div
@@ -50,7 +58,12 @@ export function CardMenu({ id, title, column, columns }: CardMenuProps) {
               <ArrowIcon /> Move to {other.title}
             </button>
           ))}
-        <button type="button" className="menu__item menu__item--bad" data-testid="card-delete" onClick={choose(() => desk.remove(id))}>
+        <button
+          type="button"
+          className="menu__item menu__item--bad"
+          data-testid="card-delete"
+          onClick={choose(() => desk.remove(id))}
+        >
           <TrashIcon /> Delete
         </button>
       </div>

@@ -21,7 +21,11 @@ export interface ColumnProps {
 export function Column({ column: { id, title, locked }, hue, columns, board, places }: ColumnProps) {
   const desk = useDesk();
   const list = useRef<HTMLUListElement>(null);
-  const cards = useCollection(desk.channel, "cards", useMemo(() => inColumn(id), [id]));
+  const cards = useCollection(
+    desk.channel,
+    "cards",
+    useMemo(() => inColumn(id), [id]),
+  );
   const carried = useStore(desk.carried, (value) => value?.card);
   const gapAt = useStore(desk.carried, (value) => (value?.over.column === id ? value.over.index : -1));
   const gapHeight = useStore(desk.carried, (value) => value?.height ?? 0);
@@ -30,11 +34,22 @@ export function Column({ column: { id, title, locked }, hue, columns, board, pla
   const rows = cards.map((card) => <Card key={card.id} card={card} columns={columns} />);
   if (gapAt >= 0) {
     const before = cards.filter((card) => card.id !== carried)[gapAt];
-    rows.splice(before ? cards.indexOf(before) : rows.length, 0, <li key="gap" className="gap" style={{ height: gapHeight }} aria-hidden="true" />);
+    rows.splice(
+      before ? cards.indexOf(before) : rows.length,
+      0,
+      <li key="gap" className="gap" style={{ height: gapHeight }} aria-hidden="true" />,
+    );
   }
 
   return (
-    <section className="column" aria-label={title} data-testid="column" data-column={id} data-locked={locked || undefined} data-hue={hue % 5}>
+    <section
+      className="column"
+      aria-label={title}
+      data-testid="column"
+      data-column={id}
+      data-locked={locked || undefined}
+      data-hue={hue % 5}
+    >
       <h2 className="column__head">
         <span className="column__title">{title}</span>
         {locked && (

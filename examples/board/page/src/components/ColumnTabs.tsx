@@ -14,17 +14,40 @@ export function ColumnTabs({ board, columns }: TabsProps) {
   return (
     <nav className="tabs" aria-label="Columns">
       {columns.map(({ id, title }) => (
-        <Tab key={id} id={id} title={title} isCurrent={id === current} show={() => board.current && showColumn(board.current, id)} />
+        <Tab
+          key={id}
+          id={id}
+          title={title}
+          isCurrent={id === current}
+          show={() => board.current && showColumn(board.current, id)}
+        />
       ))}
     </nav>
   );
 }
 
-function Tab({ id, title, isCurrent, show }: { id: string; title: string; isCurrent: boolean; show: () => void }) {
+function Tab({
+  id,
+  title,
+  isCurrent,
+  show,
+}: {
+  id: string;
+  title: string;
+  isCurrent: boolean;
+  show: () => void;
+}) {
   const desk = useDesk();
   const isTarget = useStore(desk.carried, (carried) => carried?.over.column === id);
   return (
-    <button type="button" className="tab" data-tab={id} data-target={isTarget || undefined} aria-current={isCurrent || undefined} onClick={show}>
+    <button
+      type="button"
+      className="tab"
+      data-tab={id}
+      data-target={isTarget || undefined}
+      aria-current={isCurrent || undefined}
+      onClick={show}
+    >
       {title}
     </button>
   );
@@ -39,7 +62,10 @@ export function showColumn(board: HTMLElement, id: string): void {
 }
 
 /** The column that stands in the middle of the screen. */
-function useCurrentColumn(board: RefObject<HTMLElement | null>, columns: readonly ColumnOf[]): string | undefined {
+function useCurrentColumn(
+  board: RefObject<HTMLElement | null>,
+  columns: readonly ColumnOf[],
+): string | undefined {
   const [current, setCurrent] = useState(columns[0]?.id);
   useEffect(() => {
     const root = board.current;

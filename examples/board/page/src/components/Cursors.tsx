@@ -3,7 +3,13 @@ import { fromShared } from "../drag/geometry.ts";
 import { type RawPeer, readHere } from "../state/people.ts";
 
 /** The others' pointers, over everything, never in the way. */
-export function Cursors({ board, peers }: { board: RefObject<HTMLElement | null>; peers: readonly RawPeer[] }) {
+export function Cursors({
+  board,
+  peers,
+}: {
+  board: RefObject<HTMLElement | null>;
+  peers: readonly RawPeer[];
+}) {
   useRenderOnScroll(board);
   const element = board.current;
   if (!element) return null;
@@ -15,7 +21,12 @@ export function Cursors({ board, peers }: { board: RefObject<HTMLElement | null>
         const at = cursor && fromShared(element, cursor);
         if (!at || at.x < area.left || at.x > area.right) return null;
         return (
-          <div key={peer.peer} className="cursor" data-testid="cursor" style={{ "--person": color, translate: `${at.x}px ${at.y}px` } as CSSProperties}>
+          <div
+            key={peer.peer}
+            className="cursor"
+            data-testid="cursor"
+            style={{ "--person": color, translate: `${at.x}px ${at.y}px` } as CSSProperties}
+          >
             <svg viewBox="0 0 16 18">
               <path d="M1.5 1.5l4.300 14.200 2.700-5.700 5.900-2.100z" />
             </svg>

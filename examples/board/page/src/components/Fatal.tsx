@@ -1,7 +1,8 @@
 import type { TidewireError } from "tidewire";
 
 const ADVICE: Record<string, string> = {
-  unauthenticated: "The server does not accept this token. Open the board without ?token= to come in as a guest.",
+  unauthenticated:
+    "The server does not accept this token. Open the board without ?token= to come in as a guest.",
   forbidden: "You may not see this board. Ask whoever runs the server.",
 };
 

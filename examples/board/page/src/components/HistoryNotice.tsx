@@ -12,8 +12,8 @@ export function HistoryNotice() {
     <div className="history-notice" role="alert" data-testid="history-lost">
       <AlertIcon />
       <p>
-        <strong>The server lost its history.</strong> It came back with an older or a new board, which you see now.
-        Changes of yours that it had not confirmed were sent again.
+        <strong>The server lost its history.</strong> It came back with an older or a new board, which you see
+        now. Changes of yours that it had not confirmed were sent again.
       </p>
       <button type="button" className="icon-button" aria-label="Dismiss" onClick={() => setLost(false)}>
         <CloseIcon />

@@ -11,7 +11,14 @@ export function People() {
   const label = people.length === 0 ? "Nobody else is here" : `Also here: ${names}`;
   const hidden = people.length - FACES_MAX;
   return (
-    <div className="people" role="img" aria-label={label} title={label} data-testid="people" data-count={people.length}>
+    <div
+      className="people"
+      role="img"
+      aria-label={label}
+      title={label}
+      data-testid="people"
+      data-count={people.length}
+    >
       {people.slice(0, hidden === 1 ? FACES_MAX + 1 : FACES_MAX).map((person) => (
         <Avatar key={person.peer} name={person.name} color={person.color} />
       ))}

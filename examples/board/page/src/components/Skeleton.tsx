@@ -1,9 +1,4 @@
-const HEIGHTS = [
-  [64, 84, 64],
-  [84, 64],
-  [64],
-  [64, 84],
-];
+const HEIGHTS = [[64, 84, 64], [84, 64], [64], [64, 84]];
 
 /** The shape of a board, until the server has sent one. */
 export function Skeleton() {

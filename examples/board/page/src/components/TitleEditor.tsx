@@ -4,8 +4,11 @@ import { TITLE_MAX, titleLength } from "../model.ts";
 export interface TitleEditorProps {
   label: string;
   initial: string;
+  /** The title as everyone sees it: somebody else may change it meanwhile. */
+  current?: string;
   onSave(text: string): void;
-  onCancel(): void;
+  /** After saving or cancelling. */
+  onClose(byKey: boolean): void;
 }
 
 const COUNT_FROM = 60;
@@ -14,10 +17,11 @@ const COUNT_FROM = 60;
  * Enter and leaving save, Escape cancels. A title that is too long can be sent all the same:
  * the limit is the server's, and this page shows what a refusal looks like.
  */
-export function TitleEditor({ label, initial, onSave, onCancel }: TitleEditorProps) {
+export function TitleEditor({ label, initial, current, onSave, onClose }: TitleEditorProps) {
   const [text, setText] = useState(initial);
   const area = useRef<HTMLTextAreaElement>(null);
   const done = useRef(false);
+  const before = useRef(current);
 
   useEffect(() => {
     area.current?.focus();
@@ -31,12 +35,13 @@ export function TitleEditor({ label, initial, onSave, onCancel }: TitleEditorPro
     area.current.style.height = `${area.current.scrollHeight}px`;
   }, [text]);
 
-  const finish = (end: () => void): void => {
+  // Closing takes the focus away, which would save once more.
+  const finish = (how: { save: boolean; byKey: boolean }): void => {
     if (done.current) return;
     done.current = true;
-    end();
+    if (how.save) onSave(text.replace(/\s+/g, " ").trim());
+    onClose(how.byKey);
   };
-  const save = (): void => finish(() => onSave(text.replace(/\s+/g, " ").trim()));
   const length = titleLength(text);
 
   return (
@@ -50,16 +55,21 @@ export function TitleEditor({ label, initial, onSave, onCancel }: TitleEditorPro
         value={text}
         enterKeyHint="done"
         onChange={(event) => setText(event.target.value)}
-        onBlur={save}
+        onBlur={() => finish({ save: true, byKey: false })}
         onKeyDown={(event) => {
           if (event.nativeEvent.isComposing) return;
           if (event.key === "Enter" && !event.shiftKey) {
             event.preventDefault();
-            save();
+            finish({ save: true, byKey: true });
           }
-          if (event.key === "Escape") finish(onCancel);
+          if (event.key === "Escape") finish({ save: false, byKey: true });
         }}
       />
+      {current !== before.current && (
+        <p className="editor__meanwhile" role="status">
+          Changed meanwhile to “{current}”
+        </p>
+      )}
       {length >= COUNT_FROM && (
         <output className="editor__count" data-over={length > TITLE_MAX || undefined}>
           {length} of {TITLE_MAX}

@@ -8,9 +8,13 @@ export interface Point {
   y: number;
 }
 
-export const listsOf = (board: HTMLElement): HTMLElement[] => [...board.querySelectorAll<HTMLElement>("[data-list]")];
+export const listsOf = (board: HTMLElement): HTMLElement[] => [
+  ...board.querySelectorAll<HTMLElement>("[data-list]"),
+];
 
-export const cardsOf = (list: HTMLElement): HTMLElement[] => [...list.querySelectorAll<HTMLElement>("[data-card]")];
+export const cardsOf = (list: HTMLElement): HTMLElement[] => [
+  ...list.querySelectorAll<HTMLElement>("[data-card]"),
+];
 
 /** The column whose tab is at `point`. */
 export function tabAt(point: Point): string | undefined {

@@ -10,6 +10,8 @@ interface Laid {
   list: string;
   x: number;
   y: number;
+  /** It was no longer in its list when that was last laid out. */
+  gone?: boolean;
 }
 
 /** Where every card was when it was last laid out. */
@@ -28,6 +30,7 @@ export class Places {
     const id = list.dataset["list"] ?? "";
     const [inner, outer] = [list.getBoundingClientRect(), board.getBoundingClientRect()];
     const origin = { x: inner.left - outer.left + board.scrollLeft, y: inner.top - outer.top };
+    this.#forgetGone(id, list);
     for (const element of cardsOf(list)) {
       const card = element.dataset["card"] ?? "";
       const before = this.#places.get(card);
@@ -41,9 +44,14 @@ export class Places {
     }
   }
 
-  /** Forgets a card that is gone. */
-  forget(card: string): void {
-    this.#places.delete(card);
+  /** A card that left a list may be on its way to another one; only at the second look it is gone. */
+  #forgetGone(id: string, list: HTMLElement): void {
+    const here = new Set(cardsOf(list).map((element) => element.dataset["card"]));
+    for (const [card, laid] of this.#places) {
+      if (laid.list !== id || here.has(card)) continue;
+      if (laid.gone) this.#places.delete(card);
+      else laid.gone = true;
+    }
   }
 }
 
@@ -56,7 +64,8 @@ function fly(element: HTMLElement, way: { x: number; y: number }): void {
   const { left, top, width } = element.getBoundingClientRect();
   const copy = element.cloneNode(true) as HTMLElement;
   for (const each of [copy, ...copy.querySelectorAll<HTMLElement>("*")]) {
-    for (const name of each.getAttributeNames()) if (name === "id" || name.startsWith("data-")) each.removeAttribute(name);
+    for (const name of each.getAttributeNames())
+      if (name === "id" || name.startsWith("data-")) each.removeAttribute(name);
   }
   copy.inert = true;
   copy.ariaHidden = "true";
@@ -64,12 +73,19 @@ function fly(element: HTMLElement, way: { x: number; y: number }): void {
   Object.assign(copy.style, { left: `${left}px`, top: `${top}px`, width: `${width}px` });
   document.body.append(copy);
   element.animate([{ opacity: 0 }, { opacity: 0 }], GLIDE);
-  const flight = copy.animate([{ transform: `translate(${way.x}px, ${way.y}px)` }, { transform: "none" }], GLIDE);
+  const flight = copy.animate(
+    [{ transform: `translate(${way.x}px, ${way.y}px)` }, { transform: "none" }],
+    GLIDE,
+  );
   flight.onfinish = flight.oncancel = () => copy.remove();
 }
 
 /** Runs after every layout of one list. */
-export function useGlide(places: Places, list: RefObject<HTMLElement | null>, board: RefObject<HTMLElement | null>): void {
+export function useGlide(
+  places: Places,
+  list: RefObject<HTMLElement | null>,
+  board: RefObject<HTMLElement | null>,
+): void {
   useLayoutEffect(() => {
     if (!list.current || !board.current) return;
     places.settle(list.current, board.current, matchMedia("(prefers-reduced-motion: reduce)").matches);

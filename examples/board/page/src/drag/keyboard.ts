@@ -3,6 +3,7 @@
 import type { KeyboardEvent } from "react";
 import type { ColumnOf } from "../model.ts";
 import type { Desk, Place } from "../state/desk.ts";
+import { focusSoon, titleOf } from "../state/focus.ts";
 
 /** From left to right. */
 export type Columns = readonly ColumnOf[];
@@ -43,7 +44,8 @@ function pickUp(element: HTMLElement, id: string, desk: Desk, columns: Columns):
   if (!card || !box) return;
   const over = { column: card.column, index: desk.cards(card.column).findIndex((other) => other.id === id) };
   desk.carried.set({ card: id, by: "keyboard", over, width: box.width, height: box.height });
-  desk.spoken.set(`Picked up “${card.title}”. ${describe(over, desk, columns, id)} Arrow keys move it, Space puts it down, Escape puts it back.`);
+  const help = "Arrow keys move it, Space puts it down, Escape puts it back.";
+  desk.spoken.set(`Picked up “${card.title}”. ${describe(over, desk, columns, id)} ${help}`);
 }
 
 function putDown(desk: Desk, columns: Columns): void {
@@ -51,6 +53,7 @@ function putDown(desk: Desk, columns: Columns): void {
   if (!carried) return;
   desk.carried.set(null);
   desk.move(carried.card, carried.over);
+  focusSoon(titleOf(carried.card));
   desk.spoken.set(`Put down. ${describe(carried.over, desk, columns, carried.card)}`);
 }
 

@@ -125,8 +125,15 @@ export function attachPointerDrag({ desk, board, showAt, reveal, landing }: Drag
     { ...options, capture: true },
   );
   // A finger that carries a card does not scroll the page; one that only rests may still do so.
-  board.addEventListener("touchmove", (event) => isCarrying() && event.preventDefault(), { ...options, passive: false });
-  board.addEventListener("contextmenu", (event) => (press?.touch || isCarrying()) && event.preventDefault(), options);
+  board.addEventListener("touchmove", (event) => isCarrying() && event.preventDefault(), {
+    ...options,
+    passive: false,
+  });
+  board.addEventListener(
+    "contextmenu",
+    (event) => (press?.touch || isCarrying()) && event.preventDefault(),
+    options,
+  );
   addEventListener(
     "click",
     (event) => {

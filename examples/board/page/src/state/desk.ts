@@ -95,7 +95,9 @@ export class Desk {
     const ids = others.map((card) => card.id);
     ids.splice(index, 0, id);
     return this.channel.batch((tx) => {
-      ids.forEach((each, at) => tx.set("cards", each, each === id ? { column, order: at + 1 } : { order: at + 1 }));
+      ids.forEach((each, at) =>
+        tx.set("cards", each, each === id ? { column, order: at + 1 } : { order: at + 1 }),
+      );
     });
   }
 

@@ -49,7 +49,10 @@ export class Marks {
   }
 }
 
-export const markOf = (card: string) => (marks: ReadonlyMap<string, Mark>): Mark => marks.get(card) ?? UNMARKED;
+export const markOf =
+  (card: string) =>
+  (marks: ReadonlyMap<string, Mark>): Mark =>
+    marks.get(card) ?? UNMARKED;
 
 export const pendingCount = (marks: ReadonlyMap<string, Mark>): number => {
   let count = 0;

@@ -20,13 +20,19 @@ export interface RawPeer {
 
 /** Reads what a peer sent; any of it may be missing or wrong. */
 export function readHere(peer: RawPeer): Here {
-  const data = (typeof peer.data === "object" && peer.data !== null ? peer.data : {}) as Record<string, unknown>;
-  const name = typeof data["name"] === "string" && data["name"].trim() ? data["name"].slice(0, 40) : peer.principal;
+  const data = (typeof peer.data === "object" && peer.data !== null ? peer.data : {}) as Record<
+    string,
+    unknown
+  >;
+  const name =
+    typeof data["name"] === "string" && data["name"].trim() ? data["name"].slice(0, 40) : peer.principal;
   const cursor = data["cursor"] as { x?: unknown; y?: unknown } | null | undefined;
   return {
     name,
     color: safeColor(data["color"], name),
-    ...(typeof cursor?.x === "number" && typeof cursor.y === "number" ? { cursor: { x: cursor.x, y: cursor.y } } : {}),
+    ...(typeof cursor?.x === "number" && typeof cursor.y === "number"
+      ? { cursor: { x: cursor.x, y: cursor.y } }
+      : {}),
     ...(typeof data["card"] === "string" ? { card: data["card"] } : {}),
   };
 }
@@ -43,7 +49,8 @@ export class People {
       if (before && before.name === name && before.color === color && before.card === card) return before;
       return { peer: raw.peer, name, color, ...(card === undefined ? {} : { card }) };
     });
-    const same = people.length === this.store.value.length && people.every((each, at) => each === this.store.value[at]);
+    const same =
+      people.length === this.store.value.length && people.every((each, at) => each === this.store.value[at]);
     if (!same) this.store.set(people);
   }
 }
