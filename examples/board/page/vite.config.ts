@@ -6,5 +6,7 @@ import { defineConfig } from "vite";
 export default defineConfig({
   plugins: [react()],
   build: { target: "es2022" },
+  // The package is a link into this repository and has a React of its own for its tests.
+  resolve: { dedupe: ["react", "react-dom"] },
   server: { proxy: { "/v1": { target: "http://127.0.0.1:7400", ws: true } } },
 });

@@ -1,14 +1,12 @@
-import { useCallback, useSyncExternalStore } from "react";
 import type { TidewireError } from "tidewire";
-import { useConnection } from "tidewire/react";
+import { useChannelStatus, useConnection } from "tidewire/react";
 import type { BoardChannel } from "../model.ts";
 
 export type Ready = { state: "loading" } | { state: "ready" } | { state: "failed"; error: TidewireError };
 
 /** Whether the board can be shown: from the first view that the server sent, unless it is refused. */
 export function useReady(channel: BoardChannel): Ready {
-  const subscribe = useCallback((listener: () => void) => channel.on("status", listener), [channel]);
-  const status = useSyncExternalStore(subscribe, () => channel.status);
+  const status = useChannelStatus(channel);
   const connection = useConnection();
 
   if (status === "live" || status === "stale") return { state: "ready" };
