@@ -119,8 +119,13 @@ export class BoardPage {
     await this.page.locator(`[data-testid="connection"][data-state="${state}"]`).waitFor();
   }
 
+  /** For people to look at, once everything has come to rest. */
   async picture(name) {
     await mkdir(pictures, { recursive: true });
+    await this.page.evaluate(() => {
+      const ending = document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime < Infinity);
+      return Promise.allSettled(ending.map((each) => each.finished));
+    });
     await this.page.screenshot({ path: join(pictures, `${name}.png`) });
   }
 

@@ -16,6 +16,7 @@ export function Floating({ ref }: { ref: Ref<HTMLDivElement> }) {
         <div className="card card--floating" style={{ width: carried.width, minHeight: carried.height }}>
           <div className="card__body">
             <span className="card__title">{card.title}</span>
+            <span className="icon-button card__more" />
           </div>
           <div className="card__foot">
             <Avatar name={card.by} color={colorOf(card.by)} small />
