@@ -219,12 +219,12 @@ impl WebSocket {
             for message in self.unsent.drain(..) {
                 socket.feed(Message::Binary(message)).await?;
             }
-            socket
-                .close(Some(CloseFrame {
-                    code: (code as u16).into(),
-                    reason: "".into(),
-                }))
-                .await?;
+            let frame = CloseFrame {
+                code: (code as u16).into(),
+                reason: "".into(),
+            };
+            // By its full name: a boxed stream is also a `Sink` when some crate turns that feature on.
+            WebSocketStream::close(socket, Some(frame)).await?;
             // The close handshake is over when the server has closed its side.
             while let Some(message) = socket.next().await {
                 message?;
