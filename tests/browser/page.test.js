@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { scenario } from "./support/stage.js";
-import { until } from "./support/wait.js";
 
 scenario("a page in StrictMode opens one WebSocket and keeps the console clean", async ({ visit }) => {
   const ana = await visit("Ana");
@@ -13,11 +12,12 @@ scenario("a page in StrictMode opens one WebSocket and keeps the console clean",
   ana.assertNoComplaints();
 });
 
-scenario("a page that is left leaves no connection behind", async ({ visit }) => {
-  const ana = await visit("Ana");
-  const [socket] = ana.sockets;
-  await ana.page.goto("about:blank");
-  await until("the socket to close", () => socket.isClosed());
+scenario("a page that is left is gone for the others at once", async ({ visit }) => {
+  const [ana, bo] = [await visit("Ana"), await visit("Bo")];
+  const people = (count) => ana.page.locator(`[data-testid="people"][data-count="${count}"]`).waitFor();
+  await people(1);
+  await bo.page.goto("about:blank");
+  await people(0);
 });
 
 scenario("a wrong token is told by its code and in words, and is not tried again", async ({ visit }) => {

@@ -66,7 +66,9 @@ async fn main() -> anyhow::Result<()> {
         .init();
 
     let mut config = Config::default();
-    config.listen = args.port.map_or(args.listen, |port| (Ipv4Addr::LOCALHOST, port).into());
+    config.listen = args
+        .port
+        .map_or(args.listen, |port| (Ipv4Addr::LOCALHOST, port).into());
     config.data_dir = args.data_dir;
     config.dev_auth = true;
     config.broker = match args.broker {
