@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use tidewire_core::wire::ServerKind;
+use tidewire_core::wire::{Goaway, ServerKind};
 use tokio::sync::watch;
 
 use crate::channel::ConnId;
@@ -17,7 +17,8 @@ pub(crate) struct Connections {
     count: watch::Sender<usize>,
     next: AtomicU64,
     limit: usize,
-    draining: AtomicBool,
+    /// What clients are told once the server drains.
+    goaway: OnceLock<Goaway>,
     broker_answers: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -33,7 +34,7 @@ impl Connections {
             count: watch::Sender::new(0),
             next: AtomicU64::new(1),
             limit,
-            draining: AtomicBool::new(false),
+            goaway: OnceLock::new(),
             broker_answers: AtomicBool::new(true),
             metrics,
         })
@@ -49,7 +50,7 @@ impl Connections {
         if open.len() >= self.limit {
             return Err(TooManyConnections);
         }
-        let conn = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
+        let conn = self.next_conn();
         let queue = Arc::new(SendQueue::new(conn, Arc::clone(&self.metrics)));
         open.insert(conn, Arc::clone(&queue));
         self.count.send_replace(open.len());
@@ -73,10 +74,9 @@ impl Connections {
         self.open().values().cloned().collect()
     }
 
-    pub(crate) fn send_all(&self, kind: &ServerKind) {
-        for queue in self.all() {
-            queue.send(kind.clone());
-        }
+    /// An id for someone who is no connection but must be told apart from all of them.
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -90,12 +90,24 @@ impl Connections {
         let _ = count.wait_for(|count| *count == 0).await;
     }
 
-    pub(crate) fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// Asks everyone to leave, now and whenever someone still comes in.
+    pub(crate) fn start_draining(&self, goaway: Goaway) {
+        let goaway = self.goaway.get_or_init(|| goaway);
+        for queue in self.all().iter().filter(|queue| queue.is_welcomed()) {
+            queue.send(ServerKind::Goaway(goaway.clone()));
+        }
+    }
+
+    /// A client was let in. Told twice to leave is harmless, never told is not.
+    pub(crate) fn welcome(&self, queue: &SendQueue) {
+        queue.set_welcomed();
+        if let Some(goaway) = self.goaway.get() {
+            queue.send(ServerKind::Goaway(goaway.clone()));
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.goaway.get().is_some()
     }
 
     /// Whether the broker's last answer was one.

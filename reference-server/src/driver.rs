@@ -198,7 +198,7 @@ impl Driver {
             return false;
         }
         let since = *self.idle_since.get_or_insert(now);
-        now >= since + self.parts.config.timeouts.linger
+        self.router.is_stopping() || now >= since + self.parts.config.timeouts.linger
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -90,13 +90,16 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Everything that is in, once something is.
+    /// Ends a wait in [`Inbox::take`] although nothing is in.
+    pub(crate) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Everything that is in, once something is, or nothing after a [`Inbox::wake`].
     pub(crate) async fn take(&self, into: &mut VecDeque<T>) {
-        loop {
-            if self.try_take(into) {
-                return;
-            }
+        if !self.try_take(into) {
             self.filled.notified().await;
+            self.try_take(into);
         }
     }
 

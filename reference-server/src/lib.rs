@@ -39,6 +39,8 @@ mod connection;
 #[cfg(feature = "net")]
 mod connections;
 #[cfg(feature = "net")]
+mod drain;
+#[cfg(feature = "net")]
 mod driver;
 #[cfg(feature = "net")]
 mod http;

@@ -6,6 +6,7 @@
 //! client that exhausts even that is closed with `backpressure_overflow`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
@@ -23,8 +24,9 @@ const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// What the server's own answers may use beyond that.
 const RESERVE_BYTES: usize = 64 * 1024;
 /// Frames are joined into one WebSocket message up to this size. More would save no system call
-/// worth naming, and the socket's own buffer keeps the size of the largest message.
-const JOIN_BYTES_MAX: usize = 128 * 1024;
+/// worth naming, the socket's own buffer keeps the size of the largest message, and over a slow
+/// line a client that gets nothing whole for too long takes the link for dead.
+const JOIN_BYTES_MAX: usize = 64 * 1024;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,8 @@ pub(crate) struct SendQueue {
     conn: ConnId,
     state: Mutex<State>,
     ready: Notify,
+    /// Whether the client was let in; before that it is told nothing of its own accord.
+    welcomed: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -85,12 +89,21 @@ impl SendQueue {
             conn,
             state: Mutex::default(),
             ready: Notify::new(),
+            welcomed: AtomicBool::new(false),
             metrics,
         }
     }
 
     pub(crate) fn conn(&self) -> ConnId {
         self.conn
+    }
+
+    pub(crate) fn set_welcomed(&self) {
+        self.welcomed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_welcomed(&self) -> bool {
+        self.welcomed.load(Ordering::SeqCst)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

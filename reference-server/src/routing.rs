@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
@@ -18,6 +19,8 @@ use crate::inbox::Inbox;
 
 /// Inputs that may wait for one channel. Pushes beyond are told `hold`; subscribes wait.
 const INBOX_MAX: usize = 1024;
+
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 const SHARDS: usize = 16;
 
@@ -56,7 +59,8 @@ type Shard = HashMap<ChannelName, Arc<ChannelHandle>>;
 pub(crate) struct Router {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
-    count: AtomicUsize,
+    count: watch::Sender<usize>,
+    stopping: AtomicBool,
     channels_max: usize,
     parts: DriverParts,
 }
@@ -66,7 +70,8 @@ impl Router {
         Arc::new(Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
-            count: AtomicUsize::new(0),
+            count: watch::Sender::new(0),
+            stopping: AtomicBool::new(false),
             channels_max,
             parts,
         })
@@ -91,12 +96,12 @@ impl Router {
         if let Some(handle) = shard.get(name) {
             return Ok(Arc::clone(handle));
         }
-        if self.count.load(Ordering::Relaxed) >= self.channels_max {
+        if self.channels() >= self.channels_max || self.is_stopping() {
             return Err(TooManyChannels);
         }
         let handle = Arc::new(ChannelHandle::new(name.clone()));
         shard.insert(name.clone(), Arc::clone(&handle));
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.count.send_modify(|count| *count += 1);
         self.parts.metrics.channels.inc();
         let driver = Driver::new(Arc::clone(self), Arc::clone(&handle), &self.parts);
         tokio::spawn(driver.run());
@@ -127,12 +132,32 @@ impl Router {
         let known = shard.get(&handle.name);
         if known.is_some_and(|known| Arc::ptr_eq(known, handle)) {
             shard.remove(&handle.name);
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.count.send_modify(|count| *count -= 1);
             self.parts.metrics.channels.dec();
         }
     }
 
     pub(crate) fn channels(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        *self.count.borrow()
+    }
+
+    /// Ends every task once nothing is under way in it, and waits for that: whoever opens the
+    /// broker's data next finds it let go of.
+    pub(crate) async fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(|e| e.into_inner());
+            for handle in shard.values() {
+                handle.inbox.wake();
+            }
+        }
+        let mut count = self.count.subscribe();
+        let stopped = count.wait_for(|count| *count == 0);
+        // A broker that does not answer must not keep the process.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, stopped).await;
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 }

@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidewire_core::ChannelName;
 use tidewire_core::document::{Document, Rejection};
-use tidewire_core::wire::{Change, Goaway, ServerKind};
+use tidewire_core::wire::Change;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -18,21 +17,14 @@ use crate::channel::View;
 use crate::clock::{self, Clock};
 use crate::config::{BrokerKind, Config, ConfigError};
 use crate::connections::Connections;
+use crate::drain;
 use crate::driver::DriverParts;
 use crate::http;
 use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
-use crate::queue::Ending;
 use crate::routing::Router;
 use crate::schema::Schemas;
 use crate::telemetry::Metrics;
-
-/// How many connections are closed at a time when a drain's time is over, and the pause between:
-/// their clients come back somewhere else, and not all at once.
-const CLOSE_BATCH: usize = 256;
-const CLOSE_PAUSE: Duration = Duration::from_millis(50);
-/// After the last close, for sockets to finish.
-const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// Why a server cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -283,37 +275,15 @@ impl Server {
         }
         stop_public.send_replace(true);
         self.drain("the server stops").await;
+        self.app.router.stop().await;
         stop_admin.send_replace(true);
         Ok(())
     }
 
     /// Asks every client to leave, and closes those that have not when the grace is over.
+    ///
+    /// For a program that serves [`Server::router`] itself; [`Server::run`] does it by itself.
     pub async fn drain(&self, reason: &str) {
-        let connections = &self.app.connections;
-        let grace = self.app.config.drain_grace;
-        let millis = |duration| u32::try_from(clock::millis(duration)).unwrap_or(u32::MAX);
-        connections.start_draining();
-        tracing::info!(clients = connections.count(), "draining");
-        connections.send_all(&ServerKind::Goaway(Goaway {
-            by_ms: millis(grace),
-            window_ms: millis(self.app.config.timeouts.goaway_window.min(grace)),
-            reason: reason.into(),
-        }));
-        if tokio::time::timeout(grace, connections.empty())
-            .await
-            .is_err()
-        {
-            let left = connections.all();
-            tracing::info!(clients = left.len(), "the grace is over, closing");
-            for batch in left.chunks(CLOSE_BATCH) {
-                for queue in batch {
-                    queue.end(Ending::GOING_AWAY);
-                }
-                tokio::time::sleep(CLOSE_PAUSE).await;
-            }
-            // What does not finish by then breaks with the process.
-            let _ = tokio::time::timeout(CLOSE_GRACE, connections.empty()).await;
-        }
-        tracing::info!("drained");
+        drain::drain(&self.app, reason).await;
     }
 }

@@ -176,6 +176,7 @@ impl Connection {
                 .unwrap_or(u32::MAX),
             flags: 0,
         }));
+        self.app.connections.welcome(&self.queue);
         self.identity = Some(Identity { principal, author });
         self.app.metrics.connects.inc();
         Ok(())

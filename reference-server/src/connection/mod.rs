@@ -31,6 +31,9 @@ use subscriptions::Subscriptions;
 const FRAMES_PER_SECOND: u32 = 1000;
 const FRAMES_BURST: u32 = 4000;
 
+/// A client that takes less than this is stuck.
+const BYTES_PER_SECOND_MIN: u64 = 2048;
+
 /// How long an ended connection may take to write its last words, and the client to hang up.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 const HANG_UP: Duration = Duration::from_secs(1);
@@ -106,7 +109,7 @@ pub(crate) async fn serve(
         ending = &mut writer => Some(ending),
     };
     // Channels let go at once; what they already queued still goes out.
-    connection.leave();
+    drop(connection);
     let ending = match ended {
         Some(ending) => ending,
         None => timeout(LAST_WORDS, writer).await.unwrap_or(Ending::BROKEN),
@@ -130,7 +133,7 @@ async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     frame_bytes_max: tokio::sync::watch::Receiver<usize>,
 ) -> Ending {
-    let limit = app.config.timeouts.write;
+    let base = app.config.timeouts.write;
     loop {
         let bytes_max = *frame_bytes_max.borrow();
         match queue.next_batch(bytes_max).await {
@@ -143,6 +146,8 @@ async fn write(
             Batch::Message(message) => {
                 app.metrics.messages_out.inc();
                 app.metrics.bytes_out.inc_by(message.len() as u64);
+                // Slow but moving is no failure.
+                let limit = base + Duration::from_secs(message.len() as u64 / BYTES_PER_SECOND_MIN);
                 match timeout(limit, sink.send(Message::Binary(message))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Ending::BROKEN,
@@ -171,11 +176,18 @@ async fn write(
                             _ => "".into(),
                         },
                     };
-                    let _ = timeout(limit, sink.send(Message::Close(Some(frame)))).await;
+                    let _ = timeout(base, sink.send(Message::Close(Some(frame)))).await;
                 }
                 return ending;
             }
         }
+    }
+}
+
+impl Drop for Connection {
+    /// Also when the application's code panicked: no channel may keep a seat for nobody.
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

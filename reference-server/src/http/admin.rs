@@ -56,10 +56,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
         }
     }
     // A channel comes to exist with its first subscriber, so there is one for a moment.
-    let Ok(registered) = app.connections.enter() else {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
-    };
-    let conn = registered.queue.conn();
+    let conn = app.connections.next_conn();
     let opened = decided(&app, &name, |_| ChannelInput::Subscribe {
         subscriber: Subscriber {
             conn,

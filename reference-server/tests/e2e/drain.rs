@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
-use crate::support::{Client, Program, http};
+use crate::support::{Client, Program, hello, http};
 
 async fn goaway(client: &mut Client) -> tidewire_core::wire::Goaway {
     client
@@ -50,6 +50,21 @@ async fn who_does_not_leave_is_closed_when_the_grace_is_over() {
     assert_eq!(goaway(&mut ana).await.by_ms, 500);
     assert_eq!(ana.end().await.1, Some(1001));
     assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert_eq!(server.exit_code().await, 0, "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_client_that_says_hello_late_is_let_in_and_then_asked_to_leave() {
+    let mut server = Program::start(&["--drain-grace-ms", "60000"]);
+    let mut late = Client::connect(&server.public(), None).await.unwrap();
+    let mut ana = server.client("ana").await;
+    server.signal("TERM");
+    goaway(&mut ana).await;
+    late.send([hello("late")]).await;
+    assert!(matches!(late.next().await, ServerKind::Welcome(_)));
+    goaway(&mut late).await;
+    late.close().await;
+    ana.close().await;
     assert_eq!(server.exit_code().await, 0, "{}", server.log());
 }
 

@@ -1,12 +1,18 @@
 //! The server as a library: the application's own rules, on its own listener.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tidewire_core::wire::{ClientKind, ErrorFrame, Pong, PresenceSet, Refresh, ServerKind};
+use tidewire_server::broker::{
+    Answer, Broker, BrokerReply, BrokerRequest, MemoryBroker, RunId, Watch,
+};
+use tidewire_server::config::BrokerKind;
 use tidewire_server::{
-    Action, AuthError, Change, ChangeKind, Config, Document, ErrorCode, Principal, Record,
-    Rejection, Server, TestServer, UnixTime, View,
+    Action, AuthError, Change, ChangeKind, ChannelName, Config, Document, ErrorCode, Principal,
+    Record, Rejection, Server, TestServer, UnixTime, View,
 };
 use tokio::net::TcpListener;
 
@@ -334,4 +340,121 @@ async fn a_channel_that_nobody_uses_leaves_memory_and_comes_back() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_that_stopped_has_let_go_of_its_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = dev();
+    config.broker = BrokerKind::Disk;
+    config.data_dir = dir.path().join("data");
+    let mut cursor = None;
+    for _ in 0..3 {
+        let server = Server::builder(config.clone()).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(server.run(listener, async move {
+            let _ = stopped.await;
+        }));
+        let mut ana = client(&address, "ana").await;
+        let start = ana.subscribe(ROOM).await;
+        assert!(cursor.is_none_or(|before| before == start.cursor));
+        cursor = Some(start.cursor);
+        ana.close().await;
+        drop(stop);
+        running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_applications_code_ends_that_connection_and_frees_its_seats() {
+    let mut config = dev();
+    config.timeouts.linger = Duration::from_millis(10);
+    let server = Server::builder(config)
+        .authorise(|_, channel, _| match channel.as_str() {
+            "board:panic" => panic!("a bug of the application"),
+            _ => true,
+        })
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    let mut ana = client(&address, "ana").await;
+    ana.subscribe(ROOM).await;
+    ana.send([subscribe("board:panic", None)]).await;
+    assert_eq!(ana.end().await, (None, None));
+    let deadline = Instant::now() + crate::support::DEADLINE;
+    loop {
+        let (_, body) = http(&address, "GET", "/health/routing", "").await;
+        if body.contains("\"channels\":0,\"connections\":0,\"subscriptions\":0") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{body}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client(&address, "bob").await.subscribe(ROOM).await;
+}
+
+/// A memory broker that can be told to fail.
+struct Moody {
+    logs: MemoryBroker,
+    fails: AtomicBool,
+}
+
+impl Broker for Moody {
+    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
+        if self.fails.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(BrokerReply::Failed {
+                detail: "in a bad mood".into(),
+            }));
+        }
+        self.logs.request(channel, request)
+    }
+
+    fn watch(&self, channel: &ChannelName) -> Watch {
+        self.logs.watch(channel)
+    }
+
+    fn run_id(&self) -> RunId {
+        self.logs.run_id()
+    }
+}
+
+#[tokio::test]
+async fn while_the_broker_fails_the_server_is_not_ready_and_afterwards_nothing_is_lost() {
+    let broker = Arc::new(Moody {
+        logs: MemoryBroker::new(RunId(1)),
+        fails: AtomicBool::new(false),
+    });
+    let server = Server::builder(dev())
+        .broker(broker.clone())
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    let mut ana = client(&address, "ana").await;
+    let start = ana.subscribe(ROOM).await;
+    broker.fails.store(true, Ordering::SeqCst);
+    ana.send([push(ROOM, start.cursor.epoch, 1, vec![put(card("1", "x"))])])
+        .await;
+    let deadline = Instant::now() + crate::support::DEADLINE;
+    let ready = async |wanted: u16| {
+        while http(&address, "GET", "/health/ready", "").await.0 != wanted {
+            assert!(Instant::now() < deadline, "never {wanted}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    ready(503).await;
+    assert_eq!(http(&address, "GET", "/health/live", "").await.0, 200);
+    broker.fails.store(false, Ordering::SeqCst);
+    ready(200).await;
+    // Held or not, the client sends it again, and it counts once.
+    ana.send([push(ROOM, start.cursor.epoch, 1, vec![put(card("1", "x"))])])
+        .await;
+    ana.find(|frame| matches!(frame, ServerKind::Ack(ack) if ack.through == 1).then_some(()))
+        .await;
+    let document = client(&address, "bob")
+        .await
+        .document(ROOM, start.cursor.seq + 1)
+        .await;
+    assert_eq!(document.len(), 1);
 }
