@@ -1,6 +1,7 @@
 //! What every request and connection shares.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
@@ -86,7 +87,7 @@ impl App {
         if let Some(handle) = self.router.find(channel)
             && handle.head().seq > 0
         {
-            return Ok(!handle.deleted.load(std::sync::atomic::Ordering::Acquire));
+            return Ok(handle.exists.load(Ordering::Acquire));
         }
         match self.broker.request(channel, BrokerRequest::Load).await {
             BrokerReply::Loaded {

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 
-use crate::config::{Config, Overrides, Settings};
+use crate::config::{Config, Overrides, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
 use crate::telemetry;
 
@@ -148,6 +147,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     let config =
         Config::from_settings(&settings).map_err(|error| Failure::Config(error.to_string()))?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in unknown_env(names) {
+        eprintln!("tidewire-server: {name} is no setting of the server and is ignored");
+    }
     if matches!(cli.command, Some(Command::CheckConfig)) {
         Server::check(&config).map_err(|error| Failure::Config(error.to_string()))?;
         println!("configuration ok");
@@ -213,23 +216,57 @@ fn announce(door: &str, listener: &TcpListener) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Completes with the first SIGTERM or SIGINT; the second one ends the process at once.
+/// Completes with the first signal to stop; the second one ends the process at once.
 fn signals() -> Result<impl Future<Output = ()>, Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::Other(error.to_string()));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut asked = StopSignals::listen().map_err(|error| Failure::Other(error.to_string()))?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        asked.next().await;
         tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            asked.next().await;
             eprintln!("tidewire-server: second signal, exiting now");
             std::process::exit(i32::from(EXIT_FAILURE));
         });
     })
+}
+
+/// SIGTERM and SIGINT.
+#[cfg(unix)]
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Ctrl-C, which is all there is elsewhere.
+#[cfg(not(unix))]
+struct StopSignals;
+
+#[cfg(not(unix))]
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }

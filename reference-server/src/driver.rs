@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidewire_core::time::MonoTime;
 use tokio::time::{Instant, sleep_until};
@@ -161,6 +162,8 @@ impl Driver {
         // Subscribers' queues hold every patch up to here: only now may heartbeats name the head.
         let head = self.channel.head();
         self.watch.seen(head.seq);
+        let exists = self.channel.exists();
+        self.handle.exists.store(exists, Ordering::Release);
         self.handle.head.send_if_modified(|told| {
             let moved = *told != head;
             *told = head;

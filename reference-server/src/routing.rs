@@ -30,8 +30,8 @@ pub(crate) struct ChannelHandle {
     pub(crate) inbox: Inbox<ChannelInput>,
     /// What the channel has folded and handed to its subscribers.
     pub(crate) head: watch::Sender<Cursor>,
-    /// Deleted over the admin door, and not created again.
-    pub(crate) deleted: AtomicBool,
+    /// Whether the channel was opened and not deleted since, as of `head`.
+    pub(crate) exists: AtomicBool,
 }
 
 impl ChannelHandle {
@@ -40,7 +40,7 @@ impl ChannelHandle {
             name,
             inbox: Inbox::new(INBOX_MAX),
             head: watch::Sender::new(Cursor::default()),
-            deleted: AtomicBool::new(false),
+            exists: AtomicBool::new(false),
         }
     }
 

@@ -198,6 +198,14 @@ impl Channel {
             .map_or_else(Cursor::default, |fold| fold.head)
     }
 
+    /// Whether, by the log that this node has folded, the channel was opened and not deleted since.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.fold
+            .as_ref()
+            .is_some_and(|fold| fold.head.seq > 0 && !fold.deleted)
+    }
+
     /// Whether anyone is subscribed or anything is under way; if not, a driver may drop the channel.
     #[must_use]
     pub fn is_idle(&self) -> bool {

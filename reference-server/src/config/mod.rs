@@ -16,6 +16,7 @@ use tidewire_core::wire::Limits;
 use crate::channel::{ChannelConfig, Lag};
 
 pub use parse::{ConfigError, Problem};
+pub(crate) use sources::unknown_env;
 pub use sources::{LoadError, Overrides, Setting, Settings, Source};
 
 /// Settings of a [`crate::Server`]. Each default has its reason in docs/defaults.md.

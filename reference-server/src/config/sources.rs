@@ -201,6 +201,24 @@ impl fmt::Display for Settings {
     }
 }
 
+/// Those of `names` that look like settings of the server and are none: typos, mostly.
+///
+/// They are not errors, because other programs of the same machine may have their own.
+pub(crate) fn unknown_env(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known = |name: &str| {
+        name == "config"
+            || scalars()
+                .iter()
+                .any(|(key, ..)| key.eq_ignore_ascii_case(name))
+    };
+    names
+        .filter(|name| {
+            let key = name.strip_prefix("TIDEWIRE_");
+            key.is_some_and(|key| !known(&key.to_ascii_lowercase()))
+        })
+        .collect()
+}
+
 /// A path as TOML writes it.
 pub(super) fn dotted(path: &[String]) -> String {
     let bare = |part: &str| {

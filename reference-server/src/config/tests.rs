@@ -106,3 +106,16 @@ fn development_tokens_and_a_public_address_do_not_go_together_in_any_source() {
     let error = Config::from_settings(&settings(toml, &[])).unwrap_err();
     assert!(matches!(error.problems[0].source, Source::File(_)));
 }
+
+#[test]
+fn variables_that_look_like_settings_and_are_none_are_found() {
+    let names = [
+        "TIDEWIRE_LISTN",
+        "TIDEWIRE_LISTEN",
+        "TIDEWIRE_CONFIG",
+        "PATH",
+        "LISTN",
+    ];
+    let unknown = unknown_env(names.into_iter().map(str::to_owned));
+    assert_eq!(unknown, ["TIDEWIRE_LISTN"]);
+}

@@ -1,7 +1,6 @@
 //! The admin door. Whoever reaches its address may do everything here.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -57,7 +56,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
     }
     // A channel comes to exist with its first subscriber, so there is one for a moment.
     let conn = app.connections.next_conn();
-    let opened = decided(&app, &name, |_| ChannelInput::Subscribe {
+    let opened = decided(&app, &name, || ChannelInput::Subscribe {
         subscriber: Subscriber {
             conn,
             principal: "admin".into(),
@@ -74,7 +73,6 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
             "the channel could not be opened in time",
         );
     };
-    channel.deleted.store(false, Ordering::Release);
     let _ = channel
         .inbox
         .push_always(ChannelInput::Unsubscribe { conn });
@@ -96,12 +94,7 @@ pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>
             );
         }
     }
-    let deleted = decided(&app, &name, |channel| {
-        channel.deleted.store(true, Ordering::Release);
-        ChannelInput::Delete
-    })
-    .await;
-    match deleted {
+    match decided(&app, &name, || ChannelInput::Delete).await {
         Some(_) => answer(StatusCode::OK, "deleted"),
         None => answer(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -119,14 +112,14 @@ pub(super) async fn drain(State(app): State<Arc<App>>) -> Response {
 async fn decided(
     app: &Arc<App>,
     name: &ChannelName,
-    input: impl Fn(&ChannelHandle) -> ChannelInput,
+    input: impl Fn() -> ChannelInput,
 ) -> Option<Arc<ChannelHandle>> {
     let work = async {
         loop {
             let channel = app.router.route(name).ok()?;
             let mut head = channel.head.subscribe();
             let before: Cursor = *head.borrow_and_update();
-            if channel.inbox.push_waiting(input(&channel)).await.is_err() {
+            if channel.inbox.push_waiting(input()).await.is_err() {
                 continue;
             }
             head.wait_for(|head| head.order() > before.order())

@@ -117,6 +117,13 @@ async fn a_deletion_is_seen_by_clients_and_the_channel_starts_anew() {
     let mut bob = server.client("bob").await;
     let again = bob.subscribe(ROOM).await;
     assert!(again.records.is_empty());
+    // Used again, it exists again, and can be deleted again.
+    assert_eq!(
+        http(&server.admin(), "DELETE", "/channels/board:main", "")
+            .await
+            .0,
+        200
+    );
 }
 
 #[tokio::test]
