@@ -1,6 +1,6 @@
 /** One channel: its records, what changes them, and who uses it. */
 
-import type { Core, CoreEvent } from "./core.js";
+import type { Core, CoreEvent, CoreStatus } from "./core.js";
 import { TidewireError } from "./errors.js";
 import type { Deliveries } from "./listeners.js";
 import { Listeners } from "./listeners.js";
@@ -111,10 +111,14 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     return cursor && { epoch: cursor[0], seq: cursor[1], tag: cursor[2] };
   }
 
-  /** Opens the channel and waits for the first view from the server. Rejects when there will be none. */
+  /** Opens the channel and waits for the first view from the server. Rejects when there will be none. One that failed is tried again. */
   async ready(): Promise<void> {
     this.#use();
     if (this.#status === "live" || this.#status === "stale") return;
+    if (this.#status === "failed" && this.#id !== undefined) {
+      this.#subscribe(ignore);
+      this.#host.deliveries.run();
+    }
     if (this.#status === "failed") throw this.#error;
     await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
@@ -289,14 +293,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   attach(route: (id: number) => void): void {
     if (this.#id !== undefined) return;
     try {
-      this.#host.command(
-        (core) => core.subscribe(this.name),
-        (id) => {
-          this.#id = id;
-          this.#moved("loading");
-          route(id);
-        },
-      );
+      this.#subscribe(route);
     } catch (thrown) {
       this.fail(thrown as TidewireError);
       return;
@@ -422,6 +419,22 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     if (this.#status === "idle" || (this.#status === "failed" && this.#id === undefined)) this.#moved("loading");
     this.#lingerIfUnused();
     if (this.#id === undefined) this.#host.want(this as unknown as Channel<object>);
+    this.#host.deliveries.run();
+  }
+
+  #subscribe(route: (id: number) => void): void {
+    this.#host.command(
+      (core) => {
+        const id = core.subscribe(this.name);
+        return { id, status: (core.status(id) ?? ["loading"]) as CoreStatus };
+      },
+      ({ id, status: [status, ...reason] }) => {
+        this.#id = id;
+        route(id);
+        // It may have a view already: one that was let go stays until its mutations are decided.
+        this.#moved(status, toError(reason));
+      },
+    );
   }
 
   #lingerIfUnused(): void {
@@ -491,7 +504,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     if (id === undefined) return;
     this.#host.command(
       (core) => core.set_presence(id, json),
-      () => {},
+      ignore,
     );
     this.#host.deliveries.run();
   }
@@ -548,3 +561,5 @@ function toError(reason: readonly [] | readonly [string, string, boolean]): Tide
 function toCursor([epoch, seq, tag]: [number, number, number]): Cursor {
   return { epoch, seq, tag };
 }
+
+function ignore(): void {}

@@ -9,6 +9,9 @@ export type CoreReason = [] | [code: string, detail: string, retryable: boolean]
 
 export type CoreCursor = [epoch: number, seq: number, tag: number];
 
+/** What `status` gives. */
+export type CoreStatus = [status: ChannelStatus, ...CoreReason];
+
 /** One entry of what a flush hands over. */
 export type CoreEvent =
   | ["connection", state: Connection["state"], transport: Connection["transport"], since: number, ...CoreReason]

@@ -160,6 +160,10 @@ describe("a channel", () => {
     expect(board.error?.code).toBe("forbidden");
     expect(failures).toEqual(["forbidden"]);
     await client.channel("board:other").ready();
+    await expect(board.ready()).rejects.toMatchObject({ code: "forbidden" });
+    server.grant = () => undefined;
+    await board.ready();
+    expect(board.get("cards", "a")?.title).toBe("A");
   });
 
   it("with an impossible name fails and says what a name is", async () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import type { Mutation } from "../dist/index.js";
 import { TidewireError } from "../dist/index.js";
+import type { Board } from "./support/board.js";
 import { BOARD, card, ready, setup } from "./support/board.js";
 import { arrive, until } from "./support/until.js";
 
@@ -209,6 +210,22 @@ describe("before the core is loaded", () => {
 });
 
 describe("closing", () => {
+  it("and opening again at once finds what was there, and what is under way", async () => {
+    const { server, board, client } = await ready();
+    server.holding = true;
+    const mutation = board.set("cards", "a", { title: "under way" });
+    board.close();
+    const again = client.channel<Board>(BOARD);
+    await again.ready();
+    expect(again.get("cards", "a")?.title).toBe("under way");
+    expect(again.pending("cards", "a")).toBe(true);
+    server.release();
+    await mutation.committed;
+    expect(again.pending("cards", "a")).toBe(false);
+    await again.set("cards", "a", { title: "after" }).committed;
+    expect(server.record(BOARD, "cards", "a")?.title).toBe("after");
+  });
+
   it("a closed channel still brings its mutations to their outcome", async () => {
     const { server, board, client } = await ready();
     server.holding = true;

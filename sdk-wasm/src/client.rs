@@ -68,6 +68,15 @@ impl JsClient {
         Ok(channel.0)
     }
 
+    /// A channel's state: name, and if it failed code, text and retryability.
+    pub fn status(&self, channel: u32) -> Option<Array> {
+        self.driver.read(|session| {
+            session
+                .status(ChannelId(channel))
+                .map(convert::channel_status)
+        })
+    }
+
     /// Lets a channel go.
     pub fn unsubscribe(&self, channel: u32) {
         self.driver

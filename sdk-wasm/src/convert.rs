@@ -83,15 +83,13 @@ pub(crate) fn event(event: Event) -> Option<Array> {
             push("connection".into());
             connection(&state, &mut push);
         }
-        Event::Channel { channel, status } => {
+        Event::Channel {
+            channel,
+            status: now,
+        } => {
             push("channel".into());
             push(channel.0.into());
-            push(status.name().into());
-            if let ChannelStatus::Failed { code, detail } = status {
-                push(code.name().into());
-                push(detail.into());
-                push(code.is_retryable().into());
-            }
+            status(&now, &mut push);
         }
         Event::Changed { channel, records } => {
             let flat = Array::new();
@@ -160,6 +158,24 @@ pub(crate) fn event(event: Event) -> Option<Array> {
 /// The core wants a token; answered by `token` or `token_failed`.
 pub(crate) fn token_wanted() -> Array {
     Array::of1(&"token".into())
+}
+
+/// A channel's state: its name, and why if it failed.
+pub(crate) fn channel_status(now: &ChannelStatus) -> Array {
+    let out = Array::new();
+    status(now, &mut |value| {
+        out.push(&value);
+    });
+    out
+}
+
+fn status(status: &ChannelStatus, push: &mut impl FnMut(JsValue)) {
+    push(status.name().into());
+    if let ChannelStatus::Failed { code, detail } = status {
+        push(code.name().into());
+        push(detail.into());
+        push(code.is_retryable().into());
+    }
 }
 
 fn connection(state: &ConnectionState, push: &mut impl FnMut(JsValue)) {

@@ -164,7 +164,7 @@ impl Driver {
     fn sleep_until(&self, deadline: Option<MonoTime>) {
         self.deadline.set(deadline);
         let me = self.me.clone();
-        self.timer.set(clock::now().mono, deadline, move || {
+        self.timer.set(deadline, move || {
             if let Some(driver) = me.upgrade() {
                 driver.ring();
             }

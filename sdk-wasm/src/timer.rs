@@ -9,6 +9,8 @@ use std::cell::RefCell;
 use gloo_timers::callback::Timeout;
 use tidewire_core::time::MonoTime;
 
+use crate::clock;
+
 /// What `setTimeout` takes; longer waits are done in steps.
 const DELAY_MS_MAX: u64 = i32::MAX as u64;
 
@@ -20,12 +22,7 @@ pub(crate) struct Timer {
 
 impl Timer {
     /// Makes sure that `ring` is called at `deadline` or before; `None` cancels.
-    pub(crate) fn set(
-        &self,
-        now: MonoTime,
-        deadline: Option<MonoTime>,
-        ring: impl FnOnce() + 'static,
-    ) {
+    pub(crate) fn set(&self, deadline: Option<MonoTime>, ring: impl FnOnce() + 'static) {
         let mut armed = self.armed.borrow_mut();
         let Some(deadline) = deadline else {
             *armed = None;
@@ -34,6 +31,7 @@ impl Timer {
         if armed.as_ref().is_some_and(|(at, _)| *at <= deadline) {
             return;
         }
+        let now = clock::now().mono;
         let delay_ms = deadline.0.saturating_sub(now.0).min(DELAY_MS_MAX);
         let at = MonoTime(now.0 + delay_ms);
         *armed = Some((at, Timeout::new(delay_ms as u32, ring)));

@@ -15,6 +15,7 @@ export class Client {
   connect(): void;
   close(): void;
   subscribe(name: string): number;
+  status(channel: number): any[] | undefined;
   unsubscribe(channel: number): void;
   mutate(channel: number, changes: string[]): number;
   mutation_id(handle: number): string | undefined;
