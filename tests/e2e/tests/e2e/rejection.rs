@@ -83,12 +83,10 @@ async fn a_refused_edit_rolls_back_with_code_and_detail() {
     assert_eq!(ben.card("a").title, "short");
 
     let told = loop {
-        match within("the event", events.next())
-            .await
-            .expect("the client lives")
-        {
-            event @ ChannelEvent::Rejected { .. } => break event,
-            _ => {}
+        let event = within("the event", events.next()).await;
+        let event = event.expect("the client lives");
+        if matches!(event, ChannelEvent::Rejected { .. }) {
+            break event;
         }
     };
     assert_eq!(
