@@ -156,12 +156,11 @@ impl Screen<'_> {
             "" | "show" => return self.show(),
             "help" | "?" => self.say(HELP),
             line => match Action::parse(line) {
-                // The change itself is said when it shows, a refusal when it comes.
-                Ok(action) => {
-                    if let Err(error) = action.apply(self.board) {
-                        self.say(&format!("! {error:#}"));
-                    }
-                }
+                // It shows at once; a refusal is said when it comes.
+                Ok(action) => match action.apply(self.board) {
+                    Ok(_) => self.look()?,
+                    Err(error) => self.say(&format!("! {error:#}")),
+                },
                 Err(_) => self.say(HELP),
             },
         }

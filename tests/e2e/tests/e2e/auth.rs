@@ -34,8 +34,13 @@ async fn a_wrong_token_is_terminal_and_typed() {
             }
         }
     ));
-    let state = board.client.connection().borrow().clone();
-    assert_eq!(state.phase, ConnectionPhase::Closed);
+    let mut connection = board.client.connection();
+    within(
+        "the connection is over",
+        connection.wait_for(|state| state.phase == ConnectionPhase::Closed),
+    )
+    .await
+    .expect("the client lives");
     assert_eq!(calls.load(Ordering::Relaxed), 1, "no second attempt");
 
     within("the client closes", board.client.close()).await;

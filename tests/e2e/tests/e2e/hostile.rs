@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tidewire::{ConnectionPhase, ConnectionState, ErrorCode, Reason};
+use tidewire::{ConnectionState, ErrorCode, Reason};
 use tidewire_core::wire::{
     Cursor, Known, Limits, Patch, Pong, SUBPROTOCOL_PROTO, ServerKind, SnapshotBegin, SnapshotEnd,
     Welcome, server_message,
@@ -39,7 +39,7 @@ async fn reason_after(messages: Vec<Message>) -> Reason {
     let mut connection = board.client.connection();
     let reason = within(
         "the client says why it left",
-        connection.wait_for(|state| state.phase == ConnectionPhase::Waiting),
+        connection.wait_for(|state| state.reason.is_some()),
     )
     .await
     .expect("the client lives")
@@ -215,7 +215,7 @@ async fn state_after_http(answer: &'static str) -> ConnectionState {
     let mut connection = board.client.connection();
     let state = within(
         "the client says why it left",
-        connection.wait_for(|state| state.phase == ConnectionPhase::Waiting),
+        connection.wait_for(|state| state.reason.is_some()),
     )
     .await
     .expect("the client lives")
@@ -279,7 +279,7 @@ async fn nobody_listening_is_a_network_reason() {
     let mut connection = board.client.connection();
     let state = within(
         "the client says why it left",
-        connection.wait_for(|state| state.phase == ConnectionPhase::Waiting),
+        connection.wait_for(|state| state.reason.is_some()),
     )
     .await
     .expect("the client lives")

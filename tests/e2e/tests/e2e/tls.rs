@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tidewire::{Client, ConnectionPhase, Reason};
+use tidewire::{Client, Reason};
 use tidewire_e2e::{Board, Broker, Server, quick, within};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -92,7 +92,7 @@ async fn an_unknown_authority_is_refused_with_the_reason() {
     let mut connection = board.client.connection();
     let state = within(
         "the client says why it left",
-        connection.wait_for(|state| state.phase == ConnectionPhase::Waiting),
+        connection.wait_for(|state| state.reason.is_some()),
     )
     .await
     .expect("the client lives")
