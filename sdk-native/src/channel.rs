@@ -12,10 +12,10 @@ use tidewire_core::{
 
 use crate::client::{Owner, connect_once};
 use crate::collection::Collection;
+use crate::delivery::News;
 use crate::fields::to_fields;
 use crate::mutation::Mutation;
 use crate::presence::Presence;
-use crate::state::News;
 use crate::subscription::{ChangeStream, EventStream, PresenceStream};
 
 /// An open channel: its records, who is present, and what happens to it.

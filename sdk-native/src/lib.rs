@@ -31,6 +31,7 @@ mod client;
 mod clock;
 mod collection;
 mod decoded;
+mod delivery;
 mod driver;
 mod endpoint;
 mod fields;

@@ -8,18 +8,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tidewire_core::document::RecordKey;
 use tidewire_core::time::{MonoTime, Now};
-use tidewire_core::wire::Change;
+use tidewire_core::wire::{Change, ErrorCode};
 use tidewire_core::{
-    ChannelId, ChannelName, ConnectionState, Event, Input, MemoryOutbox, MutateError,
-    MutationHandle, MutationId, MutationStatus, Output, Session,
+    ChannelId, ChannelName, ConnectionPhase, ConnectionState, Event, Input, MemoryOutbox,
+    MutateError, MutationHandle, MutationId, MutationStatus, Output, Reason, Session,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::channel::ChannelEvent;
 use crate::clock::Clock;
-use crate::decoded::{AnyRecord, Decoded};
+use crate::decoded::Decoded;
+use crate::delivery::{Delivery, News};
 use crate::subscription::Hub;
 
 /// How long a channel outlives its last handle: long enough to leave one screen and enter the next.
@@ -57,13 +57,6 @@ struct Open {
     news: Arc<News>,
 }
 
-/// Where a channel's news go.
-pub(crate) struct News {
-    /// Says that the status changed; the session knows to what.
-    pub(crate) status: watch::Sender<()>,
-    pub(crate) hub: Hub,
-}
-
 /// A mutation somebody may still ask about: undecided, or committed and held by the application.
 /// Bounded by the outbox and by what the application holds.
 struct Tracked {
@@ -83,17 +76,6 @@ pub(crate) struct Work {
     pub(crate) deadline: Option<MonoTime>,
     /// Perform this work, then end.
     pub(crate) stop: bool,
-}
-
-/// News with its addressee, delivered once the lock is free.
-pub(crate) enum Delivery {
-    Connection(ConnectionState),
-    Status(Arc<News>),
-    Event(Arc<News>, ChannelEvent),
-    Changed(Arc<News>, Vec<RecordKey>, Vec<AnyRecord>),
-    Presence(Arc<News>),
-    Mutation(watch::Sender<MutationStatus>, MutationStatus),
-    LetGo(Arc<News>, Decoded),
 }
 
 impl Shared {
@@ -179,20 +161,32 @@ impl Shared {
 
     /// The driver is gone, whatever ended it: nobody may wait for it any more.
     pub(crate) fn end(&self) {
-        // A poisoned lock means that the core panicked; the handles will say so themselves.
-        if let Ok(mut state) = self.state.lock() {
+        let (mut state, sound) = match self.state.lock() {
+            Ok(state) => (state, true),
+            // The core panicked: it is not asked any more, but whoever waits is let go.
+            Err(poisoned) => (poisoned.into_inner(), false),
+        };
+        state.stopping = true;
+        if sound {
             let now = self.clock.now();
-            state.stopping = true;
             state.session.close(now);
             state.settle(now);
-            let work = state.take_work();
-            let undecided = std::mem::take(&mut state.mutations);
-            let news: Vec<_> = state.channels.values().map(|c| c.news.clone()).collect();
-            drop(state);
-            work.deliveries.into_iter().for_each(|d| d.deliver(self));
-            drop(undecided);
-            news.iter().for_each(|news| news.hub.end());
+        } else {
+            self.connection.send_modify(|connection| {
+                connection.phase = ConnectionPhase::Closed;
+                connection.reason = Some(Reason::Refused {
+                    code: ErrorCode::Internal,
+                    detail: "the client panicked: its output says where".into(),
+                });
+            });
         }
+        let work = state.take_work();
+        let undecided = std::mem::take(&mut state.mutations);
+        let news: Vec<_> = state.channels.values().map(|c| c.news.clone()).collect();
+        drop(state);
+        work.deliveries.into_iter().for_each(|d| d.deliver(self));
+        drop(undecided);
+        news.iter().for_each(|news| news.hub.end());
         self.ended.send_replace(true);
     }
 }
@@ -414,28 +408,50 @@ impl State {
     }
 }
 
-impl Delivery {
-    pub(crate) fn deliver(self, shared: &Shared) {
-        match self {
-            Self::Connection(state) => {
-                shared.connection.send_replace(state);
-            }
-            Self::Status(news) => {
-                news.status.send_replace(());
-            }
-            Self::Event(news, event) => news.hub.publish_event(&event),
-            Self::Changed(news, records, stale) => {
-                drop(stale);
-                news.hub.publish_changes(&records);
-            }
-            Self::Presence(news) => news.hub.publish_presence(),
-            Self::Mutation(sender, status) => {
-                sender.send_replace(status);
-            }
-            Self::LetGo(news, decoded) => {
-                drop(decoded);
-                news.hub.end();
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use tidewire_core::{ClientId, Config};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_panic_of_the_core_nobody_waits_for_ever() {
+        let clock = Clock::start();
+        let session = Session::new(Config::default(), ClientId([1; 16]), 1, clock.now());
+        let shared = Arc::new(Shared::new(session, clock));
+        let name: ChannelName = "board:main".parse().expect("a good name");
+        let mut status = shared.command(|state, now| {
+            let session = state.session_mut();
+            let channel = session.subscribe(now, name.clone()).expect("there is room");
+            state.add_handle(channel, name);
+            let (status, receiver) = watch::channel(MutationStatus::Queued);
+            let tracked = Tracked {
+                decided: false,
+                held: true,
+                status,
+            };
+            state.mutations.insert(MutationHandle(1), tracked);
+            receiver
+        });
+        let poisoner = shared.clone();
+        std::thread::spawn(move || {
+            let _state = poisoner.lock();
+            panic!("as if the core had a bug (this panic belongs to the test)");
+        })
+        .join()
+        .expect_err("it panics");
+
+        shared.end();
+        assert!(status.changed().await.is_err(), "the sender is gone");
+        let connection = shared.connection.borrow().clone();
+        assert_eq!(connection.phase, ConnectionPhase::Closed);
+        assert_eq!(
+            connection.reason.map(|reason| reason.code()),
+            Some("internal")
+        );
+        assert!(*shared.ended.borrow());
+        // What a drop calls does not panic on top.
+        shared.command_on_drop(|_, _| unreachable!("the state is not touched"));
+        shared.forget_mutation(MutationHandle(1));
     }
 }
