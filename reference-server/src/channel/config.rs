@@ -5,13 +5,16 @@ use std::time::Duration;
 use tidewire_core::wire::Limits;
 
 /// What a slow reader meets.
+///
+/// A reader whose queue is full is not slow yet: it goes on from the entries in memory once there is
+/// room, at no cost to anyone. It is slow when those have moved on past it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lag {
-    /// Skip to the latest state in one squashed patch once there is room.
+    /// What it missed is squashed into one patch; if it was too much, as `Resync`.
     Conflate,
-    /// Drop, then say `lagged`; the client subscribes again.
+    /// It is told `lagged` and subscribes again.
     Resync,
-    /// Close the connection with `slow_consumer`.
+    /// Its connection is closed with `slow_consumer`.
     Close,
 }
 

@@ -1,6 +1,7 @@
 //! Frames of a channel as ready-made messages.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -19,6 +20,10 @@ use crate::broker::{Entry, EntryBody, TableRow};
 
 /// Snapshots and replays travel in messages of about this size, so that live frames get between them.
 pub(super) const PART_BYTES: usize = 64 * 1024;
+
+/// An entry above this does not fit a frame safely, and a patch never splits one: whoever lacks it
+/// gets a snapshot. Only the `initial` records of a channel can be as large.
+pub(super) const ENTRY_BYTES_MAX: usize = 512 * 1024;
 
 /// A squashed patch above this does not fit a frame safely.
 const SQUASHED_BYTES_MAX: usize = 512 * 1024;
@@ -48,7 +53,32 @@ pub(super) struct PatchMessage {
     pub(super) message: Bytes,
 }
 
-/// The next patch for a reader at `from`: entries of one epoch, about [`PART_BYTES`] of them.
+/// The patches that lead on from `from` through entries that follow it, each of one epoch and about
+/// `bytes_max` bytes. `None` if an entry is too large for a patch.
+pub(super) fn patches(
+    channel: &str,
+    from: Cursor,
+    entries: &[Arc<Entry>],
+    bytes_max: usize,
+) -> Option<Vec<PatchMessage>> {
+    let mut patches = Vec::new();
+    let mut patch = PatchBuilder::new(from);
+    for entry in entries {
+        let bytes = entry_bytes(entry);
+        if bytes > ENTRY_BYTES_MAX {
+            return None;
+        }
+        if !patch.takes(entry, bytes, bytes_max) {
+            let next = PatchBuilder::new(patch.to);
+            patches.extend(std::mem::replace(&mut patch, next).finish(channel));
+        }
+        patch.push(entry, bytes);
+    }
+    patches.extend(patch.finish(channel));
+    Some(patches)
+}
+
+/// The next patch for a reader at `from`: entries of one epoch, about `bytes_max` bytes of them.
 /// `None` when the ring does not hold `from` or there is nothing after it.
 pub(super) fn replay(
     channel: &str,

@@ -37,7 +37,7 @@ pub use input::{Author, ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull,
 pub use policy::{Policy, View};
 
 use crate::broker::{BrokerReply, Entry, EntryBody, RunId, Snapshot};
-use encode::{PART_BYTES, PatchMessage, SnapshotMessages};
+use encode::{PART_BYTES, SnapshotMessages};
 use fold::{Fold, Misfit, Unsaved};
 use presence::Presence;
 use push::{PushQueue, WaitingPush};
@@ -397,39 +397,28 @@ impl Channel {
             return Ok(());
         };
         let old_head = fold.head;
+        let patches = encode::patches(self.name.as_str(), old_head, &entries, patch_bytes_max);
         entries
             .into_iter()
             .try_for_each(|entry| fold.apply(entry))?;
-        let mut patches: Vec<PatchMessage> = Vec::new();
-        let mut at = old_head;
-        while let Some(patch) = encode::replay(self.name.as_str(), &fold.ring, at, patch_bytes_max)
-        {
-            at = patch.to;
-            patches.push(patch);
-        }
-        if at != fold.head {
-            self.realign(old_head);
-            return Ok(());
-        }
-        let mut lost = Vec::new();
-        for (conn, seat) in &mut self.seats {
-            if let Err(why) = seat.patches(&patches, self.config.lag) {
-                lost.push((*conn, why));
-            }
-        }
-        for (conn, why) in lost {
-            self.close(conn, why);
+        match patches {
+            Some(patches) => self.for_every_seat(|seat, source| seat.patches(&patches, source)),
+            None => self.realign(old_head),
         }
         Ok(())
     }
 
     /// Every seat goes on from where it stands, if the present line leads on from there.
     fn realign(&mut self, old_head: Cursor) {
+        self.for_every_seat(|seat, source| seat.realign(source, old_head));
+    }
+
+    fn for_every_seat(&mut self, act: impl Fn(&mut Seat, &Source<'_>) -> Result<(), SeatLost>) {
         let Some(fold) = &self.fold else { return };
         let source = source(&self.name, &self.config, fold);
         let mut lost = Vec::new();
         for (conn, seat) in &mut self.seats {
-            if let Err(why) = seat.realign(&source, old_head) {
+            if let Err(why) = act(seat, &source) {
                 lost.push((*conn, why));
             }
         }

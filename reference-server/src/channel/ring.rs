@@ -7,16 +7,12 @@ use std::sync::Arc;
 
 use tidewire_core::wire::Cursor;
 
-use super::encode::entry_bytes;
+use super::encode::{ENTRY_BYTES_MAX, entry_bytes};
 use crate::broker::Entry;
 
 /// At most this many bytes of entries are kept. At the limit the oldest go; whoever needs one of them
 /// gets a snapshot.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// An entry above this does not fit a frame safely (a patch never splits an entry): it is not kept,
-/// and whoever lacks it gets a snapshot. Only the `initial` records of a channel can be as large.
-const ENTRY_BYTES_MAX: usize = 512 * 1024;
 
 /// The newest entries of a log.
 #[derive(Debug)]
@@ -51,6 +47,7 @@ impl Ring {
         while self.entries.len() > self.entries_max || self.bytes > BYTES_MAX {
             self.pop();
         }
+        // It could not be replayed, nor anything across it.
         if bytes > ENTRY_BYTES_MAX {
             while !self.entries.is_empty() {
                 self.pop();

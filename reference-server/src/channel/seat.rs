@@ -100,16 +100,22 @@ impl Seat {
 
     /// Hands over the patches that lead from the old head to the new one. The fast path of fan-out:
     /// every live seat gets the same bytes.
-    pub(super) fn patches(&mut self, patches: &[PatchMessage], lag: Lag) -> Result<(), SeatLost> {
-        if !matches!(self.stream, Stream::Live) {
-            return Ok(());
+    pub(super) fn patches(
+        &mut self,
+        patches: &[PatchMessage],
+        source: &Source<'_>,
+    ) -> Result<(), SeatLost> {
+        if matches!(self.stream, Stream::Live)
+            && let Some(refused) = patches
+                .iter()
+                .find(|patch| self.send(&patch.message).is_err())
+        {
+            self.stream = Stream::Replay(refused.from);
         }
-        for patch in patches {
-            if self.send(&patch.message).is_err() {
-                return self.fall_behind(patch.from, lag);
-            }
+        match self.stream {
+            Stream::Replay(at) if !source.ring.holds(&at) => self.lose_place(source.lag),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The log's line changed, or the ring no longer reaches from the old head to the new one:
@@ -180,10 +186,6 @@ impl Seat {
             match &mut self.stream {
                 Stream::Silent | Stream::Live => return Ok(()),
                 Stream::Lagged => {
-                    if source.lag == Lag::Close {
-                        self.stream = Stream::Silent;
-                        return Err(SeatLost::SlowConsumer);
-                    }
                     if self
                         .send(&encode::message([encode::lagged(source.channel)]))
                         .is_ok()
@@ -210,8 +212,7 @@ impl Seat {
                     let Some(patch) = squashed.or_else(|| {
                         encode::replay(source.channel, source.ring, *cursor, PART_BYTES)
                     }) else {
-                        // The ring has moved on past it.
-                        self.stream = Stream::Lagged;
+                        self.lose_place(source.lag)?;
                         continue;
                     };
                     if self.subscriber.outlet.try_send(&patch.message).is_err() {
@@ -223,17 +224,18 @@ impl Seat {
         }
     }
 
-    /// The outlet refused a live patch.
-    fn fall_behind(&mut self, at: Cursor, lag: Lag) -> Result<(), SeatLost> {
-        self.stream = match lag {
-            Lag::Resync => Stream::Lagged,
-            Lag::Conflate => Stream::Replay(at),
+    /// The entries in memory have moved on past it.
+    fn lose_place(&mut self, lag: Lag) -> Result<(), SeatLost> {
+        match lag {
+            Lag::Resync | Lag::Conflate => {
+                self.stream = Stream::Lagged;
+                Ok(())
+            }
             Lag::Close => {
                 self.stream = Stream::Silent;
-                return Err(SeatLost::SlowConsumer);
+                Err(SeatLost::SlowConsumer)
             }
-        };
-        Ok(())
+        }
     }
 }
 

@@ -30,22 +30,56 @@ fn drain(harness: &mut Harness, client: &Client, room: usize) {
 }
 
 #[test]
+fn a_full_queue_alone_is_no_lag_under_any_policy() {
+    for lag in [Lag::Resync, Lag::Conflate, Lag::Close] {
+        let (mut harness, fast, slow, mut replica) = with(lag);
+        for n in 1..=30 {
+            harness.push(&fast, n, n, put_items(n..n + 1));
+        }
+        drain(&mut harness, &slow, usize::MAX);
+        replica.feed(&slow.take());
+        assert_eq!(replica.document, harness.document());
+        harness.push(&fast, 31, 31, put_items(31..32));
+        replica.feed(&slow.take());
+        assert_eq!(replica.cursor, harness.log.head());
+        assert!(harness.closed.is_empty());
+    }
+}
+
+#[test]
 fn resync_says_lagged_once_and_is_silent_until_the_next_subscribe() {
     let (mut harness, fast, slow, mut replica) = with(Lag::Resync);
-    for n in 1..=3 {
+    for n in 1..=50 {
         harness.push(&fast, n, n, put_items(n..n + 1));
     }
-    assert_eq!(fast.take().len(), 6);
+    assert_eq!(fast.take().len(), 100);
     drain(&mut harness, &slow, usize::MAX);
     assert!(matches!(&slow.take()[..], [ServerKind::Lagged(_)]));
-    harness.push(&fast, 4, 4, put_items(4..5));
+    harness.push(&fast, 51, 51, put_items(51..52));
     assert!(slow.take().is_empty());
     harness.subscribe(&slow, Some(replica.cursor), 0);
-    replica.feed(&slow.take());
-    assert_eq!(replica.document, harness.document());
-    harness.push(&fast, 5, 5, put_items(5..6));
+    let frames = slow.take();
+    assert!(matches!(&frames[0], ServerKind::SnapshotBegin(_)));
+    replica.feed(&frames);
+    harness.push(&fast, 52, 52, put_items(52..53));
     replica.feed(&slow.take());
     assert_eq!(replica.cursor, harness.log.head());
+    assert_eq!(replica.document.len(), 53);
+}
+
+#[test]
+fn one_turn_larger_than_the_history_in_memory_reaches_every_live_reader() {
+    let mut harness = Harness::with(ChannelConfig {
+        lag: Lag::Close,
+        history: 3,
+        snapshot_entries: 4,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    harness.push(&ana, 1, 1, put_items(0..100));
+    assert!(matches!(&ben.take()[..], [ServerKind::Patch(patch)] if patch.mids.len() == 100));
+    assert!(harness.closed.is_empty());
 }
 
 #[test]
@@ -86,14 +120,12 @@ fn conflate_says_lagged_when_the_log_in_memory_moved_on() {
 #[test]
 fn close_ends_the_slow_connection_and_no_other() {
     let (mut harness, fast, slow, _) = with(Lag::Close);
-    harness.push(&fast, 1, 1, put_items(0..1));
-    assert_eq!(
-        harness.closed,
-        [(slow.subscriber.conn, ErrorCode::SlowConsumer)]
-    );
-    harness.push(&fast, 2, 2, put_items(1..2));
-    assert_eq!(harness.closed.len(), 1);
-    assert_eq!(fast.take().len(), 4);
+    for n in 1..=60 {
+        harness.push(&fast, n, n, put_items(n..n + 1));
+    }
+    let code = ErrorCode::SlowConsumer;
+    assert_eq!(harness.closed, [(slow.subscriber.conn, code)]);
+    assert_eq!(fast.take().len(), 120);
 }
 
 #[test]
