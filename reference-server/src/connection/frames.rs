@@ -178,6 +178,7 @@ impl Connection {
         }));
         self.app.connections.welcome(&self.queue);
         self.identity = Some(Identity { principal, author });
+        self.deadline_moved = true;
         self.app.metrics.connects.inc();
         Ok(())
     }
@@ -196,6 +197,7 @@ impl Connection {
                 }
                 let expires_ms = principal.expiry().map_or(0, |at| at.0);
                 identity.principal = principal;
+                self.deadline_moved = true;
                 self.queue
                     .send(ServerKind::Refreshed(Refreshed { expires_ms }));
                 Ok(())

@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     opened: Instant,
     last_heard: Instant,
     heartbeat_at: Instant,
+    /// A hello or a refresh set a deadline that may come before the one the timer knows.
+    pub(crate) deadline_moved: bool,
 }
 
 /// Serves a connection until it ends.
@@ -102,6 +104,7 @@ pub(crate) async fn serve(
         opened: now,
         last_heard: now,
         heartbeat_at: now + app.config.timeouts.heartbeat,
+        deadline_moved: false,
         app: Arc::clone(&app),
     };
     let ended = tokio::select! {
@@ -207,7 +210,6 @@ impl Connection {
                 }
             };
             self.last_heard = Instant::now();
-            let was_welcome = self.identity.is_some();
             let taken = match message {
                 None | Some(Ok(Message::Close(_))) => return self.queue.end(Ending::CLIENT),
                 Some(Err(error)) => {
@@ -230,8 +232,8 @@ impl Connection {
             if let Err(fault) = taken {
                 return self.queue.fail(fault.code, fault.detail);
             }
-            // A later `last_heard` only moves the deadline back: the timer finds out when it fires.
-            if !was_welcome {
+            // Being heard only moves the deadline back, which the timer finds out when it fires.
+            if std::mem::take(&mut self.deadline_moved) {
                 timer.as_mut().reset(self.deadline());
             }
         }

@@ -100,6 +100,46 @@ async fn a_token_that_is_not_accepted_ends_with_a_typed_reason() {
 }
 
 #[tokio::test]
+async fn the_application_sees_the_request_that_opened_the_connection() {
+    let server = Server::builder(Config::default())
+        .authenticate(
+            async |_, request| match (request.peer, request.headers.get("host")) {
+                (Some(peer), Some(_)) if peer.ip().is_loopback() => Ok(Principal::new("here")),
+                _ => Err(AuthError::terminal("not from here")),
+            },
+        )
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    client(&address, "ana").await;
+}
+
+#[tokio::test]
+async fn a_refresh_to_a_token_that_expires_sooner_counts() {
+    let server = Server::builder(Config::default())
+        .authenticate(|token, _| async move {
+            let in_ms = if token == "dev:ana" { 600_000 } else { 1000 };
+            Ok(Principal::new("ana").expires(unix_ms_in(in_ms)))
+        })
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    let mut ana = client(&address, "ana").await;
+    let begun = Instant::now();
+    ana.send([ClientKind::Refresh(Refresh {
+        token: "brief".into(),
+    })])
+    .await;
+    let (fatal, _) = ana.end().await;
+    assert_eq!(fatal.unwrap().code, ErrorCode::TokenExpired as u32);
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
 async fn a_token_that_expires_ends_the_connection_unless_it_was_refreshed() {
     let server = Server::builder(Config::default())
         .authenticate(|token, _| check(token))
