@@ -29,7 +29,9 @@ pub(crate) async fn run(client: &Client, board: &Board, prompt: bool) -> anyhow:
     let mut column_changes = board.columns.changes();
     let mut peer_changes = board.channel.presence().changes();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    connection.mark_changed();
+    if connection.borrow().phase != ConnectionPhase::Idle {
+        connection.mark_changed();
+    }
     // It may have come before the events were listened to.
     if board.channel.status() == ChannelStatus::Live {
         screen.show()?;
