@@ -1,15 +1,35 @@
 // The page itself: one connection, a quiet console, and plain words when it may not come in.
 
 import assert from "node:assert/strict";
+import { after, before } from "node:test";
+import { buildForDevelopment } from "./support/dev-build.js";
 import { scenario } from "./support/stage.js";
 
-scenario("a page in StrictMode opens one WebSocket and keeps the console clean", async ({ visit }) => {
+let development;
+before(async () => {
+  development = await buildForDevelopment();
+});
+after(() => development?.remove());
+
+/** Visits, works, and looks at the connections and the console. */
+const oneQuietConnection = async ({ visit }) => {
   const ana = await visit("Ana");
   await ana.add("todo", "hello");
+  await ana.drag("welcome", "done");
+  await ana.rename("edit", "hello");
   await ana.settled();
   assert.equal(ana.sockets.length, 1);
   assert.equal(new URL(ana.sockets[0].url()).pathname, "/v1/ws");
   ana.assertNoComplaints();
+};
+scenario("a page opens one WebSocket and keeps the console clean", oneQuietConnection);
+scenario("so does React's development build, where StrictMode mounts everything twice", oneQuietConnection, {
+  page: () => development.dir,
+});
+
+scenario("what a page shows is open to scripts only with ?debug", async ({ visit }) => {
+  const ana = await visit("Ana", { query: { debug: undefined } });
+  assert.equal(await ana.page.evaluate(() => typeof window.__board), "undefined");
 });
 
 scenario("a page that is left is gone for the others at once", async ({ visit }) => {

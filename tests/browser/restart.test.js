@@ -85,6 +85,7 @@ scenario(
     await server.run();
 
     for (const page of [ana, bo]) await page.page.getByTestId("history-lost").waitFor();
+    await ana.page.getByTestId("history-lost").getByText("1 of your confirmed changes is gone").waitFor();
     await until("the change made meanwhile to arrive", async () =>
       (await bo.dump()).includes("made while it was down"),
     );

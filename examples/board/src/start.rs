@@ -31,7 +31,7 @@ const CARDS: [(&str, &str, &str); 10] = [
     (
         "terminal",
         "todo",
-        "Join from a terminal: cargo run -p quickstart-native",
+        "Join from a terminal too: the example quickstart-native does it",
     ),
     (
         "edit",

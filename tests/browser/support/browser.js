@@ -123,7 +123,9 @@ export class BoardPage {
   async picture(name) {
     await mkdir(pictures, { recursive: true });
     await this.page.evaluate(() => {
-      const ending = document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime < Infinity);
+      const ending = document
+        .getAnimations()
+        .filter((each) => each.effect.getComputedTiming().endTime < Infinity);
       return Promise.allSettled(ending.map((each) => each.finished));
     });
     await this.page.screenshot({ path: join(pictures, `${name}.png`) });

@@ -22,6 +22,12 @@ export const nativeClient = () =>
     "run cargo build -p quickstart-native",
   );
 
+/** Where the page's source is, with its dependencies installed. */
+export const pageSource = () => {
+  built(join(root, "examples/board/page/node_modules"), "run npm ci in examples/board/page");
+  return join(root, "examples/board/page");
+};
+
 export const boardPage = () =>
   built(
     process.env.TIDEWIRE_BOARD_DIST ?? join(root, "examples/board/page/dist"),

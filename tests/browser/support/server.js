@@ -13,12 +13,14 @@ export class BoardServer {
   /** Where it listens, the same after a restart. */
   url;
   #dir;
+  #page;
   #port = 0;
   #process;
   #log = "";
 
-  static async start() {
+  static async start({ page = boardPage() } = {}) {
     const server = new BoardServer();
+    server.#page = page;
     server.#dir = await mkdtemp(join(tmpdir(), "tidewire-board-"));
     await server.run();
     return server;
@@ -26,7 +28,7 @@ export class BoardServer {
 
   /** Starts the process on the port that it had before, if any. */
   async run() {
-    const args = ["--port", String(this.#port), "--data-dir", join(this.#dir, "data"), "--page", boardPage()];
+    const args = ["--port", String(this.#port), "--data-dir", join(this.#dir, "data"), "--page", this.#page];
     const child = spawn(boardServer(), args, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     child.stderr.setEncoding("utf8").on("data", (text) => (this.#log += text));

@@ -16,14 +16,14 @@ after(() => browser?.close());
  * Declares a test. Its function gets a running `server` and ways to bring visitors in;
  * everyone and everything is gone afterwards, whatever happened.
  */
-export function scenario(name, play) {
+export function scenario(name, play, { page } = {}) {
   test(name, { timeout: 120_000 }, async () => {
     const leaving = [];
     const guest = (someone, leave) => {
       leaving.unshift(() => leave(someone));
       return someone;
     };
-    const server = guest(await BoardServer.start(), (it) => it.stop());
+    const server = guest(await BoardServer.start({ page: page?.() }), (it) => it.stop());
     const stage = {
       browser,
       server,

@@ -87,8 +87,9 @@ export function tidyName(text: string): string {
 
 /** One colour per name, the same on every screen. */
 export function colorOf(name: string): string {
-  let hash = 0;
-  for (const char of name) hash = (hash * 31 + (char.codePointAt(0) ?? 0)) >>> 0;
+  let hash = 0x811c9dc5;
+  for (const char of name) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193);
+  hash = (hash ^ (hash >>> 15)) >>> 0;
   return COLORS[hash % COLORS.length] ?? "#0f766e";
 }
 

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef } from "react";
-import { useCollection, usePresence } from "tidewire/react";
+import { useCollection } from "tidewire/react";
 import { listsOf } from "../drag/geometry.ts";
 import { Places } from "../drag/glide.ts";
 import { attachPointerDrag } from "../drag/pointer.ts";
@@ -22,8 +22,6 @@ export function Board() {
   const isCarrying = useStore(desk.carried, (carried) => carried?.by === "pointer");
 
   useShareHere(desk, board);
-  const peers = usePresence(desk.channel);
-  useEffect(() => desk.people.update(peers), [desk, peers]);
 
   useEffect(() => {
     const element = board.current;
@@ -62,7 +60,7 @@ export function Board() {
           <Column key={column.id} column={column} hue={at} columns={columns} board={board} places={places} />
         ))}
       </div>
-      <Cursors board={board} peers={peers} />
+      <Cursors board={board} />
       <Floating ref={floating} />
     </>
   );

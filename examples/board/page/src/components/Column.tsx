@@ -6,6 +6,7 @@ import { useDesk } from "../state/context.ts";
 import { useStore } from "../state/store.ts";
 import { Card } from "./Card.tsx";
 import { Composer } from "./Composer.tsx";
+import { Gap } from "./Gap.tsx";
 import { LockIcon } from "./Icons.tsx";
 
 export interface ColumnProps {
@@ -28,17 +29,12 @@ export function Column({ column: { id, title, locked }, hue, columns, board, pla
   );
   const carried = useStore(desk.carried, (value) => value?.card);
   const gapAt = useStore(desk.carried, (value) => (value?.over.column === id ? value.over.index : -1));
-  const gapHeight = useStore(desk.carried, (value) => value?.height ?? 0);
   useGlide(places, list, board);
 
   const rows = cards.map((card) => <Card key={card.id} card={card} columns={columns} />);
   if (gapAt >= 0) {
     const before = cards.filter((card) => card.id !== carried)[gapAt];
-    rows.splice(
-      before ? cards.indexOf(before) : rows.length,
-      0,
-      <li key="gap" className="gap" style={{ height: gapHeight }} aria-hidden="true" />,
-    );
+    rows.splice(before ? cards.indexOf(before) : rows.length, 0, <Gap key="gap" />);
   }
 
   return (

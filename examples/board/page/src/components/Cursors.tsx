@@ -1,15 +1,19 @@
 import { type CSSProperties, type RefObject, useEffect, useReducer } from "react";
+import { usePresence } from "tidewire/react";
 import { fromShared } from "../drag/geometry.ts";
-import { type RawPeer, readHere } from "../state/people.ts";
+import { useDesk } from "../state/context.ts";
+import { readHere } from "../state/people.ts";
 
-/** The others' pointers, over everything, never in the way. */
-export function Cursors({
-  board,
-  peers,
-}: {
-  board: RefObject<HTMLElement | null>;
-  peers: readonly RawPeer[];
-}) {
+/**
+ * The others' pointers, over everything, never in the way.
+ *
+ * The only component that renders for each of their moves; it passes on to the rest of the page what
+ * changes less often: who is here, and which card they edit.
+ */
+export function Cursors({ board }: { board: RefObject<HTMLElement | null> }) {
+  const desk = useDesk();
+  const peers = usePresence(desk.channel);
+  useEffect(() => desk.people.update(peers), [desk, peers]);
   useRenderOnScroll(board);
   const element = board.current;
   if (!element) return null;

@@ -21,8 +21,8 @@ export function useShareHere(desk: Desk, board: RefObject<HTMLElement | null>): 
       desk.channel.presence.set({
         name,
         color: colorOf(name),
-        ...(cursor ? { cursor } : {}),
-        ...(editing && "card" in editing ? { card: editing.card } : {}),
+        // While editing, the mark on the card says where; a pointer would only cover it.
+        ...(editing && "card" in editing ? { card: editing.card } : cursor ? { cursor } : {}),
       } satisfies Here);
     };
     const point = (event: PointerEvent): void => {
