@@ -32,12 +32,14 @@ scenario("what a page shows is open to scripts only with ?debug", async ({ visit
   assert.equal(await ana.page.evaluate(() => typeof window.__board), "undefined");
 });
 
-scenario("a page that is left is gone for the others at once", async ({ visit }) => {
+scenario("whoever leaves the page is gone for the others at once, and back with it", async ({ visit }) => {
   const [ana, bo] = [await visit("Ana"), await visit("Bo")];
-  const people = (count) => ana.page.locator(`[data-testid="people"][data-count="${count}"]`).waitFor();
+  const people = (count) => ana.page.locator(`[data-testid="people"][data-count="${count}"]`).waitFor({ state: "attached" });
   await people(1);
   await bo.page.goto("about:blank");
   await people(0);
+  await bo.page.goBack();
+  await people(1);
 });
 
 scenario("a wrong token is told by its code and in words, and is not tried again", async ({ visit }) => {

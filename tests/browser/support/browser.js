@@ -53,8 +53,9 @@ export class BoardPage {
     board.page.on("pageerror", (error) => board.complaints.push(String(error)));
     board.page.on("websocket", (socket) => board.sockets.push(socket));
     const address = new URL(url);
-    for (const [key, value] of Object.entries({ name, debug: "", ...query }))
-      address.searchParams.set(key, value);
+    for (const [key, value] of Object.entries({ name, debug: "", ...query })) {
+      if (value !== undefined) address.searchParams.set(key, value);
+    }
     await board.page.goto(address.href);
     if (ready) await board.page.getByTestId("column").first().waitFor();
     return board;
