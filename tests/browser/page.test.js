@@ -34,7 +34,8 @@ scenario("what a page shows is open to scripts only with ?debug", async ({ visit
 
 scenario("whoever leaves the page is gone for the others at once, and back with it", async ({ visit }) => {
   const [ana, bo] = [await visit("Ana"), await visit("Bo")];
-  const people = (count) => ana.page.locator(`[data-testid="people"][data-count="${count}"]`).waitFor({ state: "attached" });
+  const people = (count) =>
+    ana.page.locator(`[data-testid="people"][data-count="${count}"]`).waitFor({ state: "attached" });
   await people(1);
   await bo.page.goto("about:blank");
   await people(0);
