@@ -3,6 +3,7 @@
 //! As a program it is `tidewire-server`. As a library it is [`Server`]:
 //!
 //! ```no_run
+//! # #[cfg(feature = "net")] mod example {
 //! use tidewire_server::{Config, Principal, Server};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,6 +13,7 @@
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:7400").await?;
 //! server.run(listener, std::future::pending()).await?;
 //! # Ok(())
+//! # }
 //! # }
 //! ```
 //!
