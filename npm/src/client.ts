@@ -167,7 +167,13 @@ export class Client {
       this.#events = [];
     }
     // Not now: one of its methods may be further up the stack.
-    queueMicrotask(() => core.free());
+    queueMicrotask(() => {
+      try {
+        core.free();
+      } catch {
+        // A core that stopped in the middle of a call cannot be freed; it goes with the page.
+      }
+    });
   }
 
   #failed(error: TidewireError): void {
