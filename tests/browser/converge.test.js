@@ -87,3 +87,22 @@ scenario("a move by keyboard reaches the others", async ({ visit }) => {
   );
   await converged(ana, bo);
 });
+
+scenario(
+  "a card fits between two that were added at the same moment with the same order",
+  async ({ visit, slowLink }) => {
+    const { url } = await slowLink(250);
+    const [ana, bo] = [await visit("Ana", { url }), await visit("Bo", { url })];
+    await Promise.all([ana.add("done", "twin"), bo.add("done", "twin")]);
+    const before = Object.entries(JSON.parse(await converged(ana, bo)).cards);
+    const [[first, one], [second, two]] = before
+      .filter(([, card]) => card.title === "twin")
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+    assert.equal(one.order, two.order, "neither knew of the other");
+
+    await ana.dragBefore("welcome", ana.card(second));
+    await until("the card to arrive at the other page", async () => (await bo.titles("done")).length === 4);
+    const { cards } = JSON.parse(await converged(ana, bo));
+    assert.ok(cards[first].order < cards.welcome.order && cards.welcome.order < cards[second].order);
+  },
+);

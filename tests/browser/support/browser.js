@@ -99,12 +99,22 @@ export class BoardPage {
 
   /** By mouse, to the end of another column. */
   async drag(id, column) {
+    const list = await this.column(column).locator("[data-list]").boundingBox();
+    await this.#dragTo(id, { x: list.x + list.width / 2, y: list.y + list.height - 4 });
+  }
+
+  /** By mouse, in front of another card. */
+  async dragBefore(id, other) {
+    const { x, y, width } = await other.boundingBox();
+    await this.#dragTo(id, { x: x + width / 2, y: y + 4 });
+  }
+
+  async #dragTo(id, to) {
     const from = await this.card(id).boundingBox();
-    const to = await this.column(column).locator("[data-list]").boundingBox();
     await this.page.mouse.move(from.x + 40, from.y + 16);
     await this.page.mouse.down();
     await this.page.mouse.move(from.x + 60, from.y + 26, { steps: 3 });
-    await this.page.mouse.move(to.x + to.width / 2, to.y + to.height - 4, { steps: 8 });
+    await this.page.mouse.move(to.x, to.y, { steps: 8 });
     await this.page.mouse.up();
   }
 
