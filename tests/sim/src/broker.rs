@@ -1,0 +1,145 @@
+//! The broker that all nodes share: the server's own `Log` per channel, and ways to break it.
+//!
+//! Every append is shown to [`Truth`] first, which says whether it must be taken; the `Log` has to agree.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tidewire_server::broker::{BrokerReply, BrokerRequest, Log, RunId};
+
+use crate::truth::Truth;
+use crate::violation::{Checked, ensure};
+
+/// How many earlier states of a log are remembered, for failovers that lose a tail.
+const EARLIER_MAX: usize = 8;
+
+/// All logs and the broker's present life.
+#[derive(Debug)]
+pub struct Broker {
+    /// Whether it answers.
+    pub is_up: bool,
+    run: RunId,
+    shelves: BTreeMap<usize, Shelf>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    log: Log,
+    /// Older states, oldest first, each with its head's seq.
+    earlier: VecDeque<(u64, Log)>,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Broker {
+    /// An empty broker that is up.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            is_up: true,
+            run: RunId(1),
+            shelves: BTreeMap::new(),
+        }
+    }
+
+    /// Does what a node asks. `appended` tells whether entries were added.
+    pub fn handle(
+        &mut self,
+        channel: usize,
+        request: BrokerRequest,
+        truth: &mut Truth,
+    ) -> Checked<(BrokerReply, bool)> {
+        if !self.is_up {
+            return Ok((failed(), false));
+        }
+        let run = self.run;
+        let shelf = self.shelves.entry(channel).or_insert_with(|| Shelf {
+            log: Log::new(run),
+            earlier: VecDeque::new(),
+        });
+        let mut appended = false;
+        match &request {
+            BrokerRequest::Append { expected, entries } => {
+                let admitted = truth.admits(channel, *expected, entries, run);
+                if admitted {
+                    truth.append(channel, entries, run)?;
+                    appended = true;
+                    shelf.earlier.push_back((shelf.log.head().seq, shelf.log.clone()));
+                    if shelf.earlier.len() > EARLIER_MAX {
+                        shelf.earlier.pop_front();
+                    }
+                }
+                let reply = shelf.log.handle(request.clone());
+                ensure(matches!(reply, BrokerReply::Appended) == admitted, "log", || {
+                    format!("compare-and-append: must be taken {admitted}, the log said {reply:?}")
+                })?;
+                ensure(shelf.log.head() == truth.head_cursor(channel), "log", || {
+                    "the log's head is not what was appended last".into()
+                })?;
+                return Ok((reply, appended));
+            }
+            BrokerRequest::PutSnapshot { snapshot, .. } => {
+                truth.check_snapshot(channel, snapshot)?;
+            }
+            BrokerRequest::Load | BrokerRequest::Read { .. } => {}
+        }
+        Ok((shelf.log.handle(request), appended))
+    }
+
+    /// The next life begins with everything kept; under a new run id unless it was a clean restart.
+    pub fn restart_kept(&mut self, clean: bool) {
+        if !clean {
+            self.next_run();
+        }
+        self.is_up = true;
+    }
+
+    /// The next life begins with the state before the last few appends of every log.
+    /// Returns whether anything was lost.
+    pub fn restart_without_tail(&mut self, appends: usize, truth: &mut Truth) -> bool {
+        let mut lost = false;
+        for (&channel, shelf) in &mut self.shelves {
+            let keep = shelf.earlier.len().saturating_sub(appends);
+            shelf.earlier.truncate(keep + 1);
+            if let Some((seq, log)) = shelf.earlier.pop_back() {
+                lost |= seq < shelf.log.head().seq;
+                shelf.log = log;
+                truth.lose_after(channel, seq);
+            }
+        }
+        self.next_run();
+        self.is_up = true;
+        lost
+    }
+
+    /// The next life begins with nothing. Returns whether anything was lost.
+    pub fn restart_wiped(&mut self, truth: &mut Truth) -> bool {
+        let mut lost = false;
+        for (&channel, shelf) in &self.shelves {
+            lost |= shelf.log.head().seq > 0;
+            truth.lose_after(channel, 0);
+        }
+        self.shelves.clear();
+        self.next_run();
+        self.is_up = true;
+        lost
+    }
+
+    fn next_run(&mut self) {
+        self.run = RunId(self.run.0 + 1);
+        for shelf in self.shelves.values_mut() {
+            shelf.log.set_run(self.run);
+        }
+    }
+}
+
+/// What a node hears when the broker cannot answer.
+#[must_use]
+pub fn failed() -> BrokerReply {
+    BrokerReply::Failed {
+        detail: "injected".into(),
+    }
+}

@@ -1,0 +1,512 @@
+//! A client process: a real `Session`, its driver loop, its outbox's store, and its watches.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewire_core::time::{MonoTime, Now, UnixTime};
+use tidewire_core::{
+    ChannelId, ClientId, Config, ConnId, ConnectionPhase, Event, Input, MemoryOutbox, Output,
+    OutboxReply, OutboxRequest, Session,
+};
+use tidewire_core::{ChannelName, Settlement};
+use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
+use tidewire_server::channel::Author;
+
+use crate::app::Act;
+use crate::link::LinkId;
+use crate::node::{UNIX_START_MS, author_of};
+use crate::truth::Truth;
+use crate::violation::{Checked, Violation, ensure};
+use crate::watch::Watch;
+
+/// More outputs than this within one simulated second is spinning (L4). A burst of 400 mutations is
+/// told several times per mutation.
+const OUTPUTS_PER_SECOND_MAX: u64 = 4_000;
+
+/// More messages than this within one simulated second is spinning (L4).
+const MESSAGES_PER_SECOND_MAX: u64 = 600;
+
+/// What a client wants from the world.
+#[derive(Debug)]
+pub enum Wish {
+    /// Open a link.
+    Open(ConnId),
+    /// Send on a link.
+    Send(ConnId, Bytes),
+    /// Close a link.
+    Close(ConnId, CloseCode),
+    /// Ask the application for a token.
+    Token,
+    /// Ask the store; it answers in order.
+    Store(OutboxRequest),
+    /// Wake up at this moment of the client's monotonic clock.
+    Wake(u64, MonoTime),
+    /// Something worth a line in the timeline.
+    Note(String),
+}
+
+/// One client.
+pub struct Client {
+    /// Who it is to the server.
+    pub principal: String,
+    /// Counts crashes; what was meant for an older life is dropped.
+    pub life: u64,
+    /// How far its wall clock is off.
+    pub clock_ms: i64,
+    /// Stopped until then: inputs wait.
+    pub frozen_until_ms: u64,
+    /// What waits while it is stopped.
+    pub inbox: VecDeque<Input>,
+    /// The links of this life.
+    pub links: BTreeMap<ConnId, LinkId>,
+    /// When the store's last answer comes: answers keep their order.
+    pub store_busy_until_ms: u64,
+    /// How many mutations the application made, in all lives.
+    pub mutations: u64,
+    names: Arc<[ChannelName]>,
+    store_is_inline: bool,
+    running: Option<Running>,
+}
+
+/// What dies with the process.
+struct Running {
+    session: Session,
+    author: Author,
+    store: MemoryOutbox,
+    started_ms: u64,
+    generation: u64,
+    watches: BTreeMap<ChannelId, Watch>,
+    second: u64,
+    outputs: u64,
+    messages: u64,
+}
+
+impl Client {
+    /// A client that does not run yet.
+    #[must_use]
+    pub const fn new(principal: String, names: Arc<[ChannelName]>, store_is_inline: bool) -> Self {
+        Self {
+            principal,
+            life: 0,
+            clock_ms: 0,
+            frozen_until_ms: 0,
+            inbox: VecDeque::new(),
+            links: BTreeMap::new(),
+            store_busy_until_ms: 0,
+            mutations: 0,
+            names,
+            store_is_inline,
+            running: None,
+        }
+    }
+
+    /// Whether the process runs.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether it handles inputs now.
+    #[must_use]
+    pub const fn is_awake(&self, now_ms: u64) -> bool {
+        self.running.is_some() && now_ms >= self.frozen_until_ms
+    }
+
+    /// The process dies, and its store with it.
+    pub fn crash(&mut self) {
+        self.running = None;
+        self.life += 1;
+        self.inbox.clear();
+        self.links.clear();
+        self.frozen_until_ms = 0;
+        self.store_busy_until_ms = 0;
+    }
+
+    /// The process starts with an empty store.
+    pub fn start(
+        &mut self,
+        now_ms: u64,
+        id: ClientId,
+        seed: u64,
+        config: Config,
+        truth: &mut Truth,
+    ) -> Checked<Vec<Wish>> {
+        let now = self.clock(now_ms, now_ms);
+        let mut session = Session::new(config, id, seed, now);
+        session.connect(now);
+        self.running = Some(Running {
+            session,
+            author: author_of(&self.principal, &id.0),
+            store: MemoryOutbox::default(),
+            started_ms: now_ms,
+            generation: 0,
+            watches: BTreeMap::new(),
+            second: 0,
+            outputs: 0,
+            messages: 0,
+        });
+        self.drive(now_ms, truth)
+    }
+
+    /// The session, while the process runs.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.running.as_ref().map(|r| &r.session)
+    }
+
+    /// Whose mutations this life's are.
+    #[must_use]
+    pub fn author(&self) -> Option<Author> {
+        self.running.as_ref().map(|r| r.author)
+    }
+
+    /// The watches of this life.
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.running.iter().flat_map(|r| r.watches.values())
+    }
+
+    /// The watch of a channel that is subscribed.
+    #[must_use]
+    pub fn watch(&self, channel: usize) -> Option<&Watch> {
+        self.watches().find(|w| w.channel == channel && !w.is_released)
+    }
+
+    /// From now on, a `forbidden` on this channel is no surprise.
+    pub fn deny(&mut self, channel: usize) {
+        for watch in self.running.iter_mut().flat_map(|r| r.watches.values_mut()) {
+            if watch.channel == channel {
+                watch.was_denied = true;
+            }
+        }
+    }
+
+    /// When a moment of the client's monotonic clock comes in world time.
+    #[must_use]
+    pub fn world_ms(&self, at: MonoTime) -> u64 {
+        let started = self.running.as_ref().map_or(0, |r| r.started_ms);
+        at.0.saturating_add(started).saturating_sub(11)
+    }
+
+    /// Feeds one input and drains the outputs.
+    pub fn handle(&mut self, now_ms: u64, input: Input, truth: &mut Truth) -> Checked<Vec<Wish>> {
+        let now = self.now(now_ms);
+        let Some(running) = &mut self.running else {
+            return Ok(Vec::new());
+        };
+        running.feed(now, input)?;
+        self.drive(now_ms, truth)
+    }
+
+    /// The timer of this generation fired.
+    pub fn timeout(
+        &mut self,
+        now_ms: u64,
+        generation: u64,
+        truth: &mut Truth,
+    ) -> Checked<Vec<Wish>> {
+        if self.running.as_ref().is_some_and(|r| r.generation == generation) {
+            return self.handle(now_ms, Input::Timeout, truth);
+        }
+        Ok(Vec::new())
+    }
+
+    /// The application acts. `denied`: its principal was denied to write to that channel before.
+    pub fn act(
+        &mut self,
+        now_ms: u64,
+        act: Act,
+        denied: bool,
+        rng: &mut fastrand::Rng,
+        truth: &mut Truth,
+    ) -> Checked<Vec<Wish>> {
+        let now = self.now(now_ms);
+        match act {
+            Act::Mutate(channel, changes) => self.mutate(now, channel, changes)?,
+            Act::Burst(channel, count) => {
+                for _ in 0..count {
+                    let name = format!("burst{}", self.mutations);
+                    let changes = crate::app::draw_changes(rng, &name);
+                    self.mutate(now, channel, changes)?;
+                }
+            }
+            Act::Presence(channel, data) => {
+                if let Some(running) = &mut self.running
+                    && let Some(watch) = running.of(channel)
+                {
+                    let id = watch.id;
+                    watch.presence.clone_from(&data);
+                    let set = running.session.set_presence(now, id, data);
+                    ensure(set.is_ok(), "seam", || format!("presence was refused: {set:?}"))?;
+                }
+            }
+            Act::Subscribe(channel) => self.subscribe(now, channel, denied)?,
+            Act::Unsubscribe(channel) => {
+                if let Some(running) = &mut self.running
+                    && running.watches.values().filter(|w| !w.is_released).count() > 1
+                    && let Some(watch) = running.of(channel)
+                {
+                    watch.is_released = true;
+                    watch.presence = None;
+                    let id = watch.id;
+                    running.session.unsubscribe(now, id);
+                }
+            }
+        }
+        self.drive(now_ms, truth)
+    }
+
+    fn subscribe(&mut self, now: Now, channel: usize, denied: bool) -> Checked {
+        let name = self.names[channel].clone();
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        let id = running
+            .session
+            .subscribe(now, name)
+            .map_err(|e| Violation::new("seam", format!("subscribe: {e}")))?;
+        let author = running.author;
+        let watch = running
+            .watches
+            .entry(id)
+            .or_insert_with(|| Watch::new(id, channel, author));
+        watch.is_released = false;
+        watch.was_denied |= denied;
+        Ok(())
+    }
+
+    fn mutate(&mut self, now: Now, channel: usize, changes: Vec<Change>) -> Checked {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        let Some(watch) = running.of(channel) else {
+            return Ok(());
+        };
+        let id = watch.id;
+        match running.session.mutate(now, id, changes.clone()) {
+            Ok(handle) => {
+                self.mutations += 1;
+                if let Some(watch) = running.of(channel) {
+                    watch.on_mutate(handle, changes.into());
+                }
+                Ok(())
+            }
+            Err(tidewire_core::MutateError::QueueFull { .. }) => Ok(()),
+            Err(other) => Err(Violation::new("seam", format!("{changes:?} was refused: {other}"))),
+        }
+    }
+
+    /// What the store does with a request. `fails`: it cannot write.
+    pub fn store(
+        &mut self,
+        request: OutboxRequest,
+        fails: bool,
+        truth: &mut Truth,
+    ) -> Checked<Option<OutboxReply>> {
+        let Some(running) = &mut self.running else {
+            return Ok(None);
+        };
+        running.ask_store(&self.names, request, fails, truth).map(Some)
+    }
+
+    fn drive(&mut self, now_ms: u64, truth: &mut Truth) -> Checked<Vec<Wish>> {
+        let now = self.now(now_ms);
+        let mut wishes = Vec::new();
+        let Some(running) = &mut self.running else {
+            return Ok(wishes);
+        };
+        if running.second != now_ms / 1000 {
+            running.second = now_ms / 1000;
+            running.outputs = 0;
+            running.messages = 0;
+        }
+        loop {
+            running.outputs += 1;
+            ensure(running.outputs < OUTPUTS_PER_SECOND_MAX, "L4", || {
+                format!("{OUTPUTS_PER_SECOND_MAX} outputs within a second")
+            })?;
+            match running.session.poll_output() {
+                Output::Open { conn, .. } => wishes.push(Wish::Open(conn)),
+                Output::Send { conn, message } => {
+                    running.messages += 1;
+                    ensure(running.messages < MESSAGES_PER_SECOND_MAX, "L4", || {
+                        format!("{MESSAGES_PER_SECOND_MAX} messages within a second")
+                    })?;
+                    check_message(&message)?;
+                    wishes.push(Wish::Send(conn, message));
+                }
+                Output::Close { conn, code } => wishes.push(Wish::Close(conn, code)),
+                Output::FetchToken => wishes.push(Wish::Token),
+                Output::Outbox(request) => {
+                    running.on_request(&request, truth)?;
+                    if self.store_is_inline {
+                        let reply = running.ask_store(&self.names, request, false, truth)?;
+                        running.feed(now, Input::Outbox(reply))?;
+                    } else {
+                        wishes.push(Wish::Store(request));
+                    }
+                }
+                Output::Event(event) => {
+                    running.on_event(&event, truth)?;
+                    wishes.push(Wish::Note(format!("{event:?}")));
+                }
+                Output::Wait(at) => {
+                    running.generation += 1;
+                    if let Some(at) = at {
+                        wishes.push(Wish::Wake(running.generation, at));
+                    }
+                    break;
+                }
+            }
+        }
+        for watch in running.watches.values_mut() {
+            watch.check(&running.session, truth)?;
+        }
+        Ok(wishes)
+    }
+
+    fn now(&self, now_ms: u64) -> Now {
+        self.clock(now_ms, self.running.as_ref().map_or(now_ms, |r| r.started_ms))
+    }
+
+    const fn clock(&self, now_ms: u64, started_ms: u64) -> Now {
+        Now {
+            mono: MonoTime(11 + now_ms - started_ms),
+            unix: UnixTime((UNIX_START_MS + now_ms).saturating_add_signed(self.clock_ms)),
+        }
+    }
+}
+
+impl Running {
+    fn of(&mut self, channel: usize) -> Option<&mut Watch> {
+        self.watches
+            .values_mut()
+            .find(|w| w.channel == channel && !w.is_released)
+    }
+
+    /// What a store's answer means is known before the core sees it.
+    fn feed(&mut self, now: Now, input: Input) -> Checked {
+        match &input {
+            Input::Outbox(OutboxReply::AppendFailed { handle, .. }) => {
+                for watch in self.watches.values_mut() {
+                    if watch.has(*handle) {
+                        watch.on_refused(*handle)?;
+                    }
+                }
+            }
+            Input::Outbox(OutboxReply::Appended { handle, n }) => {
+                for watch in self.watches.values_mut() {
+                    if watch.has(*handle) {
+                        watch.on_numbered(*handle, *n)?;
+                    }
+                }
+            }
+            Input::Outbox(OutboxReply::Settled { rows, .. }) => {
+                for watch in self.watches.values_mut() {
+                    let own: Vec<Settlement> =
+                        rows.iter().filter(|r| watch.has(r.handle)).cloned().collect();
+                    watch.on_settled(&own)?;
+                }
+            }
+            _ => {}
+        }
+        self.session.handle_input(now, input);
+        Ok(())
+    }
+
+    fn on_request(&mut self, request: &OutboxRequest, truth: &Truth) -> Checked {
+        if let OutboxRequest::Settle { rows, .. } = request {
+            for watch in self.watches.values_mut() {
+                let own: Vec<Settlement> =
+                    rows.iter().filter(|r| watch.has(r.handle)).cloned().collect();
+                let cursor = self.session.cursor(watch.id);
+                watch.on_settle(&own, cursor, truth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_store(
+        &mut self,
+        names: &[ChannelName],
+        request: OutboxRequest,
+        fails: bool,
+        truth: &mut Truth,
+    ) -> Checked<OutboxReply> {
+        let OutboxRequest::Append {
+            channel,
+            handle,
+            changes,
+        } = &request
+        else {
+            return Ok(self.store.handle(request));
+        };
+        if fails {
+            return Ok(OutboxReply::AppendFailed {
+                handle: *handle,
+                detail: "injected".into(),
+            });
+        }
+        let at = names
+            .iter()
+            .position(|name| name == channel)
+            .ok_or_else(|| Violation::new("seam", format!("unknown channel {channel}")))?;
+        let changes = changes.to_vec();
+        let reply = self.store.handle(request);
+        if let OutboxReply::Appended { n, .. } = reply {
+            truth.asked(at, self.author, n, changes)?;
+        }
+        Ok(reply)
+    }
+
+    fn on_event(&mut self, event: &Event, truth: &Truth) -> Checked {
+        match event {
+            Event::Connection(state) => ensure(state.phase != ConnectionPhase::Closed, "L1", || {
+                format!("the session gave up: {state:?}")
+            }),
+            Event::Mutation {
+                channel,
+                handle,
+                n,
+                status,
+            } => self.watch(*channel)?.on_status(*handle, *n, status, truth),
+            Event::Changed { channel, records } => {
+                let session = &self.session;
+                if let Some(watch) = self.watches.get_mut(channel) {
+                    watch.on_changed(session, records);
+                }
+                Ok(())
+            }
+            Event::HistoryLost { channel, from, to } => {
+                self.watch(*channel)?.on_history_lost(*from, *to);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn watch(&mut self, channel: ChannelId) -> Checked<&mut Watch> {
+        self.watches
+            .get_mut(&channel)
+            .ok_or_else(|| Violation::new("seam", format!("event of unknown {channel:?}")))
+    }
+}
+
+/// Bounds that hold for everything a client sends (S14).
+fn check_message(message: &Bytes) -> Checked {
+    let limits = Limits::DEFAULT;
+    let frames = decode_client(message.clone(), limits.frame_up_bytes as usize)
+        .map_err(|e| Violation::new("wire", e.to_string()))?;
+    for frame in frames {
+        if let ClientKind::Push(push) = frame {
+            ensure(!push.items.is_empty(), "wire", || "an empty push".into())?;
+            ensure(push.items.len() <= limits.push_items as usize, "S14", || {
+                format!("{} items in one push", push.items.len())
+            })?;
+            ensure(push.low >= 1 && push.low <= push.first_n, "wire", || {
+                format!("low {} above first_n {}", push.low, push.first_n)
+            })?;
+        }
+    }
+    Ok(())
+}

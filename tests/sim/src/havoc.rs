@@ -1,0 +1,303 @@
+//! Faults that strike by themselves, and how the world heals from all of them.
+
+use tidewire_core::{Input, NetworkHint};
+
+use crate::faults::Fault;
+use crate::link::{LinkId, LinkPhase, Way};
+use crate::node::UNIX_START_MS;
+use crate::violation::Checked;
+use crate::world::{Event, World};
+
+impl World {
+    /// Delivers a fault, if there is something for it to strike.
+    pub fn strike(&mut self, fault: Fault) -> Checked {
+        self.note("strike", &[fault as u64], || fault.name().into());
+        match fault {
+            Fault::LinkCut => {
+                if let Some(link) = self.pick_link() {
+                    self.faults.count(fault);
+                    let (client, node) = (self.rng.u64(0..2_000), self.rng.u64(0..20_000));
+                    self.cut(link, Some(client), Some(node));
+                }
+            }
+            Fault::HalfOpen => {
+                if let Some(link) = self.pick_link() {
+                    self.faults.count(fault);
+                    self.silence(link, &[Way::Up, Way::Down]);
+                }
+            }
+            Fault::OneWay => {
+                if let Some(link) = self.pick_link() {
+                    self.faults.count(fault);
+                    let way = if self.rng.bool() { Way::Up } else { Way::Down };
+                    self.silence(link, &[way]);
+                }
+            }
+            Fault::DelaySpike => {
+                if let Some(link) = self.pick_link() {
+                    self.faults.count(fault);
+                    let (more, lasts) = (self.rng.u64(100..4_000), self.rng.u64(500..8_000));
+                    self.links[link.0].spike = Some((self.now_ms + lasts, more));
+                }
+            }
+            Fault::SlowReader => {
+                if let Some(link) = self.pick_link() {
+                    self.faults.count(fault);
+                    let lasts = self.rng.u64(1_000..15_000);
+                    self.links[link.0].reads_slowly = Some(self.rng.u64(1..=2));
+                    self.after(lasts, Event::ReadsWell { link });
+                }
+            }
+            Fault::ClientCrash => {
+                let client = self.rng.usize(0..self.clients.len());
+                if self.clients[client].is_running() {
+                    self.faults.count(fault);
+                    self.crash_client(client);
+                }
+            }
+            Fault::ClientFrozen => {
+                let client = self.rng.usize(0..self.clients.len());
+                if self.clients[client].is_awake(self.now_ms) {
+                    self.faults.count(fault);
+                    let lasts = [500, 5_000, 60_000][self.rng.usize(0..3)];
+                    self.freeze_client(client, lasts);
+                }
+            }
+            Fault::ClientClock => {
+                self.faults.count(fault);
+                let client = self.rng.usize(0..self.clients.len());
+                self.clients[client].clock_ms = self.draw_clock();
+            }
+            Fault::NetworkHint => {
+                self.faults.count(fault);
+                let client = self.rng.usize(0..self.clients.len());
+                let hint = [
+                    NetworkHint::Online,
+                    NetworkHint::Offline,
+                    NetworkHint::Resumed,
+                ][self.rng.usize(0..3)];
+                self.tell(client, Input::Network(hint))?;
+            }
+            Fault::NodeCrash => {
+                let node = self.rng.usize(0..self.nodes.len());
+                if self.nodes[node].is_up {
+                    self.faults.count(fault);
+                    self.crash_node(node);
+                }
+            }
+            Fault::NodeDrain => {
+                let node = self.rng.usize(0..self.nodes.len());
+                if self.nodes[node].is_up && !self.nodes[node].is_draining {
+                    self.faults.count(fault);
+                    self.drain_node(node)?;
+                }
+            }
+            Fault::NodeClock => {
+                self.faults.count(fault);
+                let node = self.rng.usize(0..self.nodes.len());
+                self.nodes[node].clock_ms = self.draw_clock();
+            }
+            Fault::WriteForbidden => {
+                let client = self.rng.usize(0..self.clients.len());
+                let channel = self.rng.usize(0..self.shape.channels);
+                let principal = self.clients[client].principal.clone();
+                self.faults.count(fault);
+                self.deny(&principal, channel);
+                let lasts = self.rng.u64(200..8_000);
+                self.after(lasts, Event::GrantReturns { principal, channel });
+            }
+            Fault::ChannelDeleted => {
+                let node = self.rng.usize(0..self.nodes.len());
+                let channel = self.rng.usize(0..self.shape.channels);
+                let life = self.nodes[node].life;
+                if self.nodes[node].is_up {
+                    self.faults.count(fault);
+                }
+                self.on_node(node, life, |node, _, effects| {
+                    node.delete(channel, effects);
+                    Ok(())
+                })?;
+            }
+            Fault::BrokerCrashKept => {
+                self.faults.count(fault);
+                let clean = self.rng.bool();
+                self.broker.restart_kept(clean);
+                self.broker_is_down();
+            }
+            Fault::BrokerTailLost => {
+                let appends = self.rng.usize(1..=6);
+                if self.broker.restart_without_tail(appends, &mut self.truth) {
+                    self.faults.count(fault);
+                }
+                self.broker_is_down();
+            }
+            Fault::BrokerWiped => {
+                if self.broker.restart_wiped(&mut self.truth) {
+                    self.faults.count(fault);
+                }
+                let back = i64::try_from(UNIX_START_MS / 2).unwrap_or(0);
+                for node in &mut self.nodes {
+                    node.clock_ms = -self.rng.i64(0..back);
+                }
+                self.broker_is_down();
+            }
+            // The others strike at occasions, or are consequences.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A principal may not write to a channel from now on.
+    pub fn deny(&mut self, principal: &str, channel: usize) {
+        self.denied.insert((principal.to_owned(), channel));
+        self.ever_denied.insert((principal.to_owned(), channel));
+        for client in &mut self.clients {
+            if client.principal == principal {
+                client.deny(channel);
+            }
+        }
+    }
+
+    /// The principal may write again.
+    pub fn allow(&mut self, principal: &str, channel: usize) {
+        self.denied.remove(&(principal.to_owned(), channel));
+    }
+
+    /// A client process dies; its links may stay half-open. It comes back with another client id.
+    pub fn crash_client(&mut self, client: usize) {
+        self.note("client crashes", &[client as u64], || format!("client {client}"));
+        let links: Vec<LinkId> = self.clients[client].links.values().copied().collect();
+        self.clients[client].crash();
+        for link in links {
+            let hears = (self.rng.u8(0..4) > 0).then(|| self.rng.u64(0..5_000));
+            self.cut(link, None, hears);
+        }
+        let life = self.clients[client].life;
+        let after = self.rng.u64(10..5_000);
+        self.after(after, Event::ClientStarts { client, life });
+    }
+
+    /// A client process is stopped for a while.
+    pub fn freeze_client(&mut self, client: usize, lasts_ms: u64) {
+        self.note("client frozen", &[client as u64], || {
+            format!("client {client} for {lasts_ms} ms")
+        });
+        self.clients[client].frozen_until_ms = self.now_ms + lasts_ms;
+        if self.rng.bool() {
+            self.clients[client]
+                .inbox
+                .push_back(Input::Network(NetworkHint::Resumed));
+        }
+        let life = self.clients[client].life;
+        self.after(lasts_ms, Event::ClientThaws { client, life });
+    }
+
+    /// A node process dies; what was under way to it is lost, what it sent may still arrive.
+    pub fn crash_node(&mut self, node: usize) {
+        self.note("node crashes", &[node as u64], || format!("node {node}"));
+        let links: Vec<LinkId> = self.nodes[node].connections().map(|(_, link)| link).collect();
+        self.nodes[node].crash();
+        for link in links {
+            // Some machines vanish without a word.
+            let hears = (self.rng.u8(0..4) > 0).then(|| self.rng.u64(0..2_000));
+            self.cut(link, hears, None);
+        }
+        let life = self.nodes[node].life;
+        let after = self.rng.u64(10..5_000);
+        self.after(after, Event::NodeStarts { node, life });
+    }
+
+    /// A node says goaway, and is gone a little later.
+    pub fn drain_node(&mut self, node: usize) -> Checked {
+        self.note("node drains", &[node as u64], || format!("node {node}"));
+        let life = self.nodes[node].life;
+        let by_ms = self.rng.u32(500..6_000);
+        let window_ms = self.rng.u32(0..3_000);
+        self.on_node(node, life, |node, _, effects| {
+            node.drain(by_ms, window_ms, effects);
+            Ok(())
+        })?;
+        self.after(u64::from(by_ms), Event::NodeStops { node, life });
+        Ok(())
+    }
+
+    pub(crate) fn stop_node(&mut self, node: usize) {
+        let links: Vec<LinkId> = self.nodes[node].connections().map(|(_, link)| link).collect();
+        self.nodes[node].crash();
+        for link in links {
+            let hears = self.between(self.shape.link_ms);
+            self.cut(link, Some(hears), None);
+        }
+        let life = self.nodes[node].life;
+        let after = self.rng.u64(10..3_000);
+        self.after(after, Event::NodeStarts { node, life });
+    }
+
+    /// Faults stop, and what they broke works again. Time and retries do the rest.
+    pub fn heal(&mut self) -> Checked {
+        self.note("heal", &[], String::new);
+        self.faults.freeze();
+        self.stop_acting();
+        self.denied.clear();
+        for client in 0..self.clients.len() {
+            self.clients[client].clock_ms = 0;
+            self.clients[client].frozen_until_ms = 0;
+            let life = self.clients[client].life;
+            self.after(0, Event::ClientThaws { client, life });
+            if !self.clients[client].is_running() {
+                self.after(0, Event::ClientStarts { client, life });
+            }
+        }
+        if !self.broker.is_up {
+            self.after(0, Event::BrokerStarts);
+        }
+        for node in 0..self.nodes.len() {
+            let life = self.nodes[node].life;
+            if !self.nodes[node].is_up {
+                self.after(0, Event::NodeStarts { node, life });
+            }
+        }
+        for at in 0..self.links.len() {
+            let link = &mut self.links[at];
+            link.spike = None;
+            link.reads_slowly = None;
+            // A network that works again tells both ends that a silent link is dead.
+            if link.phase == LinkPhase::Up && (link.up.is_broken() || link.down.is_broken()) {
+                self.cut(LinkId(at), Some(0), Some(0));
+            } else if link.phase == LinkPhase::Opening {
+                self.after(0, Event::Opens { link: LinkId(at) });
+            } else if link.phase == LinkPhase::Dead {
+                self.after(0, Event::ClientHears { link: LinkId(at), code: None });
+                self.after(0, Event::NodeHears { link: LinkId(at) });
+            }
+        }
+        Ok(())
+    }
+
+    fn silence(&mut self, link: LinkId, ways: &[Way]) {
+        for &way in ways {
+            let under_way = self.links[link.0].lane(way).under_way();
+            let keep = self.rng.u64(0..=under_way);
+            self.links[link.0].lane(way).break_after(keep, 0);
+        }
+    }
+
+    fn broker_is_down(&mut self) {
+        self.broker.is_up = false;
+        let lasts = self.rng.u64(1..6_000);
+        self.after(lasts, Event::BrokerStarts);
+    }
+
+    fn pick_link(&mut self) -> Option<LinkId> {
+        let up: Vec<usize> = (0..self.links.len())
+            .filter(|&at| self.links[at].phase == LinkPhase::Up)
+            .collect();
+        (!up.is_empty()).then(|| LinkId(up[self.rng.usize(0..up.len())]))
+    }
+
+    fn draw_clock(&mut self) -> i64 {
+        const HOUR: i64 = 3_600_000;
+        let most = [3_000, HOUR, 400 * 24 * HOUR][self.rng.usize(0..3)];
+        self.rng.i64(-most..=most)
+    }
+}

@@ -1,0 +1,39 @@
+//! Deterministic simulation: real client cores against the server's real channel logic, in virtual time.
+//!
+//! Invariant: a run is a function of its seed and the code. Everything that a real run leaves to
+//! chance (time, order, loss, the store, the broker) is an event in one queue, drawn from one
+//! generator; the checkers trust nothing but their own model of every log ([`truth`]).
+//!
+//! ```text
+//! run      one seed: faults, healing, calm        world    queue, time, everybody
+//! shape    what the seed's world is made of       network  links in the world
+//! faults   which faults, how often                havoc    how they strike, how they heal
+//! client   Session, driver loop, store            node     Channel, what the network half does
+//! app      what applications do                   policy   what they may do
+//! truth    the logs as they really are            watch    what every view has to show
+//! ```
+
+pub mod app;
+pub mod broker;
+pub mod client;
+pub mod faults;
+mod havoc;
+pub mod link;
+mod network;
+pub mod node;
+pub mod outlet;
+pub mod policy;
+pub mod report;
+pub mod run;
+pub mod shape;
+pub mod trace;
+pub mod truth;
+pub mod violation;
+pub mod watch;
+pub mod world;
+
+pub use faults::{Fault, Faults};
+pub use run::{Report, run};
+pub use shape::Shape;
+pub use violation::{Checked, Violation};
+pub use world::World;

@@ -1,0 +1,341 @@
+//! Links in the world: opening, carrying, cutting, closing.
+
+use bytes::Bytes;
+use tidewire_core::wire::{CloseCode, decode_client, decode_server};
+use tidewire_core::{ConnId, Input, LinkClosed};
+use tidewire_server::channel::ConnId as ServerConn;
+
+use crate::faults::Fault;
+use crate::link::{Arrival, Lane, Link, LinkId, LinkPhase, Way};
+use crate::violation::{Checked, Violation, ensure};
+use crate::world::{Event, World};
+
+/// Frames that a server sends are at most this large.
+const DOWN_BYTES_MAX: usize = 1024 * 1024;
+
+impl World {
+    pub(crate) fn open(&mut self, client: usize, conn: ConnId) {
+        let id = LinkId(self.links.len());
+        let node = self.rng.usize(0..self.nodes.len());
+        let delay_ms = self.shape.link_ms;
+        self.links.push(Link {
+            client,
+            client_life: self.clients[client].life,
+            client_conn: conn,
+            node,
+            node_life: self.nodes[node].life,
+            server_conn: ServerConn(id.0 as u64 + 1),
+            phase: LinkPhase::Opening,
+            client_has_it: true,
+            up: Lane::default(),
+            down: Lane::default(),
+            delay_ms,
+            spike: None,
+            reads_slowly: None,
+        });
+        self.clients[client].links.insert(conn, id);
+        self.note("open", &[id.0 as u64, client as u64, node as u64], || {
+            format!("link {} from client {client} to node {node}", id.0)
+        });
+        if self.faults.strikes(Fault::OpenHangs, &mut self.rng) {
+            return;
+        }
+        let after = self.between(delay_ms);
+        if self.faults.strikes(Fault::OpenRefused, &mut self.rng) {
+            self.after(after, Event::OpenFails { link: id });
+        } else {
+            self.after(after, Event::Opens { link: id });
+        }
+    }
+
+    pub(crate) fn opens(&mut self, id: LinkId) -> Checked {
+        let link = &mut self.links[id.0];
+        if link.phase != LinkPhase::Opening {
+            return Ok(());
+        }
+        let node = &self.nodes[link.node];
+        if !node.is_up || node.is_draining {
+            return self.open_fails(id);
+        }
+        link.phase = LinkPhase::Up;
+        link.node_life = node.life;
+        let (at, conn, life) = (link.node, link.server_conn, link.node_life);
+        self.of_conn.insert((at, conn), id);
+        self.on_node(at, life, |node, now, effects| {
+            node.accept(now, conn, id, effects);
+            Ok(())
+        })?;
+        let link = &self.links[id.0];
+        let (client, conn) = (link.client, link.client_conn);
+        if link.client_has_it && self.clients[client].life == link.client_life {
+            self.note("opened", &[id.0 as u64], || format!("link {}", id.0));
+            return self.tell(client, Input::Opened { conn });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn open_fails(&mut self, id: LinkId) -> Checked {
+        self.links[id.0].phase = LinkPhase::Dead;
+        self.client_hears(id, None)
+    }
+
+    pub(crate) fn client_sends(&mut self, client: usize, conn: ConnId, message: Bytes) {
+        if let Some(&id) = self.clients[client].links.get(&conn) {
+            self.trace.note(
+                self.now_ms,
+                "client sends",
+                &[id.0 as u64],
+                &message,
+                || {
+                    let frames = decode_client(message.clone(), usize::MAX);
+                    format!("client {client} on link {}: {frames:?}", id.0)
+                },
+            );
+            self.send(id, Way::Up, message);
+        }
+    }
+
+    pub(crate) fn send(&mut self, id: LinkId, way: Way, message: Bytes) {
+        let now_ms = self.now_ms;
+        let mut delay = self.between(self.links[id.0].delay_ms);
+        let link = &mut self.links[id.0];
+        if let Some((until, more)) = link.spike
+            && now_ms < until
+        {
+            delay += more;
+        }
+        let drain = match (way, link.reads_slowly) {
+            (Way::Down, Some(bytes_per_ms)) => message.len() as u64 / bytes_per_ms,
+            _ => 0,
+        };
+        let at = link.lane(way).send(now_ms, delay, drain, message);
+        self.at(at, Event::Arrives { link: id, way });
+    }
+
+    pub(crate) fn arrives(&mut self, id: LinkId, way: Way) -> Checked {
+        match self.links[id.0].lane(way).arrive(self.now_ms) {
+            None => Ok(()),
+            Some(Arrival::Later(at)) => {
+                self.at(at, Event::Arrives { link: id, way });
+                Ok(())
+            }
+            Some(Arrival::Lost) => {
+                self.faults.count(Fault::FrameLost);
+                self.note("lost", &[id.0 as u64], || format!("link {} {way:?}", id.0));
+                Ok(())
+            }
+            Some(Arrival::Delivered(message)) => match way {
+                Way::Up => self.arrives_at_node(id, &message),
+                Way::Down => self.arrives_at_client(id, message),
+            },
+        }
+    }
+
+    fn arrives_at_node(&mut self, id: LinkId, message: &Bytes) -> Checked {
+        let link = &self.links[id.0];
+        let (at, conn, life) = (link.node, link.server_conn, link.node_life);
+        if self.nodes[at].life != life || self.nodes[at].queue(conn).is_none() {
+            return Ok(());
+        }
+        if link.phase == LinkPhase::Dead && self.has_newer(id) {
+            self.faults.count(Fault::LateFrame);
+        }
+        let refuse_token = self.links[id.0].up.is_first()
+            && self.faults.strikes(Fault::TokenRefused, &mut self.rng);
+        let denied = self.denied.clone();
+        self.on_node(at, life, |node, now, effects| {
+            node.handle_message(now, conn, message, &denied, refuse_token, effects)
+        })
+    }
+
+    fn arrives_at_client(&mut self, id: LinkId, message: Bytes) -> Checked {
+        let link = &self.links[id.0];
+        let (client, conn, node, server_conn) =
+            (link.client, link.client_conn, link.node, link.server_conn);
+        if self.clients[client].life == link.client_life {
+            if self.has_newer(id) {
+                self.faults.count(Fault::LateFrame);
+            }
+            self.trace.note(
+                self.now_ms,
+                "client gets",
+                &[id.0 as u64],
+                &message,
+                || {
+                    let frames = decode_server(message.clone(), usize::MAX);
+                    format!("client {client} on link {}: {frames:?}", id.0)
+                },
+            );
+            self.tell(client, Input::Received { conn, message })?;
+        }
+        if self.links[id.0].phase == LinkPhase::Up {
+            return self.flush(node, server_conn);
+        }
+        Ok(())
+    }
+
+    fn has_newer(&self, id: LinkId) -> bool {
+        let link = &self.links[id.0];
+        let client = &self.clients[link.client];
+        client.life == link.client_life
+            && client.links.keys().next_back() > Some(&link.client_conn)
+    }
+
+    /// Moves what a node has queued for a connection onto its link, as far as the socket takes it.
+    pub(crate) fn flush(&mut self, at: usize, conn: ServerConn) -> Checked {
+        let Some(&id) = self.of_conn.get(&(at, conn)) else {
+            return Ok(());
+        };
+        loop {
+            let Some(queue) = self.nodes[at].queue(conn) else {
+                return Ok(());
+            };
+            let (most, bound) = queue.bytes_most();
+            ensure(most <= bound.max(DOWN_BYTES_MAX), "S14", || {
+                format!("a queue held {most} bytes, its bound is {bound}")
+            })?;
+            if self.links[id.0].down.bytes_under_way() >= self.shape.socket_bytes {
+                break;
+            }
+            let Some(message) = queue.take(self.shape.socket_bytes) else {
+                break;
+            };
+            ensure(message.len() <= DOWN_BYTES_MAX, "S14", || {
+                format!("a message of {} bytes went down", message.len())
+            })?;
+            self.inspect(at, &message)?;
+            if self.links[id.0].phase == LinkPhase::Up {
+                self.send(id, Way::Down, message);
+            }
+        }
+        let life = self.nodes[at].life;
+        self.on_node(at, life, |node, _, effects| {
+            node.drained(conn, effects);
+            Ok(())
+        })
+    }
+
+    /// What a node says is well formed; some of it is counted.
+    fn inspect(&mut self, at: usize, message: &Bytes) -> Checked {
+        use tidewire_core::wire::ServerKind;
+        let frames = decode_server(message.clone(), DOWN_BYTES_MAX)
+            .map_err(|e| Violation::new("wire", format!("node {at} sent nonsense: {e}")))?;
+        for frame in frames {
+            match frame {
+                ServerKind::Lagged(_) => self.faults.count(Fault::Lagged),
+                ServerKind::StaleEpoch(_) => self.faults.count(Fault::StaleEpoch),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The link dies: some of what is under way is lost, and each end hears of it after its time, or
+    /// never (`None`).
+    pub(crate) fn cut(&mut self, id: LinkId, client_hears: Option<u64>, node_hears: Option<u64>) {
+        if self.links[id.0].phase == LinkPhase::Dead {
+            return;
+        }
+        let late = if self.rng.bool() { self.rng.u64(0..6_000) } else { 0 };
+        let not_before = self.now_ms + late;
+        for way in [Way::Up, Way::Down] {
+            let under_way = self.links[id.0].lane(way).under_way();
+            let keep = self.rng.u64(0..=under_way);
+            self.links[id.0].lane(way).break_after(keep, not_before);
+        }
+        self.links[id.0].phase = LinkPhase::Dead;
+        self.note("cut", &[id.0 as u64], || {
+            format!("link {}: client hears {client_hears:?}, node {node_hears:?}", id.0)
+        });
+        if let Some(after) = client_hears {
+            self.after(after, Event::ClientHears { link: id, code: None });
+        }
+        if let Some(after) = node_hears {
+            self.after(after, Event::NodeHears { link: id });
+        }
+    }
+
+    pub(crate) fn client_hears(&mut self, id: LinkId, code: Option<CloseCode>) -> Checked {
+        let link = &mut self.links[id.0];
+        link.phase = LinkPhase::Dead;
+        let had_it = std::mem::replace(&mut link.client_has_it, false);
+        let (client, conn, life) = (link.client, link.client_conn, link.client_life);
+        if !had_it || self.clients[client].life != life {
+            return Ok(());
+        }
+        self.note("client hears", &[id.0 as u64], || format!("link {} is gone, {code:?}", id.0));
+        let reason = LinkClosed {
+            code: code.map(|code| code as u16),
+            ..LinkClosed::default()
+        };
+        self.tell(client, Input::Closed { conn, reason })
+    }
+
+    pub(crate) fn node_hears(&mut self, id: LinkId) -> Checked {
+        let link = &self.links[id.0];
+        let (at, conn, life) = (link.node, link.server_conn, link.node_life);
+        self.on_node(at, life, |node, _, effects| {
+            node.forget(conn, effects);
+            Ok(())
+        })
+    }
+
+    /// The client closes: what it sent still arrives; of what is on its way to it, some comes late.
+    pub(crate) fn client_closes(&mut self, client: usize, conn: ConnId, code: CloseCode) {
+        let Some(&id) = self.clients[client].links.get(&conn) else {
+            return;
+        };
+        self.note("client closes", &[id.0 as u64], || format!("link {} with {code:?}", id.0));
+        self.links[id.0].client_has_it = false;
+        let under_way = self.links[id.0].down.under_way();
+        let keep = self.rng.u64(0..=under_way);
+        self.links[id.0].down.break_after(keep, 0);
+        if self.links[id.0].phase == LinkPhase::Up && !self.links[id.0].up.is_broken() {
+            let all = self.links[id.0].up.under_way();
+            self.links[id.0].up.break_after(all, 0);
+            let after = self.between(self.links[id.0].delay_ms);
+            let at = self.links[id.0].up.last_arrival_ms().max(self.now_ms) + after;
+            self.at(at, Event::NodeHears { link: id });
+        }
+        self.links[id.0].phase = LinkPhase::Dead;
+    }
+
+    /// The node closes: what it queued still arrives, then the client hears of it.
+    pub(crate) fn node_hangs_up(&mut self, at: usize, conn: ServerConn, code: CloseCode) -> Checked {
+        let Some(&id) = self.of_conn.get(&(at, conn)) else {
+            return Ok(());
+        };
+        if let Some(queue) = self.nodes[at].queue(conn).map(std::sync::Arc::clone) {
+            while let Some(message) = queue.take(usize::MAX) {
+                self.inspect(at, &message)?;
+                if self.links[id.0].phase == LinkPhase::Up {
+                    self.send(id, Way::Down, message);
+                }
+            }
+        }
+        self.note("node closes", &[id.0 as u64], || format!("link {} with {code:?}", id.0));
+        let silent = self.links[id.0].down.is_broken();
+        if self.links[id.0].phase == LinkPhase::Up {
+            let all = self.links[id.0].down.under_way();
+            self.links[id.0].down.break_after(all, 0);
+            self.links[id.0].up.break_after(0, 0);
+            self.links[id.0].phase = LinkPhase::Dead;
+            if !silent {
+                let after = self.between(self.links[id.0].delay_ms);
+                let at = self.links[id.0].down.last_arrival_ms().max(self.now_ms) + after;
+                self.at(
+                    at,
+                    Event::ClientHears {
+                        link: id,
+                        code: Some(code),
+                    },
+                );
+            }
+        }
+        let life = self.nodes[at].life;
+        self.on_node(at, life, |node, _, effects| {
+            node.forget(conn, effects);
+            Ok(())
+        })
+    }
+}

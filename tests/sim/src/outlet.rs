@@ -1,0 +1,96 @@
+//! The bounded queue from a node's channels to one connection, as the network half has it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use tidewire_server::channel::{Outlet, OutletFull};
+
+/// A queue that refuses what does not fit.
+#[derive(Debug)]
+pub struct Queue {
+    bytes_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+    bytes_most: usize,
+    refused: bool,
+    refusals: u64,
+}
+
+impl Queue {
+    /// `bytes_max`: one message always fits into an empty queue, whatever its size.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes a message of the connection itself (welcome, pong, heartbeat, error), which has its own
+    /// small allowance beside the bound.
+    pub fn put(&self, message: &Bytes) {
+        let mut state = self.state();
+        state.bytes += message.len();
+        state.messages.push_back(message.clone());
+    }
+
+    /// Takes out up to `bytes_max` bytes as one message (at least one queued message).
+    pub fn take(&self, bytes_max: usize) -> Option<Bytes> {
+        let mut state = self.state();
+        let first = state.messages.pop_front()?;
+        let mut out = BytesMut::from(&first[..]);
+        while let Some(next) = state.messages.front()
+            && out.len() + next.len() <= bytes_max
+        {
+            out.extend_from_slice(next);
+            state.messages.pop_front();
+        }
+        state.bytes -= out.len();
+        Some(out.freeze())
+    }
+
+    /// Whether a message was refused and there is room again; asking forgets it.
+    pub fn has_room_again(&self) -> bool {
+        let mut state = self.state();
+        let again = state.refused && state.bytes <= self.bytes_max / 2;
+        if again {
+            state.refused = false;
+        }
+        again
+    }
+
+    /// How many messages were refused so far.
+    pub fn refusals(&self) -> u64 {
+        self.state().refusals
+    }
+
+    /// The most bytes it held, and the most it may hold.
+    pub fn bytes_most(&self) -> (usize, usize) {
+        (self.state().bytes_most, self.bytes_max)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlet for Queue {
+    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
+        let mut state = self.state();
+        if !state.messages.is_empty() && state.bytes + message.len() > self.bytes_max {
+            state.refused = true;
+            state.refusals += 1;
+            return Err(OutletFull);
+        }
+        state.bytes += message.len();
+        state.bytes_most = state.bytes_most.max(state.bytes);
+        state.messages.push_back(message.clone());
+        Ok(())
+    }
+}

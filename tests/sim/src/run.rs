@@ -1,0 +1,163 @@
+//! One seed from beginning to end: faults first, then healing, then calm.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fastrand::Rng;
+
+use crate::faults::{Fault, Faults};
+use crate::shape::Shape;
+use crate::violation::{Checked, Violation, ensure};
+use crate::world::World;
+
+/// How long after the last fault everything must have come to rest (L1, L2).
+pub const CONVERGE_MS_MAX: u64 = 60_000;
+
+/// How long the calm is watched: longer than it takes to notice a dead connection.
+const CALM_MS: u64 = 100_000;
+
+/// A run that cannot reach its number of mutations gives up waiting here.
+const FAULTY_MS_MAX: u64 = 600_000;
+
+/// What came out of one seed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which one.
+    pub seed: u64,
+    /// What was broken, and when, in virtual ms.
+    pub violation: Option<(u64, Violation)>,
+    /// Mutations that applications made.
+    pub mutations: u64,
+    /// Delivered faults by kind.
+    pub faults: BTreeMap<Fault, u64>,
+    /// How much virtual time went by.
+    pub simulated_ms: u64,
+    /// How long after the last fault everything had come to rest.
+    pub converged_ms: Option<u64>,
+    /// The hash of everything that happened.
+    pub trace_hash: u64,
+    /// The timeline, when asked for.
+    pub text: String,
+}
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, keep_text: bool) -> Report {
+    let mut rng = Rng::with_seed(seed);
+    let shape = Shape::draw(&mut rng);
+    let faults = Faults::draw(&mut rng);
+    let mut world = World::new(rng, shape, faults, keep_text);
+    let mut converged_ms = None;
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut world, &mut converged_ms)));
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without a text");
+        Err(Violation::new("panic", text))
+    });
+    Report {
+        seed,
+        violation: outcome.err().map(|violation| (world.now_ms, violation)),
+        mutations: world.mutations(),
+        faults: world.faults.delivered().clone(),
+        simulated_ms: world.now_ms,
+        converged_ms,
+        trace_hash: world.trace.hash(),
+        text: world.trace.text().to_owned(),
+    }
+}
+
+fn live(world: &mut World, converged_ms: &mut Option<u64>) -> Checked {
+    world.start_acting();
+    let faulty_ms = world.shape.faulty_ms;
+    world.run_until(faulty_ms)?;
+    while world.mutations() < world.shape.mutations_min && world.now_ms < FAULTY_MS_MAX {
+        world.run_for(1_000)?;
+    }
+    world.heal()?;
+    *converged_ms = Some(converge(world)?);
+    let calm_from = world.trace.events();
+    world.run_for(CALM_MS)?;
+    check_calm(world, world.trace.events() - calm_from)?;
+    match lag(world) {
+        None => Ok(()),
+        Some(lag) => Err(Violation::new("L2", format!("calm did not last: {lag}"))),
+    }
+}
+
+/// Waits until every outbox is empty and every view is at its head; says how long that took.
+pub fn converge(world: &mut World) -> Checked<u64> {
+    let from = world.now_ms;
+    loop {
+        world.run_for(250)?;
+        let Some(lag) = lag(world) else {
+            return Ok(world.now_ms - from);
+        };
+        ensure(world.now_ms - from < CONVERGE_MS_MAX, "L1", || {
+            format!("not at rest {CONVERGE_MS_MAX} ms after the last fault: {lag}")
+        })?;
+    }
+}
+
+/// What is not yet as it must become.
+#[must_use]
+pub fn lag(world: &World) -> Option<String> {
+    world.clients.iter().enumerate().find_map(|(at, client)| {
+        let Some(session) = client.session() else {
+            return Some(format!("client {at} does not run"));
+        };
+        let lag = client.watches().find_map(|w| w.lag(session, &world.truth));
+        lag.map(|lag| format!("client {at}, {:?}: {lag}", session.connection()))
+    })
+}
+
+/// Once all is calm: outcomes, agreement, presence, silence.
+fn check_calm(world: &World, events: u64) -> Checked {
+    for client in &world.clients {
+        let Some(session) = client.session() else {
+            continue;
+        };
+        for watch in client.watches() {
+            watch.check_outcomes(session, &world.truth)?;
+        }
+    }
+    check_presence(world)?;
+    // Heartbeats, pongs and their flushes are all that is left to do.
+    let beats = (CALM_MS / world.shape.heartbeat_ms + 2) * world.clients.len() as u64;
+    ensure(events <= beats * 6 + 400, "L4", || {
+        format!("{events} events in {CALM_MS} ms of calm, {beats} heartbeats")
+    })
+}
+
+/// On each node, everybody sees everybody else who said something.
+fn check_presence(world: &World) -> Checked {
+    for channel in 0..world.shape.channels {
+        for (at, client) in world.clients.iter().enumerate() {
+            let (Some(session), Some(watch)) = (client.session(), client.watch(channel)) else {
+                continue;
+            };
+            let node = world.node_of(at);
+            let mut expected: Vec<_> = world
+                .clients
+                .iter()
+                .enumerate()
+                .filter(|&(other, _)| other != at && world.node_of(other) == node)
+                .filter_map(|(_, other)| other.watch(channel)?.presence.clone())
+                .collect();
+            let mut seen: Vec<_> = session
+                .peers(watch.id)
+                .into_iter()
+                .filter_map(|peer| peer.data.clone())
+                .collect();
+            expected.sort();
+            seen.sort();
+            let full = world.shape.channel.peers_max <= expected.len();
+            ensure(full || seen == expected, "presence", || {
+                format!("client {at} sees {seen:?} on channel {channel}, not {expected:?}")
+            })?;
+        }
+    }
+    Ok(())
+}

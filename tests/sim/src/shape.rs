@@ -1,0 +1,106 @@
+//! What a seed's world looks like: how many of everything, how fast, how small the bounds.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidewire_server::channel::{ChannelConfig, Lag};
+
+/// The constants of one run.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// How many clients.
+    pub clients: usize,
+    /// How many channels.
+    pub channels: usize,
+    /// How many nodes on the one broker.
+    pub nodes: usize,
+    /// How long faults strike, in virtual time.
+    pub faulty_ms: u64,
+    /// How many mutations there must have been at least when they stop.
+    pub mutations_min: u64,
+    /// Time between two acts of a client, at most.
+    pub act_ms: u64,
+    /// Travel time over links.
+    pub link_ms: (u64, u64),
+    /// Time that a broker request and its answer take each.
+    pub broker_ms: (u64, u64),
+    /// Time that the outbox's store takes; `None`: it answers before the next poll, as memory does.
+    pub store_ms: Option<u64>,
+    /// How long a node collects inputs of a channel before it handles them.
+    pub turn_ms: u64,
+    /// The heartbeat interval that nodes announce.
+    pub heartbeat_ms: u64,
+    /// Bytes that a connection's queue holds.
+    pub outlet_bytes: usize,
+    /// Bytes that a node's socket holds.
+    pub socket_bytes: usize,
+    /// Bytes of text in each initial record.
+    pub bulk_bytes: usize,
+    /// Whether a channel that nobody uses is dropped from a node's memory.
+    pub drops_idle_channels: bool,
+    /// Most mutations that a client's outbox holds.
+    pub outbox_rows: usize,
+    /// Settings of every channel.
+    pub channel: ChannelConfig,
+}
+
+impl Shape {
+    /// Draws a seed's shape.
+    #[must_use]
+    pub fn draw(rng: &mut Rng) -> Self {
+        let lag = [Lag::Resync, Lag::Conflate, Lag::Close][rng.usize(0..3)];
+        let bulk_bytes = if rng.u8(0..6) == 0 { rng.usize(1_000..30_000) } else { 0 };
+        Self {
+            clients: rng.usize(2..=5),
+            channels: rng.usize(1..=3),
+            nodes: rng.usize(1..=2),
+            faulty_ms: rng.u64(40_000..120_000),
+            mutations_min: 60,
+            act_ms: rng.u64(300..3_000),
+            link_ms: [(0, 1), (1, 20), (20, 200), (1, 1_500)][rng.usize(0..4)],
+            broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.usize(0..4)],
+            store_ms: [None, None, Some(3), Some(200)][rng.usize(0..4)],
+            turn_ms: [0, 1, 10][rng.usize(0..3)],
+            heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.usize(0..4)],
+            outlet_bytes: [2_000, 20_000, 256 * 1024][rng.usize(0..3)],
+            socket_bytes: [1_000, 64 * 1024][rng.usize(0..2)],
+            bulk_bytes,
+            drops_idle_channels: rng.bool(),
+            outbox_rows: [20, 10_000, 10_000][rng.usize(0..3)],
+            channel: ChannelConfig {
+                history: [3, 20, 200, 2_000][rng.usize(0..4)],
+                snapshot_entries: [4, 20, 1_000][rng.usize(0..3)],
+                lag,
+                peers_max: if rng.u8(0..8) == 0 { 2 } else { 1_000 },
+                ..ChannelConfig::default()
+            },
+        }
+    }
+
+    /// A small, quick and friendly world, for scenarios.
+    #[must_use]
+    pub fn calm() -> Self {
+        Self {
+            clients: 2,
+            channels: 1,
+            nodes: 1,
+            faulty_ms: 0,
+            mutations_min: 0,
+            act_ms: 1_000,
+            link_ms: (5, 5),
+            broker_ms: (1, 1),
+            store_ms: None,
+            turn_ms: 0,
+            heartbeat_ms: 25_000,
+            outlet_bytes: 256 * 1024,
+            socket_bytes: 64 * 1024,
+            bulk_bytes: 0,
+            drops_idle_channels: false,
+            outbox_rows: 10_000,
+            channel: ChannelConfig {
+                broker_timeout: Duration::from_secs(5),
+                ..ChannelConfig::default()
+            },
+        }
+    }
+}

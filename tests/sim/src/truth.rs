@@ -1,0 +1,372 @@
+//! What really is in every log: the checkers' own model, which trusts nobody.
+//!
+//! Every append that the broker takes is recorded here with the document and table it leads to,
+//! and judged at once (S1, S2, S3, S13). A broker that loses entries starts a new branch, so it
+//! stays known which entries lie on which line of history.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tidewire_core::document::Document;
+use tidewire_core::wire::{Change, Cursor, ErrorCode, NUMBER_MAX};
+use tidewire_server::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
+use tidewire_server::channel::Author;
+
+use crate::policy::Rules;
+use crate::violation::{Checked, Violation, ensure};
+
+/// An entry that some log once held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FactId(usize);
+
+/// One entry with what it leads to.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    branch: usize,
+    /// The entry as it was appended.
+    pub entry: Entry,
+    /// The fold of the log up to and with it.
+    pub document: Arc<Document>,
+    /// The table there.
+    pub table: Arc<BTreeMap<Author, TableRow>>,
+    deleted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Branch {
+    /// The last entry that it shares with an older branch.
+    fork: Option<(usize, u64)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Line {
+    head: Option<FactId>,
+    branch: usize,
+    /// The facts of the surviving log; the first one has seq 1.
+    facts: Vec<FactId>,
+}
+
+/// How a mutation was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Its changes are in the log.
+    Committed,
+    /// Its rejection is in the log.
+    Rejected(ErrorCode),
+}
+
+/// All logs, of all times.
+#[derive(Debug, Default)]
+pub struct Truth {
+    rules: Option<Rules>,
+    facts: Vec<Fact>,
+    branches: Vec<Branch>,
+    lines: BTreeMap<usize, Line>,
+    registry: HashMap<(usize, u64, u64, u64), FactId>,
+    decided: HashMap<(usize, Author, u64), Vec<FactId>>,
+    asked: HashMap<(usize, Author, u64), Vec<Change>>,
+}
+
+impl Truth {
+    /// No log holds anything.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules: Some(rules),
+            ..Self::default()
+        }
+    }
+
+    /// A store gave `n` to a mutation of this author: from now on the log may decide it.
+    pub fn asked(&mut self, channel: usize, author: Author, n: u64, changes: Vec<Change>) -> Checked {
+        let again = self.asked.insert((channel, author, n), changes);
+        ensure(again.is_none(), "S11", || format!("number {n} was given twice"))
+    }
+
+    /// The head of the surviving log.
+    #[must_use]
+    pub fn head(&self, channel: usize) -> Option<FactId> {
+        self.lines.get(&channel)?.head
+    }
+
+    /// The head's cursor, zero when the log is empty.
+    #[must_use]
+    pub fn head_cursor(&self, channel: usize) -> Cursor {
+        self.head(channel)
+            .map(|id| self.fact(id).entry.cursor)
+            .unwrap_or_default()
+    }
+
+    /// A fact.
+    #[must_use]
+    pub fn fact(&self, id: FactId) -> &Fact {
+        &self.facts[id.0]
+    }
+
+    /// How many entries any log ever took.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Whether no log ever took an entry.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// The entry that a cursor names (S3), whether or not it survived.
+    #[must_use]
+    pub fn at(&self, channel: usize, cursor: Cursor) -> Option<FactId> {
+        self.registry
+            .get(&(channel, cursor.epoch, cursor.seq, cursor.tag))
+            .copied()
+    }
+
+    /// Whether `fact` lies on the line of history that ends in `end`.
+    #[must_use]
+    pub fn is_on_line(&self, fact: FactId, end: FactId) -> bool {
+        let fact = self.fact(fact);
+        let (mut branch, mut seq) = (self.fact(end).branch, self.fact(end).entry.cursor.seq);
+        loop {
+            if fact.branch == branch {
+                return fact.entry.cursor.seq <= seq;
+            }
+            let Some((parent, fork)) = self.branches[branch].fork else {
+                return false;
+            };
+            branch = parent;
+            seq = seq.min(fork);
+        }
+    }
+
+    /// How a mutation was decided on the line that ends in `end`.
+    #[must_use]
+    pub fn decision(&self, channel: usize, author: Author, n: u64, end: FactId) -> Option<Decision> {
+        let facts = self.decided.get(&(channel, author, n))?;
+        let id = facts.iter().find(|&&id| self.is_on_line(id, end))?;
+        match &self.fact(*id).entry.body {
+            EntryBody::Mutation { outcome: Ok(_), .. } => Some(Decision::Committed),
+            EntryBody::Mutation {
+                outcome: Err(rejection),
+                ..
+            } => Some(Decision::Rejected(rejection.code)),
+            _ => None,
+        }
+    }
+
+    /// Whether a mutation was ever logged at or below this seq.
+    #[must_use]
+    pub fn was_decided_by(&self, channel: usize, author: Author, n: u64, seq: u64) -> bool {
+        self.decided
+            .get(&(channel, author, n))
+            .is_some_and(|facts| facts.iter().any(|&id| self.fact(id).entry.cursor.seq <= seq))
+    }
+
+    /// Whether a compare-and-append has to succeed.
+    #[must_use]
+    pub fn admits(&self, channel: usize, expected: Cursor, entries: &[Arc<Entry>], run: RunId) -> bool {
+        let head = self.head(channel).map(|id| self.fact(id));
+        let opens = matches!(
+            entries.first().map(|e| &e.body),
+            Some(EntryBody::Opening { .. })
+        );
+        self.head_cursor(channel) == expected && (opens || head.is_some_and(|h| h.entry.run == run))
+    }
+
+    /// Records entries that the broker took, and judges each of them.
+    pub fn append(&mut self, channel: usize, entries: &[Arc<Entry>], run: RunId) -> Checked {
+        for entry in entries {
+            ensure(entry.run == run, "log", || {
+                format!("entry of run {:?} appended in run {run:?}", entry.run)
+            })?;
+            self.append_one(channel, entry)
+                .map_err(|v| Violation::new(v.rule, format!("{}, appending {entry:?}", v.detail)))?;
+        }
+        Ok(())
+    }
+
+    fn append_one(&mut self, channel: usize, entry: &Entry) -> Checked {
+        let cursor = entry.cursor;
+        let parent = self.head(channel).map(|id| self.fact(id).clone());
+        let before = parent.as_ref().map(|p| p.entry.cursor).unwrap_or_default();
+        ensure(cursor.seq == before.seq + 1, "log", || {
+            format!("seq {} follows {}", cursor.seq, before.seq)
+        })?;
+        ensure(
+            cursor.epoch.max(cursor.seq).max(cursor.tag) <= NUMBER_MAX,
+            "log",
+            || format!("{cursor:?} is beyond 2^53"),
+        )?;
+        ensure(parent.as_ref().is_none_or(|p| p.entry.ms <= entry.ms), "log", || {
+            "log time fell".into()
+        })?;
+        let opens = matches!(entry.body, EntryBody::Opening { .. });
+        let epoch_moves_as_it_must = if opens {
+            cursor.epoch > before.epoch
+        } else {
+            cursor.epoch == before.epoch
+        };
+        ensure(epoch_moves_as_it_must, "log", || {
+            format!("epoch {} follows {}", cursor.epoch, before.epoch)
+        })?;
+        ensure(
+            opens || parent.as_ref().is_some_and(|p| p.entry.run == entry.run && !p.deleted),
+            "log",
+            || "only an opening may follow an empty log, a deletion or another run".into(),
+        )?;
+
+        let mut document = parent
+            .as_ref()
+            .map(|p| Arc::clone(&p.document))
+            .unwrap_or_default();
+        let mut table = parent.as_ref().map(|p| Arc::clone(&p.table)).unwrap_or_default();
+        let mut deleted = false;
+        match &entry.body {
+            EntryBody::Opening { ops } => {
+                for op in ops {
+                    Arc::make_mut(&mut document).apply(op);
+                }
+                let starts = parent.as_ref().is_none_or(|p| p.deleted);
+                ensure(starts || ops.is_empty(), "log", || {
+                    "an opening in the middle of a log changes records".into()
+                })?;
+                if starts {
+                    let expected = self.initial();
+                    ensure(*document == expected, "log", || {
+                        "a new log does not start with the initial records".into()
+                    })?;
+                }
+            }
+            EntryBody::Deletion => {
+                document = Arc::default();
+                deleted = true;
+            }
+            EntryBody::Mutation {
+                author,
+                n,
+                low,
+                outcome,
+            } => {
+                let asked = self.asked.get(&(channel, *author, *n)).ok_or_else(|| {
+                    Violation::new("S13", format!("nobody asked for {author:?} {n}"))
+                })?;
+                let row = Arc::make_mut(&mut table).entry(*author).or_default();
+                ensure(*n > row.last, "S1", || {
+                    format!("{author:?} {n} is decided a second time, last is {}", row.last)
+                })?;
+                ensure(*n == (row.last + 1).max(*low), "S2", || {
+                    format!("{author:?} {n} skips, last is {}, low {low}", row.last)
+                })?;
+                row.last = *n;
+                row.rejected.retain(|(at, _)| at >= low);
+                match (Rules::evaluate(&document, asked), outcome) {
+                    (Ok(expected), Ok(ops)) => {
+                        let next = Arc::make_mut(&mut document);
+                        for op in ops {
+                            next.apply(op);
+                        }
+                        ensure(*next == expected, "S1", || {
+                            format!("ops are not what was asked for: {asked:?}")
+                        })?;
+                    }
+                    (Err(expected), Err(got)) => {
+                        ensure(expected.code == got.code, "S9", || {
+                            format!("rejected as {got}, not as {expected}")
+                        })?;
+                        row.rejected.push((*n, got.clone()));
+                    }
+                    (expected, got) => {
+                        return Err(Violation::new(
+                            "S9",
+                            format!("decided as {got:?}, not as {:?}: {asked:?}", expected.err()),
+                        ));
+                    }
+                }
+            }
+        }
+
+        let id = FactId(self.facts.len());
+        let key = (channel, cursor.epoch, cursor.seq, cursor.tag);
+        if let Some(&known) = self.registry.get(&key) {
+            ensure(self.fact(known).entry == *entry, "S3", || {
+                format!("{cursor:?} already names {:?}", self.fact(known).entry)
+            })?;
+        }
+        self.registry.insert(key, id);
+        if let EntryBody::Mutation { author, n, .. } = &entry.body {
+            self.decided.entry((channel, *author, *n)).or_default().push(id);
+        }
+        if !self.lines.contains_key(&channel) {
+            let branch = self.branch(None);
+            self.lines.insert(
+                channel,
+                Line {
+                    branch,
+                    ..Line::default()
+                },
+            );
+        }
+        let line = self.lines.entry(channel).or_default();
+        line.head = Some(id);
+        line.facts.push(id);
+        let branch = line.branch;
+        self.facts.push(Fact {
+            branch,
+            entry: entry.clone(),
+            document,
+            table,
+            deleted,
+        });
+        Ok(())
+    }
+
+    /// The broker lost everything after `seq` (0 = everything).
+    pub fn lose_after(&mut self, channel: usize, seq: u64) {
+        let Some(line) = self.lines.get_mut(&channel) else {
+            return;
+        };
+        let keep = usize::try_from(seq).unwrap_or(usize::MAX);
+        if keep >= line.facts.len() {
+            return;
+        }
+        line.facts.truncate(keep);
+        line.head = line.facts.last().copied();
+        let head = line.head;
+        let fork = head.map(|id| {
+            let fact = self.fact(id);
+            (fact.branch, fact.entry.cursor.seq)
+        });
+        let branch = self.branch(fork);
+        self.lines.entry(channel).or_default().branch = branch;
+    }
+
+    /// Whether a snapshot says what the log says at its cursor.
+    pub fn check_snapshot(&self, channel: usize, snapshot: &Snapshot) -> Checked {
+        let id = self.at(channel, snapshot.cursor).ok_or_else(|| {
+            Violation::new("S3", format!("snapshot at unknown {:?}", snapshot.cursor))
+        })?;
+        let fact = self.fact(id);
+        ensure(snapshot.document == *fact.document, "S5", || {
+            format!("snapshot at {:?} is not the fold of the log", snapshot.cursor)
+        })?;
+        ensure(snapshot.deleted == fact.deleted, "S5", || {
+            format!("snapshot at {:?} has deleted wrong", snapshot.cursor)
+        })?;
+        let table: Vec<_> = fact.table.iter().map(|(a, r)| (*a, r.clone())).collect();
+        ensure(snapshot.table == table, "S1", || {
+            format!("snapshot table {:?}, log says {table:?}", snapshot.table)
+        })
+    }
+
+    fn branch(&mut self, fork: Option<(usize, u64)>) -> usize {
+        self.branches.push(Branch { fork });
+        self.branches.len() - 1
+    }
+
+    fn initial(&self) -> Document {
+        use tidewire_server::channel::Policy as _;
+        let name = "any:channel".parse().expect("a constant that is a channel name");
+        self.rules.map(|rules| rules.initial(&name)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,388 @@
+//! What one client has to show for one channel, step by step: the checkers of S1, S4–S9.
+//!
+//! The model knows what the application asked for, what the store numbered and what the logs hold
+//! ([`Truth`]). From these alone follows how the view has to look.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidewire_core::document::{Document, Record, RecordKey, change};
+use tidewire_core::wire::{Change, Cursor, ErrorCode, Limits};
+use tidewire_core::{ChannelId, ChannelStatus, MutationHandle, MutationStatus, Session, Settlement};
+use tidewire_server::channel::Author;
+
+use crate::truth::{Decision, FactId, Truth};
+use crate::violation::{Checked, Violation, ensure};
+
+/// One mutation from the call on.
+#[derive(Clone, Debug)]
+struct Row {
+    changes: Arc<[Change]>,
+    n: Option<u64>,
+    /// The core asked the store to keep this outcome: the row has left the overlay.
+    settling: Option<MutationStatus>,
+    /// The store confirmed the outcome.
+    settled: bool,
+    /// The store refused the row.
+    refused: bool,
+    told: Vec<MutationStatus>,
+}
+
+/// One client's view of one channel.
+#[derive(Debug)]
+pub struct Watch {
+    /// The core's number for the channel.
+    pub id: ChannelId,
+    /// Which channel of the world.
+    pub channel: usize,
+    /// The application let go.
+    pub is_released: bool,
+    /// Presence data that the application set last.
+    pub presence: Option<bytes::Bytes>,
+    author: Author,
+    /// Whether this client's principal was ever denied to write here.
+    pub was_denied: bool,
+    rows: BTreeMap<MutationHandle, Row>,
+    /// Rows that may still be in the overlay, in call order.
+    active: BTreeSet<MutationHandle>,
+    open_rows: usize,
+    /// Where the base stands, and which entry that is.
+    cursor: Option<Cursor>,
+    base: Option<FactId>,
+    before: Option<FactId>,
+    /// What an application that pulls only what `Changed` names would show.
+    cache: BTreeMap<RecordKey, Record>,
+    history_lost: Option<(Cursor, Cursor)>,
+}
+
+impl Watch {
+    /// A fresh subscription.
+    #[must_use]
+    pub const fn new(id: ChannelId, channel: usize, author: Author) -> Self {
+        Self {
+            id,
+            channel,
+            is_released: false,
+            presence: None,
+            author,
+            was_denied: false,
+            rows: BTreeMap::new(),
+            active: BTreeSet::new(),
+            open_rows: 0,
+            cursor: None,
+            base: None,
+            before: None,
+            cache: BTreeMap::new(),
+            history_lost: None,
+        }
+    }
+
+    /// Whether a mutation is of this channel.
+    #[must_use]
+    pub fn has(&self, handle: MutationHandle) -> bool {
+        self.rows.contains_key(&handle)
+    }
+
+    /// How many mutations have not ended.
+    #[must_use]
+    pub const fn open_rows(&self) -> usize {
+        self.open_rows
+    }
+
+    /// The application made a mutation.
+    pub fn on_mutate(&mut self, handle: MutationHandle, changes: Arc<[Change]>) {
+        self.open_rows += 1;
+        self.active.insert(handle);
+        self.rows.insert(
+            handle,
+            Row {
+                changes,
+                n: None,
+                settling: None,
+                settled: false,
+                refused: false,
+                told: Vec::new(),
+            },
+        );
+    }
+
+    /// The store wrote a row and gave it a number.
+    pub fn on_numbered(&mut self, handle: MutationHandle, n: u64) -> Checked {
+        self.row(handle)?.n = Some(n);
+        Ok(())
+    }
+
+    /// The store's answer reaches the core: it could not write the row.
+    pub fn on_refused(&mut self, handle: MutationHandle) -> Checked {
+        self.active.remove(&handle);
+        self.row(handle)?.refused = true;
+        Ok(())
+    }
+
+    /// The core wants outcomes stored: each must be what the log says, or be justified otherwise.
+    pub fn on_settle(&mut self, rows: &[Settlement], cursor: Option<Cursor>, truth: &Truth) -> Checked {
+        let now = cursor.and_then(|cursor| truth.at(self.channel, cursor));
+        for settlement in rows {
+            let (channel, author, denied) = (self.channel, self.author, self.was_denied);
+            let known: Vec<_> = [now, self.base, self.before]
+                .into_iter()
+                .flatten()
+                .filter_map(|base| truth.decision(channel, author, settlement.n, base))
+                .collect();
+            let row = self.row(settlement.handle)?;
+            ensure(row.n == Some(settlement.n), "S11", || {
+                format!("{settlement:?} is of row {row:?}")
+            })?;
+            let just = match &settlement.status {
+                MutationStatus::Committed => known.contains(&Decision::Committed),
+                MutationStatus::Rejected { code, .. } => {
+                    known.contains(&Decision::Rejected(*code))
+                        || (*code == ErrorCode::Forbidden && denied)
+                }
+                MutationStatus::Lost => {
+                    row.settling == Some(MutationStatus::Committed)
+                        && now.is_none_or(|now| {
+                            truth.decision(channel, author, settlement.n, now).is_none()
+                        })
+                }
+                _ => false,
+            };
+            ensure(just, "S9", || {
+                format!("{settlement:?}, but the log says {known:?} of {row:?}")
+            })?;
+            let again = row.settling.is_some() && settlement.status != MutationStatus::Lost;
+            ensure(!again, "S1", || format!("{settlement:?} ends a second time: {row:?}"))?;
+            row.settling = Some(settlement.status.clone());
+            row.settled = false;
+            self.active.remove(&settlement.handle);
+        }
+        Ok(())
+    }
+
+    /// The store has the outcomes.
+    pub fn on_settled(&mut self, rows: &[Settlement]) -> Checked {
+        for settlement in rows {
+            self.row(settlement.handle)?.settled = true;
+        }
+        Ok(())
+    }
+
+    /// The application is told where a mutation stands.
+    pub fn on_status(
+        &mut self,
+        handle: MutationHandle,
+        n: Option<u64>,
+        status: &MutationStatus,
+        truth: &Truth,
+    ) -> Checked {
+        let (channel, author) = (self.channel, self.author);
+        let row = self.row(handle)?;
+        let last = row.told.last();
+        let ended = row.told.iter().any(MutationStatus::is_terminal);
+        let in_order = match status {
+            MutationStatus::Queued => last.is_none(),
+            MutationStatus::Attempted | MutationStatus::Accepted { .. } => !ended,
+            MutationStatus::Lost => last == Some(&MutationStatus::Committed),
+            _ => !ended,
+        };
+        ensure(in_order, "S9", || format!("{status:?} was told after {:?}", row.told))?;
+        ensure(n.is_none() || n == row.n, "S11", || format!("told {n:?} of {row:?}"))?;
+        if let MutationStatus::Accepted { seq } = status {
+            let n = row.n.unwrap_or_default();
+            // `seq` is where the log stood when everything up to n was decided: a hint, but never a lie.
+            ensure(truth.was_decided_by(channel, author, n, *seq), "S9", || {
+                format!("accepted at {seq}, but never logged: {row:?}")
+            })?;
+        }
+        if status.is_terminal() {
+            let stored = row.settled && row.settling.as_ref() == Some(status);
+            ensure(stored || row.refused, "S12", || {
+                format!("{status:?} was told before it was stored: {row:?}")
+            })?;
+        }
+        row.told.push(status.clone());
+        if status.is_terminal() && !ended {
+            self.open_rows -= 1;
+            self.active.remove(&handle);
+        }
+        Ok(())
+    }
+
+    /// The application pulls the records that changed.
+    pub fn on_changed(&mut self, session: &Session, records: &[RecordKey]) {
+        for key in records {
+            match session.record(self.id, &key.collection, &key.id) {
+                Some(record) => self.cache.insert(key.clone(), record.clone()),
+                None => self.cache.remove(key),
+            };
+        }
+    }
+
+    /// The application is told that history was lost.
+    pub const fn on_history_lost(&mut self, from: Cursor, to: Cursor) {
+        self.history_lost = Some((from, to));
+    }
+
+    /// After every turn of the core: base, view and cache are what they have to be.
+    pub fn check(&mut self, session: &Session, truth: &Truth) -> Checked {
+        let cursor = session.cursor(self.id);
+        let Some(status) = session.status(self.id) else {
+            return Ok(());
+        };
+        if cursor != self.cursor {
+            self.check_move(cursor, truth)?;
+        }
+        self.history_lost = None;
+
+        let mut expected = self
+            .base
+            .map(|base| (*truth.fact(base).document).clone())
+            .unwrap_or_default();
+        let mut touched: BTreeMap<RecordKey, ()> = BTreeMap::new();
+        for row in self.active.iter().map(|handle| &self.rows[handle]) {
+            if self.is_decided(row, truth) {
+                continue;
+            }
+            for kind in row.changes.iter().filter_map(|change| change.kind.as_ref()) {
+                let (collection, id) = change::target(kind);
+                touched.insert(RecordKey::new(collection, id), ());
+                let before = expected.record(collection, id);
+                if let Ok(next) = change::apply_change(before, kind, &Limits::DEFAULT) {
+                    expected.replace(collection, id, next);
+                }
+            }
+        }
+        let view = session.document(self.id).unwrap_or_default();
+        ensure(view == expected, "S6", || {
+            format!(
+                "the view is not base plus pending at {cursor:?} ({status:?}): {}",
+                difference(&view, &expected)
+            )
+        })?;
+        for (collection, id, _) in expected.records() {
+            let pending = touched.contains_key(&RecordKey::new(collection, id));
+            ensure(session.is_pending(self.id, collection, id) == pending, "S7", || {
+                format!("{collection}/{id} is pending: {pending}, the core disagrees")
+            })?;
+        }
+        let mut cached = Document::default();
+        for (key, record) in &self.cache {
+            cached.replace(&key.collection, &key.id, Some(record.clone()));
+        }
+        ensure(cached == view, "S6", || {
+            format!("a change was not announced: {}", difference(&cached, &view))
+        })
+    }
+
+    fn check_move(&mut self, cursor: Option<Cursor>, truth: &Truth) -> Checked {
+        let Some(to) = cursor else {
+            return Err(Violation::new("S4", format!("the base is gone after {:?}", self.cursor)));
+        };
+        let fact = truth
+            .at(self.channel, to)
+            .ok_or_else(|| Violation::new("S3", format!("the base claims unknown {to:?}")))?;
+        if let (Some(from), Some(base)) = (self.cursor, self.base) {
+            ensure(to.order() > from.order(), "S4", || format!("the base went from {from:?} to {to:?}"))?;
+            if !truth.is_on_line(base, fact) {
+                // G7: loss is never silent.
+                ensure(self.history_lost == Some((from, to)), "G7", || {
+                    format!("history was lost from {from:?} to {to:?}, told {:?}", self.history_lost)
+                })?;
+            }
+        }
+        self.before = self.base;
+        self.cursor = Some(to);
+        self.base = Some(fact);
+        self.check_decided_leave(truth)
+    }
+
+    /// What the base decides must be on its way to its outcome.
+    fn check_decided_leave(&self, truth: &Truth) -> Checked {
+        for row in self.active.iter().map(|handle| &self.rows[handle]) {
+            ensure(!self.is_decided(row, truth), "S7", || {
+                format!("the base decides {row:?}, but it stays pending")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the base contains the mutation or its rejection.
+    fn is_decided(&self, row: &Row, truth: &Truth) -> bool {
+        row.n
+            .zip(self.base)
+            .and_then(|(n, base)| truth.decision(self.channel, self.author, n, base))
+            .is_some()
+    }
+
+    /// Whether everything ended and the base is the head of the surviving log (L1, L2).
+    pub fn lag(&self, session: &Session, truth: &Truth) -> Option<String> {
+        if self.open_rows > 0 {
+            let open = self
+                .rows
+                .iter()
+                .find(|(_, row)| !row.told.iter().any(MutationStatus::is_terminal));
+            return Some(format!("L1: {} mutations are open, {open:?}", self.open_rows));
+        }
+        if self.is_released {
+            return None;
+        }
+        let head = truth.head_cursor(self.channel);
+        if session.cursor(self.id) != Some(head) {
+            return Some(format!("L2: base {:?}, head {head:?}", session.cursor(self.id)));
+        }
+        match session.status(self.id) {
+            Some(ChannelStatus::Live) => None,
+            other => Some(format!("L2: channel is {other:?}")),
+        }
+    }
+
+    /// Once all is calm: what was told is what the surviving log says (S1).
+    pub fn check_outcomes(&self, session: &Session, truth: &Truth) -> Checked {
+        let Some(head) = truth.head(self.channel) else {
+            return Ok(());
+        };
+        let is_followed = session.status(self.id).is_some() && !self.is_released;
+        for row in self.rows.values() {
+            let Some(n) = row.n else { continue };
+            let decision = truth.decision(self.channel, self.author, n, head);
+            let fits = match row.told.last() {
+                // Who let go of a channel does not hear of losses any more.
+                Some(MutationStatus::Committed) => {
+                    decision == Some(Decision::Committed) || (!is_followed && decision.is_none())
+                }
+                Some(MutationStatus::Rejected { .. } | MutationStatus::Lost) => {
+                    decision != Some(Decision::Committed)
+                }
+                Some(MutationStatus::Indeterminate) => true,
+                _ => false,
+            };
+            ensure(fits, "S1", || format!("the surviving log says {decision:?} of {row:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, handle: MutationHandle) -> Checked<&mut Row> {
+        self.rows
+            .get_mut(&handle)
+            .ok_or_else(|| Violation::new("seam", format!("{handle:?} was never handed out")))
+    }
+}
+
+/// The first few records in which two documents differ.
+fn difference(got: &Document, expected: &Document) -> String {
+    let mut keys: Vec<_> = got
+        .records()
+        .chain(expected.records())
+        .map(|(collection, id, _)| (Arc::clone(collection), Arc::clone(id)))
+        .filter(|(c, i)| got.record(c, i) != expected.record(c, i))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys.iter()
+        .take(3)
+        .map(|(c, i)| {
+            let show = |d: &Document| d.record(c, i).map_or("nothing".into(), Record::to_json);
+            format!("{c}/{i} is {} and should be {}; ", show(got), show(expected))
+        })
+        .collect()
+}
