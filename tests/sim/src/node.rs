@@ -47,8 +47,6 @@ pub enum Effect {
     Flush(ConnId),
     /// Flush, then close the link.
     Hangup(ConnId, CloseCode),
-    /// A node said `stale_epoch`; only counted.
-    SaidStaleEpoch,
 }
 
 /// One node.
@@ -238,16 +236,19 @@ impl Node {
         let Some((principal, author)) = connection.who.clone() else {
             return Err(Violation::new("wire", format!("before hello: {frame:?}")));
         };
+        let queue = Arc::clone(&connection.queue);
         let subscriber = Subscriber {
             conn,
             principal: Arc::clone(&principal),
             author,
-            outlet: Arc::clone(&connection.queue) as _,
+            outlet: Arc::clone(&queue) as _,
         };
         match frame {
             ClientKind::Subscribe(subscribe) => {
                 let channel = self.index(&subscribe.channel)?;
-                connection.subscribed.insert(channel);
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.subscribed.insert(channel);
+                }
                 self.post(
                     channel,
                     ChannelInput::Subscribe {
@@ -284,9 +285,7 @@ impl Node {
                 self.post(channel, ChannelInput::SetPresence { conn, data }, effects);
             }
             ClientKind::Ping(ping) => {
-                connection
-                    .queue
-                    .put(&server_message(ServerKind::Pong(Pong { t: ping.t })));
+                queue.put(&server_message(ServerKind::Pong(Pong { t: ping.t })));
                 effects.push(Effect::Flush(conn));
             }
             ClientKind::Pong(_) => {}

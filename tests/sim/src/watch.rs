@@ -285,7 +285,13 @@ impl Watch {
             ensure(to.order() > from.order(), "S4", || format!("the base went from {from:?} to {to:?}"))?;
             if !truth.is_on_line(base, fact) {
                 // G7: loss is never silent.
-                ensure(self.history_lost == Some((from, to)), "G7", || {
+                let told = self.history_lost.is_some_and(|(lost, now)| {
+                    lost == from
+                        && truth
+                            .at(self.channel, now)
+                            .is_some_and(|now| truth.is_on_line(now, fact))
+                });
+                ensure(told, "G7", || {
                     format!("history was lost from {from:?} to {to:?}, told {:?}", self.history_lost)
                 })?;
             }

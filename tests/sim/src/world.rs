@@ -24,7 +24,7 @@ use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::trace::Trace;
 use crate::truth::Truth;
-use crate::violation::Checked;
+use crate::violation::{Checked, ensure};
 
 /// Something that happens at a moment.
 #[derive(Debug)]
@@ -87,7 +87,11 @@ pub struct World {
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     acting: bool,
+    this_second: u64,
 }
+
+/// More events than this within one simulated second is spinning (L4).
+const EVENTS_PER_SECOND_MAX: u64 = 20_000;
 
 struct Scheduled {
     at_ms: u64,
@@ -152,6 +156,7 @@ impl World {
             queue: BinaryHeap::new(),
             scheduled: 0,
             acting: false,
+            this_second: 0,
             shape,
         };
         for client in 0..world.clients.len() {
@@ -193,6 +198,13 @@ impl World {
             let Some(Reverse(next)) = self.queue.pop() else {
                 break;
             };
+            if self.now_ms / 1000 != next.at_ms / 1000 {
+                self.this_second = 0;
+            }
+            self.this_second += 1;
+            ensure(self.this_second < EVENTS_PER_SECOND_MAX, "L4", || {
+                format!("{EVENTS_PER_SECOND_MAX} events within a second, now {:?}", next.event)
+            })?;
             self.now_ms = next.at_ms;
             self.happen(next.event)?;
         }
@@ -562,7 +574,6 @@ impl World {
                 Effect::Tick(conn, after) => self.after(after, Event::Tick { node, life, conn }),
                 Effect::Flush(conn) => self.flush(node, conn)?,
                 Effect::Hangup(conn, code) => self.node_hangs_up(node, conn, code)?,
-                Effect::SaidStaleEpoch => self.faults.count(Fault::StaleEpoch),
             }
         }
         Ok(())
