@@ -323,7 +323,8 @@ impl Client {
         loop {
             running.outputs += 1;
             ensure(running.outputs < OUTPUTS_PER_SECOND_MAX, "L4", || {
-                format!("{OUTPUTS_PER_SECOND_MAX} outputs within a second")
+                let last = &wishes[wishes.len().saturating_sub(6)..];
+                format!("{OUTPUTS_PER_SECOND_MAX} outputs within a second, the last ones {last:?}")
             })?;
             match running.session.poll_output() {
                 Output::Open { conn, .. } => wishes.push(Wish::Open(conn)),

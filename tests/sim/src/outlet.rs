@@ -18,7 +18,8 @@ struct State {
     messages: VecDeque<Bytes>,
     bytes: usize,
     bytes_most: usize,
-    refused: bool,
+    /// The smallest message that was refused since there was room.
+    refused: Option<usize>,
     refusals: u64,
 }
 
@@ -58,9 +59,11 @@ impl Queue {
     /// Whether a message was refused and there is room again; asking forgets it.
     pub fn has_room_again(&self) -> bool {
         let mut state = self.state();
-        let again = state.refused && state.bytes <= self.bytes_max / 2;
+        let again = state
+            .refused
+            .is_some_and(|bytes| state.messages.is_empty() || state.bytes + bytes <= self.bytes_max);
         if again {
-            state.refused = false;
+            state.refused = None;
         }
         again
     }
@@ -84,7 +87,8 @@ impl Outlet for Queue {
     fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
         let mut state = self.state();
         if !state.messages.is_empty() && state.bytes + message.len() > self.bytes_max {
-            state.refused = true;
+            let smallest = state.refused.map_or(message.len(), |known| known.min(message.len()));
+            state.refused = Some(smallest);
             state.refusals += 1;
             return Err(OutletFull);
         }
