@@ -280,6 +280,7 @@ impl Channel {
         if !turn.linked {
             return;
         }
+        self.pusher.handle_timeout(turn.now);
         if self.subscribe_at.is_some_and(|at| turn.now >= at) {
             self.subscribe(turn);
         }

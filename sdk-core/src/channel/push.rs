@@ -76,9 +76,19 @@ impl Pusher {
     }
 
     /// The server wants a pause; then everything undecided is pushed again.
+    ///
+    /// A late one, of the stream before, says nothing about a channel that is subscribing.
     pub(crate) fn on_hold(&mut self, until: MonoTime, decided: u64) {
+        if !self.open {
+            return;
+        }
         self.restart(decided + 1);
         self.hold_until = Some(until);
+    }
+
+    /// A hold that is over asks for no more wake-ups, whether or not anything may be pushed now.
+    pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
+        self.hold_until = self.hold_until.filter(|&until| now < until);
     }
 
     /// One number will not be answered.
