@@ -66,10 +66,19 @@ impl Channel {
 
     /// The store has the outcomes: rows leave, and the application is told.
     pub(crate) fn handle_settled(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+        let mut lost = Vec::new();
         for row in rows {
-            self.queue.remove(row.handle);
+            let removed = self.queue.remove(row.handle);
             self.tell(turn, row.handle, row.n, row.status);
+            if removed.is_some_and(|row| row.lost) {
+                lost.push(Settlement {
+                    handle: row.handle,
+                    n: row.n,
+                    status: MutationStatus::Lost,
+                });
+            }
         }
+        self.store_outcomes(turn, lost);
         self.send_ready(turn);
     }
 

@@ -29,14 +29,16 @@ impl Presence {
         }
     }
 
-    /// A new stream runs: the server knows nothing of us.
+    /// A new stream runs: the server may know nothing of us, or, on the same link, something old. That
+    /// one is gone then still has to be said.
     pub(crate) fn on_subscribed(&mut self) {
-        self.unsent = self.own.is_some();
+        self.unsent |= self.own.is_some();
         self.sent_at = None;
     }
 
-    /// The link is gone, and with it everybody. Tells whether someone was there.
+    /// The link is gone, and with it everybody, us too. Tells whether someone was there.
     pub(crate) fn on_disconnected(&mut self) -> bool {
+        self.unsent = self.own.is_some();
         let were = !self.peers.is_empty();
         self.peers.clear();
         were
@@ -101,5 +103,21 @@ mod tests {
         assert_eq!(presence.poll(MonoTime(700), interval), Some(None));
         presence.on_subscribed();
         assert_eq!(presence.deadline(interval), None);
+    }
+
+    #[test]
+    fn going_while_the_stream_is_down_is_said_on_the_same_link_and_needless_on_the_next() {
+        let interval = Duration::from_millis(50);
+        let mut presence = Presence::default();
+        presence.set(Some("1".into()));
+        assert!(presence.poll(MonoTime(0), interval).is_some());
+        presence.set(None);
+        presence.on_subscribed();
+        assert_eq!(presence.poll(MonoTime(100), interval), Some(None));
+        presence.set(Some("2".into()));
+        presence.set(None);
+        presence.on_disconnected();
+        presence.on_subscribed();
+        assert_eq!(presence.poll(MonoTime(200), interval), None);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Row {
     pub(crate) status: MutationStatus,
     /// Decided, and waiting for the store to keep the outcome.
     pub(crate) settling: bool,
+    /// The log lost it while the store was still keeping `committed`: `lost` has to follow.
+    pub(crate) lost: bool,
 }
 
 /// All rows of one channel. Handles and numbers rise together.
@@ -54,6 +56,7 @@ impl MutationQueue {
             bytes,
             status: MutationStatus::Queued,
             settling: false,
+            lost: false,
         });
     }
 
@@ -109,7 +112,7 @@ impl MutationQueue {
         }
         let row = self.rows.remove(at)?;
         self.bytes -= row.bytes;
-        if let (MutationStatus::Committed, Some(n)) = (&row.status, row.n) {
+        if let (MutationStatus::Committed, Some(n), false) = (&row.status, row.n, row.lost) {
             self.committed.insert(n, handle);
             if self.committed.len() > COMMITTED_MAX {
                 self.committed.pop_first();
@@ -119,7 +122,13 @@ impl MutationQueue {
     }
 
     /// Takes what was committed above `last` and stands in no outbox: a log that ends at `last` lost it.
+    /// What the store is about to take out is marked, and follows once it has.
     pub(crate) fn take_lost(&mut self, last: u64) -> Vec<(u64, MutationHandle)> {
+        for row in &mut self.rows {
+            row.lost |= row.settling
+                && row.status == MutationStatus::Committed
+                && row.n.is_some_and(|n| n > last);
+        }
         let lost = self.committed.split_off(&(last + 1));
         lost.into_iter().collect()
     }

@@ -171,7 +171,9 @@ impl Truth {
             entries.first().map(|e| &e.body),
             Some(EntryBody::Opening { .. })
         );
-        self.head_cursor(channel) == expected && (opens || head.is_some_and(|h| h.entry.run == run))
+        self.head_cursor(channel) == expected
+            && entries.iter().all(|entry| entry.run == run)
+            && (opens || head.is_some_and(|h| h.entry.run == run))
     }
 
     /// Records entries that the broker took, and judges each of them.
