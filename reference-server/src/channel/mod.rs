@@ -342,7 +342,11 @@ impl Channel {
                 self.behind = true;
                 self.handle_failure();
             }
-            (Some(_), _) => self.handle_failure(),
+            (Some(Request::Load { .. } | Request::Read { .. }), _) => {
+                // The watch does not wake twice for the same entries.
+                self.behind = true;
+                self.handle_failure();
+            }
             // Nothing was asked.
             (None, _) => {}
         }
