@@ -414,6 +414,8 @@ impl Channel {
         self.snapshots += 1;
         if cursor.epoch < self.max_epoch || below_own || self.snapshots > 3 {
             if self.snapshots > 3 {
+                // Told once per three; after the pause of the resubscribe they may well arrive.
+                self.snapshots = 0;
                 turn.out.event(Event::Warning {
                     channel: Some(self.id),
                     code: ErrorCode::RecoveryRequired,
