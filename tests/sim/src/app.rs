@@ -22,7 +22,7 @@ pub enum Act {
 }
 
 /// Draws the next act. `name` makes every written value different.
-pub fn draw(rng: &mut Rng, channels: usize, name: &str) -> Act {
+pub fn draw(rng: &mut Rng, channels: usize, has_bursts: bool, name: &str) -> Act {
     let channel = rng.usize(0..channels);
     match rng.u32(0..1000) {
         0..70 => {
@@ -31,7 +31,7 @@ pub fn draw(rng: &mut Rng, channels: usize, name: &str) -> Act {
         }
         70..110 => Act::Unsubscribe(channel),
         110..200 => Act::Subscribe(channel),
-        200..202 => Act::Burst(channel, rng.usize(50..400)),
+        200..202 if has_bursts => Act::Burst(channel, rng.usize(50..400)),
         _ => Act::Mutate(channel, draw_changes(rng, name)),
     }
 }

@@ -20,6 +20,8 @@ pub struct Shape {
     pub mutations_min: u64,
     /// Time between two acts of a client, at most.
     pub act_ms: u64,
+    /// Whether applications sometimes make hundreds of mutations at once.
+    pub has_bursts: bool,
     /// Travel time over links.
     pub link_ms: (u64, u64),
     /// Time that a broker request and its answer take each.
@@ -62,7 +64,14 @@ impl Shape {
             store_ms: [None, None, Some(3), Some(200)][rng.usize(0..4)],
             turn_ms: [0, 1, 10][rng.usize(0..3)],
             heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.usize(0..4)],
-            outlet_bytes: [2_000, 20_000, 256 * 1024][rng.usize(0..3)],
+            // Where lagging means being closed, a tiny queue and a burst of somebody else would close
+            // everybody over and over: slow readers are meant, not the speed of light.
+            has_bursts: lag != Lag::Close,
+            outlet_bytes: if lag == Lag::Close {
+                [5_000, 256 * 1024][rng.usize(0..2)]
+            } else {
+                [2_000, 20_000, 256 * 1024][rng.usize(0..3)]
+            },
             socket_bytes: [1_000, 64 * 1024][rng.usize(0..2)],
             bulk_bytes,
             drops_idle_channels: rng.bool(),
@@ -87,6 +96,7 @@ impl Shape {
             faulty_ms: 0,
             mutations_min: 0,
             act_ms: 1_000,
+            has_bursts: false,
             link_ms: (5, 5),
             broker_ms: (1, 1),
             store_ms: None,

@@ -450,7 +450,12 @@ impl World {
             return Ok(());
         }
         let name = format!("c{client}");
-        let act = app::draw(&mut self.rng, self.shape.channels, &name);
+        let act = app::draw(
+            &mut self.rng,
+            self.shape.channels,
+            self.shape.has_bursts,
+            &name,
+        );
         self.act(client, act)?;
         let after = self.rng.u64(1..=self.shape.act_ms);
         self.after(after, Event::Acts { client });
