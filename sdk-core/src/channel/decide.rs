@@ -85,9 +85,11 @@ impl Channel {
     pub(super) fn send_pushes(&mut self, turn: &mut Turn<'_>) {
         while let Some(plan) = self.pusher.poll(turn.now, &self.queue, &turn.limits) {
             for n in plan.numbers() {
-                if let Some(row) = self.queue.by_number(n)
-                    && row.status == MutationStatus::Queued
-                {
+                let Some(row) = self.queue.by_number(n) else {
+                    continue;
+                };
+                row.copies = row.copies.saturating_add(1);
+                if row.status == MutationStatus::Queued {
                     row.status = MutationStatus::Attempted;
                     let handle = row.handle;
                     self.tell(turn, handle, n, MutationStatus::Attempted);
@@ -182,7 +184,9 @@ impl Channel {
         self.store_outcomes(turn, lost);
     }
 
-    /// The server answers about one row outside the log: it will never be decided there.
+    /// The server answers about one row outside the log: the copy that it answers will never be decided
+    /// there. Of a row that was sent more than once nobody can say that: another copy may arrive at a
+    /// moment at which the grant is there.
     pub(crate) fn handle_row_error(
         &mut self,
         turn: &mut Turn<'_>,
@@ -192,6 +196,12 @@ impl Channel {
     ) {
         let mut settled = Vec::new();
         self.settle_row(n, code as u32, detail, &mut settled);
+        if let Some(row) = self.queue.by_number(n).filter(|row| row.copies > 1) {
+            for settlement in &mut settled {
+                row.status = MutationStatus::Indeterminate;
+                settlement.status = MutationStatus::Indeterminate;
+            }
+        }
         self.pusher.forget(n);
         let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
         self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);

@@ -20,6 +20,8 @@ pub(crate) struct Row {
     pub(crate) changes: Arc<[Change]>,
     pub(crate) bytes: usize,
     pub(crate) status: MutationStatus,
+    /// How often it was sent: an answer outside the log is about one copy, and others may be on their way.
+    pub(crate) copies: u32,
     /// Decided, and waiting for the store to keep the outcome.
     pub(crate) settling: bool,
     /// The log lost it while the store was still keeping `committed`: `lost` has to follow.
@@ -55,6 +57,7 @@ impl MutationQueue {
             changes,
             bytes,
             status: MutationStatus::Queued,
+            copies: 0,
             settling: false,
             lost: false,
         });

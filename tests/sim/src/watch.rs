@@ -145,6 +145,8 @@ impl Watch {
                             truth.decision(channel, author, settlement.n, now).is_none()
                         })
                 }
+                // Forbidden now, but an earlier copy may still arrive while it is not.
+                MutationStatus::Indeterminate => denied && row.told.contains(&MutationStatus::Attempted),
                 _ => false,
             };
             ensure(just, "S9", || {
