@@ -68,7 +68,7 @@ impl Shape {
             // everybody over and over: slow readers are meant, not the speed of light.
             has_bursts: lag != Lag::Close,
             outlet_bytes: if lag == Lag::Close {
-                [5_000, 256 * 1024][rng.usize(0..2)]
+                [20_000, 256 * 1024][usize::from(bulk_bytes > 0 || rng.bool())]
             } else {
                 [2_000, 20_000, 256 * 1024][rng.usize(0..3)]
             },
