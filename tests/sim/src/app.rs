@@ -26,7 +26,9 @@ pub fn draw(rng: &mut Rng, channels: usize, has_bursts: bool, name: &str) -> Act
     let channel = rng.usize(0..channels);
     match rng.u32(0..1000) {
         0..70 => {
-            let data = rng.bool().then(|| Bytes::from(format!("{{\"by\":\"{name}\"}}")));
+            let data = rng
+                .bool()
+                .then(|| Bytes::from(format!("{{\"by\":\"{name}\"}}")));
             Act::Presence(channel, data)
         }
         70..110 => Act::Unsubscribe(channel),
@@ -38,7 +40,11 @@ pub fn draw(rng: &mut Rng, channels: usize, has_bursts: bool, name: &str) -> Act
 
 /// Draws one mutation: mostly one change, sometimes several that stand or fall together.
 pub fn draw_changes(rng: &mut Rng, name: &str) -> Vec<Change> {
-    let count = if rng.u8(0..4) == 0 { rng.usize(2..=4) } else { 1 };
+    let count = if rng.u8(0..4) == 0 {
+        rng.usize(2..=4)
+    } else {
+        1
+    };
     (0..count).map(|_| draw_change(rng, name)).collect()
 }
 
@@ -66,7 +72,11 @@ fn draw_change(rng: &mut Rng, name: &str) -> Change {
             collection,
             id,
             field: if rng.u8(0..8) == 0 { "title" } else { "count" }.to_owned(),
-            by: if rng.u8(0..40) == 0 { i64::MAX } else { rng.i64(-3..=4) },
+            by: if rng.u8(0..40) == 0 {
+                i64::MAX
+            } else {
+                rng.i64(-3..=4)
+            },
         }),
     };
     Change { kind: Some(kind) }

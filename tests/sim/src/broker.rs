@@ -67,18 +67,28 @@ impl Broker {
                 if admitted {
                     truth.append(channel, entries, run)?;
                     appended = true;
-                    shelf.earlier.push_back((shelf.log.head().seq, shelf.log.clone()));
+                    shelf
+                        .earlier
+                        .push_back((shelf.log.head().seq, shelf.log.clone()));
                     if shelf.earlier.len() > EARLIER_MAX {
                         shelf.earlier.pop_front();
                     }
                 }
                 let reply = shelf.log.handle(request.clone());
-                ensure(matches!(reply, BrokerReply::Appended) == admitted, "log", || {
-                    format!("compare-and-append: must be taken {admitted}, the log said {reply:?}")
-                })?;
-                ensure(shelf.log.head() == truth.head_cursor(channel), "log", || {
-                    "the log's head is not what was appended last".into()
-                })?;
+                ensure(
+                    matches!(reply, BrokerReply::Appended) == admitted,
+                    "log",
+                    || {
+                        format!(
+                            "compare-and-append: must be taken {admitted}, the log said {reply:?}"
+                        )
+                    },
+                )?;
+                ensure(
+                    shelf.log.head() == truth.head_cursor(channel),
+                    "log",
+                    || "the log's head is not what was appended last".into(),
+                )?;
                 return Ok((reply, appended));
             }
             BrokerRequest::PutSnapshot { snapshot, .. } => {

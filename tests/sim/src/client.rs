@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
+use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
 use tidewire_core::{
-    ChannelId, ClientId, Config, ConnId, ConnectionPhase, Event, Input, MemoryOutbox, Output,
-    OutboxReply, OutboxRequest, Session,
+    ChannelId, ClientId, Config, ConnId, ConnectionPhase, Event, Input, MemoryOutbox, OutboxReply,
+    OutboxRequest, Output, Session,
 };
 use tidewire_core::{ChannelName, Settlement};
-use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
 use tidewire_server::channel::Author;
 
 use crate::app::Act;
@@ -64,6 +64,8 @@ pub struct Client {
     pub store_busy_until_ms: u64,
     /// How many mutations the application made, in all lives.
     pub mutations: u64,
+    /// What the application was told, if a test wants to know.
+    pub told: Option<Vec<Event>>,
     names: Arc<[ChannelName]>,
     store_is_inline: bool,
     running: Option<Running>,
@@ -95,6 +97,7 @@ impl Client {
             links: BTreeMap::new(),
             store_busy_until_ms: 0,
             mutations: 0,
+            told: None,
             names,
             store_is_inline,
             running: None,
@@ -169,7 +172,8 @@ impl Client {
     /// The watch of a channel that is subscribed.
     #[must_use]
     pub fn watch(&self, channel: usize) -> Option<&Watch> {
-        self.watches().find(|w| w.channel == channel && !w.is_released)
+        self.watches()
+            .find(|w| w.channel == channel && !w.is_released)
     }
 
     /// From now on, a `forbidden` on this channel is no surprise.
@@ -205,7 +209,11 @@ impl Client {
         generation: u64,
         truth: &mut Truth,
     ) -> Checked<Vec<Wish>> {
-        if self.running.as_ref().is_some_and(|r| r.generation == generation) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|r| r.generation == generation)
+        {
             return self.handle(now_ms, Input::Timeout, truth);
         }
         Ok(Vec::new())
@@ -237,7 +245,9 @@ impl Client {
                     let id = watch.id;
                     watch.presence.clone_from(&data);
                     let set = running.session.set_presence(now, id, data);
-                    ensure(set.is_ok(), "seam", || format!("presence was refused: {set:?}"))?;
+                    ensure(set.is_ok(), "seam", || {
+                        format!("presence was refused: {set:?}")
+                    })?;
                 }
             }
             Act::Subscribe(channel) => self.subscribe(now, channel, denied)?,
@@ -292,7 +302,10 @@ impl Client {
                 Ok(())
             }
             Err(tidewire_core::MutateError::QueueFull { .. }) => Ok(()),
-            Err(other) => Err(Violation::new("seam", format!("{changes:?} was refused: {other}"))),
+            Err(other) => Err(Violation::new(
+                "seam",
+                format!("{changes:?} was refused: {other}"),
+            )),
         }
     }
 
@@ -306,7 +319,9 @@ impl Client {
         let Some(running) = &mut self.running else {
             return Ok(None);
         };
-        running.ask_store(&self.names, request, fails, truth).map(Some)
+        running
+            .ask_store(&self.names, request, fails, truth)
+            .map(Some)
     }
 
     fn drive(&mut self, now_ms: u64, truth: &mut Truth) -> Checked<Vec<Wish>> {
@@ -350,6 +365,9 @@ impl Client {
                 Output::Event(event) => {
                     running.on_event(&event, truth)?;
                     wishes.push(Wish::Note(format!("{event:?}")));
+                    if let Some(told) = &mut self.told {
+                        told.push(event);
+                    }
                 }
                 Output::Wait(at) => {
                     running.generation += 1;
@@ -367,7 +385,10 @@ impl Client {
     }
 
     fn now(&self, now_ms: u64) -> Now {
-        self.clock(now_ms, self.running.as_ref().map_or(now_ms, |r| r.started_ms))
+        self.clock(
+            now_ms,
+            self.running.as_ref().map_or(now_ms, |r| r.started_ms),
+        )
     }
 
     const fn clock(&self, now_ms: u64, started_ms: u64) -> Now {
@@ -404,8 +425,11 @@ impl Running {
             }
             Input::Outbox(OutboxReply::Settled { rows, .. }) => {
                 for watch in self.watches.values_mut() {
-                    let own: Vec<Settlement> =
-                        rows.iter().filter(|r| watch.has(r.handle)).cloned().collect();
+                    let own: Vec<Settlement> = rows
+                        .iter()
+                        .filter(|r| watch.has(r.handle))
+                        .cloned()
+                        .collect();
                     watch.on_settled(&own)?;
                 }
             }
@@ -418,8 +442,11 @@ impl Running {
     fn on_request(&mut self, request: &OutboxRequest, truth: &Truth) -> Checked {
         if let OutboxRequest::Settle { rows, .. } = request {
             for watch in self.watches.values_mut() {
-                let own: Vec<Settlement> =
-                    rows.iter().filter(|r| watch.has(r.handle)).cloned().collect();
+                let own: Vec<Settlement> = rows
+                    .iter()
+                    .filter(|r| watch.has(r.handle))
+                    .cloned()
+                    .collect();
                 let cursor = self.session.cursor(watch.id);
                 watch.on_settle(&own, cursor, truth)?;
             }
@@ -462,9 +489,11 @@ impl Running {
 
     fn on_event(&mut self, event: &Event, truth: &Truth) -> Checked {
         match event {
-            Event::Connection(state) => ensure(state.phase != ConnectionPhase::Closed, "L1", || {
-                format!("the session gave up: {state:?}")
-            }),
+            Event::Connection(state) => {
+                ensure(state.phase != ConnectionPhase::Closed, "L1", || {
+                    format!("the session gave up: {state:?}")
+                })
+            }
             Event::Mutation {
                 channel,
                 handle,
@@ -501,9 +530,11 @@ fn check_message(message: &Bytes) -> Checked {
     for frame in frames {
         if let ClientKind::Push(push) = frame {
             ensure(!push.items.is_empty(), "wire", || "an empty push".into())?;
-            ensure(push.items.len() <= limits.push_items as usize, "S14", || {
-                format!("{} items in one push", push.items.len())
-            })?;
+            ensure(
+                push.items.len() <= limits.push_items as usize,
+                "S14",
+                || format!("{} items in one push", push.items.len()),
+            )?;
             ensure(push.low >= 1 && push.low <= push.first_n, "wire", || {
                 format!("low {} above first_n {}", push.low, push.first_n)
             })?;

@@ -113,10 +113,7 @@ impl World {
                 if self.nodes[node].is_up {
                     self.faults.count(fault);
                 }
-                self.on_node(node, life, |node, _, effects| {
-                    node.delete(channel, effects);
-                    Ok(())
-                })?;
+                self.delete_channel(node, life, channel)?;
             }
             Fault::BrokerCrashKept => {
                 self.faults.count(fault);
@@ -147,6 +144,14 @@ impl World {
         Ok(())
     }
 
+    /// The admin door of a node deletes a channel.
+    pub fn delete_channel(&mut self, node: usize, life: u64, channel: usize) -> Checked {
+        self.on_node(node, life, |node, _, effects| {
+            node.delete(channel, effects);
+            Ok(())
+        })
+    }
+
     /// A principal may not write to a channel from now on.
     pub fn deny(&mut self, principal: &str, channel: usize) {
         self.denied.insert((principal.to_owned(), channel));
@@ -165,7 +170,9 @@ impl World {
 
     /// A client process dies; its links may stay half-open. It comes back with another client id.
     pub fn crash_client(&mut self, client: usize) {
-        self.note("client crashes", &[client as u64], || format!("client {client}"));
+        self.note("client crashes", &[client as u64], || {
+            format!("client {client}")
+        });
         let links: Vec<LinkId> = self.clients[client].links.values().copied().collect();
         self.clients[client].crash();
         for link in links {
@@ -195,7 +202,10 @@ impl World {
     /// A node process dies; what was under way to it is lost, what it sent may still arrive.
     pub fn crash_node(&mut self, node: usize) {
         self.note("node crashes", &[node as u64], || format!("node {node}"));
-        let links: Vec<LinkId> = self.nodes[node].connections().map(|(_, link)| link).collect();
+        let links: Vec<LinkId> = self.nodes[node]
+            .connections()
+            .map(|(_, link)| link)
+            .collect();
         self.nodes[node].crash();
         for link in links {
             // Some machines vanish without a word.
@@ -222,7 +232,10 @@ impl World {
     }
 
     pub(crate) fn stop_node(&mut self, node: usize) {
-        let links: Vec<LinkId> = self.nodes[node].connections().map(|(_, link)| link).collect();
+        let links: Vec<LinkId> = self.nodes[node]
+            .connections()
+            .map(|(_, link)| link)
+            .collect();
         self.nodes[node].crash();
         for link in links {
             let hears = self.between(self.shape.link_ms);
@@ -267,14 +280,21 @@ impl World {
             } else if link.phase == LinkPhase::Opening {
                 self.after(0, Event::Opens { link: LinkId(at) });
             } else if link.phase == LinkPhase::Dead {
-                self.after(0, Event::ClientHears { link: LinkId(at), code: None });
+                self.after(
+                    0,
+                    Event::ClientHears {
+                        link: LinkId(at),
+                        code: None,
+                    },
+                );
                 self.after(0, Event::NodeHears { link: LinkId(at) });
             }
         }
         Ok(())
     }
 
-    fn silence(&mut self, link: LinkId, ways: &[Way]) {
+    /// A link goes silent in some directions; nobody is told.
+    pub fn silence(&mut self, link: LinkId, ways: &[Way]) {
         for &way in ways {
             let under_way = self.links[link.0].lane(way).under_way();
             let keep = self.rng.u64(0..=under_way);
@@ -282,7 +302,8 @@ impl World {
         }
     }
 
-    fn broker_is_down(&mut self) {
+    /// The broker does not answer for a while.
+    pub fn broker_is_down(&mut self) {
         self.broker.is_up = false;
         let lasts = self.rng.u64(1..6_000);
         self.after(lasts, Event::BrokerStarts);

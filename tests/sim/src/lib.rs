@@ -11,6 +11,7 @@
 //! client   Session, driver loop, store            node     Channel, what the network half does
 //! app      what applications do                   policy   what they may do
 //! truth    the logs as they really are            watch    what every view has to show
+//! report   many seeds and their sum               scene    a calm world that a test disturbs by hand
 //! ```
 
 pub mod app;
@@ -25,6 +26,7 @@ pub mod outlet;
 pub mod policy;
 pub mod report;
 pub mod run;
+pub mod scene;
 pub mod shape;
 pub mod trace;
 pub mod truth;

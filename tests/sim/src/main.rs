@@ -25,8 +25,14 @@ struct Args {
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let (start, end) = text.split_once("..").ok_or("write seeds as A..B, B excluded")?;
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|e| format!("{text:?}: {e}"));
+    let (start, end) = text
+        .split_once("..")
+        .ok_or("write seeds as A..B, B excluded")?;
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u64>()
+            .map_err(|e| format!("{text:?}: {e}"))
+    };
     let range = number(start)?..number(end)?;
     if range.is_empty() {
         return Err(format!("{text} holds no seed"));
@@ -51,9 +57,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let count = seeds.end - seeds.start;
-    let threads = args.threads.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    });
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let on_terminal = std::io::stderr().is_terminal();
     let started = std::time::Instant::now();
     let summary = run_all(seeds, threads, |done| {
@@ -83,5 +89,9 @@ fn main() -> ExitCode {
 }
 
 fn verdict(failed: bool) -> ExitCode {
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -16,7 +16,8 @@ const DOWN_BYTES_MAX: usize = 1024 * 1024;
 impl World {
     pub(crate) fn open(&mut self, client: usize, conn: ConnId) {
         let id = LinkId(self.links.len());
-        let node = self.rng.usize(0..self.nodes.len());
+        let any = self.rng.usize(0..self.nodes.len());
+        let node = self.pins.get(&client).copied().unwrap_or(any);
         let delay_ms = self.shape.link_ms;
         self.links.push(Link {
             client,
@@ -156,16 +157,11 @@ impl World {
             if self.has_newer(id) {
                 self.faults.count(Fault::LateFrame);
             }
-            self.trace.note(
-                self.now_ms,
-                "client gets",
-                &[id.0 as u64],
-                &message,
-                || {
+            self.trace
+                .note(self.now_ms, "client gets", &[id.0 as u64], &message, || {
                     let frames = decode_server(message.clone(), usize::MAX);
                     format!("client {client} on link {}: {frames:?}", id.0)
-                },
-            );
+                });
             self.tell(client, Input::Received { conn, message })?;
         }
         if self.links[id.0].phase == LinkPhase::Up {
@@ -177,8 +173,7 @@ impl World {
     fn has_newer(&self, id: LinkId) -> bool {
         let link = &self.links[id.0];
         let client = &self.clients[link.client];
-        client.life == link.client_life
-            && client.links.keys().next_back() > Some(&link.client_conn)
+        client.life == link.client_life && client.links.keys().next_back() > Some(&link.client_conn)
     }
 
     /// Moves what a node has queued for a connection onto its link, as far as the socket takes it.
@@ -232,11 +227,15 @@ impl World {
 
     /// The link dies: some of what is under way is lost, and each end hears of it after its time, or
     /// never (`None`).
-    pub(crate) fn cut(&mut self, id: LinkId, client_hears: Option<u64>, node_hears: Option<u64>) {
+    pub fn cut(&mut self, id: LinkId, client_hears: Option<u64>, node_hears: Option<u64>) {
         if self.links[id.0].phase == LinkPhase::Dead {
             return;
         }
-        let late = if self.rng.bool() { self.rng.u64(0..6_000) } else { 0 };
+        let late = if self.rng.bool() {
+            self.rng.u64(0..6_000)
+        } else {
+            0
+        };
         let not_before = self.now_ms + late;
         for way in [Way::Up, Way::Down] {
             let under_way = self.links[id.0].lane(way).under_way();
@@ -245,10 +244,19 @@ impl World {
         }
         self.links[id.0].phase = LinkPhase::Dead;
         self.note("cut", &[id.0 as u64], || {
-            format!("link {}: client hears {client_hears:?}, node {node_hears:?}", id.0)
+            format!(
+                "link {}: client hears {client_hears:?}, node {node_hears:?}",
+                id.0
+            )
         });
         if let Some(after) = client_hears {
-            self.after(after, Event::ClientHears { link: id, code: None });
+            self.after(
+                after,
+                Event::ClientHears {
+                    link: id,
+                    code: None,
+                },
+            );
         }
         if let Some(after) = node_hears {
             self.after(after, Event::NodeHears { link: id });
@@ -263,7 +271,9 @@ impl World {
         if !had_it || self.clients[client].life != life {
             return Ok(());
         }
-        self.note("client hears", &[id.0 as u64], || format!("link {} is gone, {code:?}", id.0));
+        self.note("client hears", &[id.0 as u64], || {
+            format!("link {} is gone, {code:?}", id.0)
+        });
         let reason = LinkClosed {
             code: code.map(|code| code as u16),
             ..LinkClosed::default()
@@ -285,7 +295,9 @@ impl World {
         let Some(&id) = self.clients[client].links.get(&conn) else {
             return;
         };
-        self.note("client closes", &[id.0 as u64], || format!("link {} with {code:?}", id.0));
+        self.note("client closes", &[id.0 as u64], || {
+            format!("link {} with {code:?}", id.0)
+        });
         self.links[id.0].client_has_it = false;
         let under_way = self.links[id.0].down.under_way();
         let keep = self.rng.u64(0..=under_way);
@@ -301,7 +313,12 @@ impl World {
     }
 
     /// The node closes: what it queued still arrives, then the client hears of it.
-    pub(crate) fn node_hangs_up(&mut self, at: usize, conn: ServerConn, code: CloseCode) -> Checked {
+    pub(crate) fn node_hangs_up(
+        &mut self,
+        at: usize,
+        conn: ServerConn,
+        code: CloseCode,
+    ) -> Checked {
         let Some(&id) = self.of_conn.get(&(at, conn)) else {
             return Ok(());
         };
@@ -313,7 +330,9 @@ impl World {
                 }
             }
         }
-        self.note("node closes", &[id.0 as u64], || format!("link {} with {code:?}", id.0));
+        self.note("node closes", &[id.0 as u64], || {
+            format!("link {} with {code:?}", id.0)
+        });
         let silent = self.links[id.0].down.is_broken();
         if self.links[id.0].phase == LinkPhase::Up {
             let all = self.links[id.0].down.under_way();

@@ -175,7 +175,10 @@ impl Node {
                 opened_ms: now_ms,
             },
         );
-        effects.push(Effect::Tick(conn, HELLO_TIMEOUT_MS.min(self.shape.heartbeat_ms)));
+        effects.push(Effect::Tick(
+            conn,
+            HELLO_TIMEOUT_MS.min(self.shape.heartbeat_ms),
+        ));
     }
 
     /// A link is gone.
@@ -406,7 +409,11 @@ impl Node {
 
     /// A channel's timer fired.
     pub fn timeout(&mut self, channel: usize, generation: u64, effects: &mut Vec<Effect>) {
-        if self.hosts.get(&channel).is_some_and(|h| h.generation == generation) {
+        if self
+            .hosts
+            .get(&channel)
+            .is_some_and(|h| h.generation == generation)
+        {
             self.post(channel, ChannelInput::Timeout, effects);
         }
     }
@@ -476,7 +483,10 @@ impl Node {
 
     fn post(&mut self, channel: usize, input: ChannelInput, effects: &mut Vec<Effect>) {
         let host = self.hosts.entry(channel).or_insert_with(|| {
-            self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            self.seed = self
+                .seed
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(1);
             Host {
                 channel: Channel::new(
                     self.names[channel].clone(),

@@ -59,9 +59,9 @@ impl Queue {
     /// Whether a message was refused and there is room again; asking forgets it.
     pub fn has_room_again(&self) -> bool {
         let mut state = self.state();
-        let again = state
-            .refused
-            .is_some_and(|bytes| state.messages.is_empty() || state.bytes + bytes <= self.bytes_max);
+        let again = state.refused.is_some_and(|bytes| {
+            state.messages.is_empty() || state.bytes + bytes <= self.bytes_max
+        });
         if again {
             state.refused = None;
         }
@@ -87,7 +87,9 @@ impl Outlet for Queue {
     fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
         let mut state = self.state();
         if !state.messages.is_empty() && state.bytes + message.len() > self.bytes_max {
-            let smallest = state.refused.map_or(message.len(), |known| known.min(message.len()));
+            let smallest = state
+                .refused
+                .map_or(message.len(), |known| known.min(message.len()));
             state.refused = Some(smallest);
             state.refusals += 1;
             return Err(OutletFull);

@@ -55,7 +55,11 @@ pub fn run_all(seeds: Range<u64>, threads: usize, progress: impl Fn(u64) + Sync)
         }
     });
     let mut summary = Summary::default();
-    for report in done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values() {
+    for report in done
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_values()
+    {
         summary.add(report);
     }
     summary

@@ -113,8 +113,8 @@ pub fn lag(world: &World) -> Option<String> {
     })
 }
 
-/// Once all is calm: outcomes, agreement, presence, silence.
-fn check_calm(world: &World, events: u64) -> Checked {
+/// Once all is calm: what every application was told is what the surviving log says.
+pub fn check_outcomes(world: &World) -> Checked {
     for (at, client) in world.clients.iter().enumerate() {
         let Some(session) = client.session() else {
             continue;
@@ -125,6 +125,12 @@ fn check_calm(world: &World, events: u64) -> Checked {
                 .map_err(|v| Violation::new(v.rule, format!("client {at}, {}", v.detail)))?;
         }
     }
+    Ok(())
+}
+
+/// Once all is calm: outcomes, presence, silence.
+fn check_calm(world: &World, events: u64) -> Checked {
+    check_outcomes(world)?;
     check_presence(world)?;
     // Heartbeats, pongs and their flushes are all that is left to do.
     let beats = (CALM_MS / world.shape.heartbeat_ms + 2) * world.clients.len() as u64;
@@ -162,7 +168,9 @@ fn check_presence(world: &World) -> Checked {
                 seen == expected
             };
             ensure(holds, "presence", || {
-                format!("client {at} on node {node:?} sees {seen:?} on channel {channel}, not {expected:?}")
+                format!(
+                    "client {at} on node {node:?} sees {seen:?} on channel {channel}, not {expected:?}"
+                )
             })?;
         }
     }

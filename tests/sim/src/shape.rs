@@ -51,7 +51,11 @@ impl Shape {
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
         let lag = [Lag::Resync, Lag::Conflate, Lag::Close][rng.usize(0..3)];
-        let bulk_bytes = if rng.u8(0..6) == 0 { rng.usize(1_000..30_000) } else { 0 };
+        let bulk_bytes = if rng.u8(0..6) == 0 {
+            rng.usize(1_000..30_000)
+        } else {
+            0
+        };
         Self {
             clients: rng.usize(2..=5),
             channels: rng.usize(1..=3),
@@ -59,7 +63,9 @@ impl Shape {
             faulty_ms: rng.u64(40_000..120_000),
             mutations_min: 60,
             act_ms: rng.u64(300..3_000),
-            link_ms: [(0, 1), (1, 20), (20, 200), (1, 1_500)][rng.usize(0..4)],
+            // A socket that holds little over a link that takes long is a slow reader all the time.
+            link_ms: [(0, 1), (1, 20), (20, 200), (1, 1_500)]
+                [rng.usize(0..if lag == Lag::Close { 3 } else { 4 })],
             broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.usize(0..4)],
             store_ms: [None, None, Some(3), Some(200)][rng.usize(0..4)],
             turn_ms: [0, 1, 10][rng.usize(0..3)],
@@ -72,7 +78,11 @@ impl Shape {
             } else {
                 [2_000, 20_000, 256 * 1024][rng.usize(0..3)]
             },
-            socket_bytes: [1_000, 64 * 1024][rng.usize(0..2)],
+            socket_bytes: if lag == Lag::Close {
+                8_000
+            } else {
+                [1_000, 64 * 1024][rng.usize(0..2)]
+            },
             bulk_bytes,
             drops_idle_channels: rng.bool(),
             outbox_rows: [20, 10_000, 10_000][rng.usize(0..3)],

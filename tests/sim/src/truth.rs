@@ -78,9 +78,17 @@ impl Truth {
     }
 
     /// A store gave `n` to a mutation of this author: from now on the log may decide it.
-    pub fn asked(&mut self, channel: usize, author: Author, n: u64, changes: Vec<Change>) -> Checked {
+    pub fn asked(
+        &mut self,
+        channel: usize,
+        author: Author,
+        n: u64,
+        changes: Vec<Change>,
+    ) -> Checked {
         let again = self.asked.insert((channel, author, n), changes);
-        ensure(again.is_none(), "S11", || format!("number {n} was given twice"))
+        ensure(again.is_none(), "S11", || {
+            format!("number {n} was given twice")
+        })
     }
 
     /// The head of the surviving log.
@@ -142,7 +150,13 @@ impl Truth {
 
     /// How a mutation was decided on the line that ends in `end`.
     #[must_use]
-    pub fn decision(&self, channel: usize, author: Author, n: u64, end: FactId) -> Option<Decision> {
+    pub fn decision(
+        &self,
+        channel: usize,
+        author: Author,
+        n: u64,
+        end: FactId,
+    ) -> Option<Decision> {
         let facts = self.decided.get(&(channel, author, n))?;
         let id = facts.iter().find(|&&id| self.is_on_line(id, end))?;
         match &self.fact(*id).entry.body {
@@ -160,12 +174,22 @@ impl Truth {
     pub fn was_decided_by(&self, channel: usize, author: Author, n: u64, seq: u64) -> bool {
         self.decided
             .get(&(channel, author, n))
-            .is_some_and(|facts| facts.iter().any(|&id| self.fact(id).entry.cursor.seq <= seq))
+            .is_some_and(|facts| {
+                facts
+                    .iter()
+                    .any(|&id| self.fact(id).entry.cursor.seq <= seq)
+            })
     }
 
     /// Whether a compare-and-append has to succeed.
     #[must_use]
-    pub fn admits(&self, channel: usize, expected: Cursor, entries: &[Arc<Entry>], run: RunId) -> bool {
+    pub fn admits(
+        &self,
+        channel: usize,
+        expected: Cursor,
+        entries: &[Arc<Entry>],
+        run: RunId,
+    ) -> bool {
         let head = self.head(channel).map(|id| self.fact(id));
         let opens = matches!(
             entries.first().map(|e| &e.body),
@@ -182,8 +206,9 @@ impl Truth {
             ensure(entry.run == run, "log", || {
                 format!("entry of run {:?} appended in run {run:?}", entry.run)
             })?;
-            self.append_one(channel, entry)
-                .map_err(|v| Violation::new(v.rule, format!("{}, appending {entry:?}", v.detail)))?;
+            self.append_one(channel, entry).map_err(|v| {
+                Violation::new(v.rule, format!("{}, appending {entry:?}", v.detail))
+            })?;
         }
         Ok(())
     }
@@ -200,9 +225,11 @@ impl Truth {
             "log",
             || format!("{cursor:?} is beyond 2^53"),
         )?;
-        ensure(parent.as_ref().is_none_or(|p| p.entry.ms <= entry.ms), "log", || {
-            "log time fell".into()
-        })?;
+        ensure(
+            parent.as_ref().is_none_or(|p| p.entry.ms <= entry.ms),
+            "log",
+            || "log time fell".into(),
+        )?;
         let opens = matches!(entry.body, EntryBody::Opening { .. });
         let epoch_moves_as_it_must = if opens {
             cursor.epoch > before.epoch
@@ -213,7 +240,10 @@ impl Truth {
             format!("epoch {} follows {}", cursor.epoch, before.epoch)
         })?;
         ensure(
-            opens || parent.as_ref().is_some_and(|p| p.entry.run == entry.run && !p.deleted),
+            opens
+                || parent
+                    .as_ref()
+                    .is_some_and(|p| p.entry.run == entry.run && !p.deleted),
             "log",
             || "only an opening may follow an empty log, a deletion or another run".into(),
         )?;
@@ -222,7 +252,10 @@ impl Truth {
             .as_ref()
             .map(|p| Arc::clone(&p.document))
             .unwrap_or_default();
-        let mut table = parent.as_ref().map(|p| Arc::clone(&p.table)).unwrap_or_default();
+        let mut table = parent
+            .as_ref()
+            .map(|p| Arc::clone(&p.table))
+            .unwrap_or_default();
         let mut deleted = false;
         match &entry.body {
             EntryBody::Opening { ops } => {
@@ -255,7 +288,10 @@ impl Truth {
                 })?;
                 let row = Arc::make_mut(&mut table).entry(*author).or_default();
                 ensure(*n > row.last, "S1", || {
-                    format!("{author:?} {n} is decided a second time, last is {}", row.last)
+                    format!(
+                        "{author:?} {n} is decided a second time, last is {}",
+                        row.last
+                    )
                 })?;
                 ensure(*n == (row.last + 1).max(*low), "S2", || {
                     format!("{author:?} {n} skips, last is {}, low {low}", row.last)
@@ -297,7 +333,10 @@ impl Truth {
         }
         self.registry.insert(key, id);
         if let EntryBody::Mutation { author, n, .. } = &entry.body {
-            self.decided.entry((channel, *author, *n)).or_default().push(id);
+            self.decided
+                .entry((channel, *author, *n))
+                .or_default()
+                .push(id);
         }
         if !self.lines.contains_key(&channel) {
             let branch = self.branch(None);
@@ -350,7 +389,10 @@ impl Truth {
         })?;
         let fact = self.fact(id);
         ensure(snapshot.document == *fact.document, "S5", || {
-            format!("snapshot at {:?} is not the fold of the log", snapshot.cursor)
+            format!(
+                "snapshot at {:?} is not the fold of the log",
+                snapshot.cursor
+            )
         })?;
         ensure(snapshot.deleted == fact.deleted, "S5", || {
             format!("snapshot at {:?} has deleted wrong", snapshot.cursor)
@@ -368,7 +410,11 @@ impl Truth {
 
     fn initial(&self) -> Document {
         use tidewire_server::channel::Policy as _;
-        let name = "any:channel".parse().expect("a constant that is a channel name");
-        self.rules.map(|rules| rules.initial(&name)).unwrap_or_default()
+        let name = "any:channel"
+            .parse()
+            .expect("a constant that is a channel name");
+        self.rules
+            .map(|rules| rules.initial(&name))
+            .unwrap_or_default()
     }
 }

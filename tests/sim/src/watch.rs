@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use tidewire_core::document::{Document, Record, RecordKey, change};
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Limits};
-use tidewire_core::{ChannelId, ChannelStatus, MutationHandle, MutationStatus, Session, Settlement};
+use tidewire_core::{
+    ChannelId, ChannelStatus, MutationHandle, MutationStatus, Session, Settlement,
+};
 use tidewire_server::channel::Author;
 
 use crate::truth::{Decision, FactId, Truth};
@@ -120,7 +122,12 @@ impl Watch {
     }
 
     /// The core wants outcomes stored: each must be what the log says, or be justified otherwise.
-    pub fn on_settle(&mut self, rows: &[Settlement], cursor: Option<Cursor>, truth: &Truth) -> Checked {
+    pub fn on_settle(
+        &mut self,
+        rows: &[Settlement],
+        cursor: Option<Cursor>,
+        truth: &Truth,
+    ) -> Checked {
         let now = cursor.and_then(|cursor| truth.at(self.channel, cursor));
         for settlement in rows {
             let (channel, author, denied) = (self.channel, self.author, self.was_denied);
@@ -146,14 +153,18 @@ impl Watch {
                         })
                 }
                 // Forbidden now, but an earlier copy may still arrive while it is not.
-                MutationStatus::Indeterminate => denied && row.told.contains(&MutationStatus::Attempted),
+                MutationStatus::Indeterminate => {
+                    denied && row.told.contains(&MutationStatus::Attempted)
+                }
                 _ => false,
             };
             ensure(just, "S9", || {
                 format!("{settlement:?}, but the log says {known:?} of {row:?}")
             })?;
             let again = row.settling.is_some() && settlement.status != MutationStatus::Lost;
-            ensure(!again, "S1", || format!("{settlement:?} ends a second time: {row:?}"))?;
+            ensure(!again, "S1", || {
+                format!("{settlement:?} ends a second time: {row:?}")
+            })?;
             row.settling = Some(settlement.status.clone());
             row.settled = false;
             self.active.remove(&settlement.handle);
@@ -187,8 +198,12 @@ impl Watch {
             MutationStatus::Lost => last == Some(&MutationStatus::Committed),
             _ => !ended,
         };
-        ensure(in_order, "S9", || format!("{status:?} was told after {:?}", row.told))?;
-        ensure(n.is_none() || n == row.n, "S11", || format!("told {n:?} of {row:?}"))?;
+        ensure(in_order, "S9", || {
+            format!("{status:?} was told after {:?}", row.told)
+        })?;
+        ensure(n.is_none() || n == row.n, "S11", || {
+            format!("told {n:?} of {row:?}")
+        })?;
         if let MutationStatus::Accepted { seq } = status {
             let n = row.n.unwrap_or_default();
             // `seq` is where the log stood when everything up to n was decided: a hint, but never a lie.
@@ -263,9 +278,11 @@ impl Watch {
         })?;
         for (collection, id, _) in expected.records() {
             let pending = touched.contains_key(&RecordKey::new(collection, id));
-            ensure(session.is_pending(self.id, collection, id) == pending, "S7", || {
-                format!("{collection}/{id} is pending: {pending}, the core disagrees")
-            })?;
+            ensure(
+                session.is_pending(self.id, collection, id) == pending,
+                "S7",
+                || format!("{collection}/{id} is pending: {pending}, the core disagrees"),
+            )?;
         }
         let mut cached = Document::default();
         for (key, record) in &self.cache {
@@ -278,13 +295,18 @@ impl Watch {
 
     fn check_move(&mut self, cursor: Option<Cursor>, truth: &Truth) -> Checked {
         let Some(to) = cursor else {
-            return Err(Violation::new("S4", format!("the base is gone after {:?}", self.cursor)));
+            return Err(Violation::new(
+                "S4",
+                format!("the base is gone after {:?}", self.cursor),
+            ));
         };
         let fact = truth
             .at(self.channel, to)
             .ok_or_else(|| Violation::new("S3", format!("the base claims unknown {to:?}")))?;
         if let (Some(from), Some(base)) = (self.cursor, self.base) {
-            ensure(to.order() > from.order(), "S4", || format!("the base went from {from:?} to {to:?}"))?;
+            ensure(to.order() > from.order(), "S4", || {
+                format!("the base went from {from:?} to {to:?}")
+            })?;
             if !truth.is_on_line(base, fact) {
                 // G7: loss is never silent.
                 let told = self.history_lost.is_some_and(|(lost, now)| {
@@ -294,7 +316,10 @@ impl Watch {
                             .is_some_and(|now| truth.is_on_line(now, fact))
                 });
                 ensure(told, "G7", || {
-                    format!("history was lost from {from:?} to {to:?}, told {:?}", self.history_lost)
+                    format!(
+                        "history was lost from {from:?} to {to:?}, told {:?}",
+                        self.history_lost
+                    )
                 })?;
             }
         }
@@ -329,14 +354,20 @@ impl Watch {
                 .rows
                 .iter()
                 .find(|(_, row)| !row.told.iter().any(MutationStatus::is_terminal));
-            return Some(format!("L1: {} mutations are open, {open:?}", self.open_rows));
+            return Some(format!(
+                "L1: {} mutations are open, {open:?}",
+                self.open_rows
+            ));
         }
         if self.is_released {
             return None;
         }
         let head = truth.head_cursor(self.channel);
         if session.cursor(self.id) != Some(head) {
-            return Some(format!("L2: base {:?}, head {head:?}", session.cursor(self.id)));
+            return Some(format!(
+                "L2: base {:?}, head {head:?}",
+                session.cursor(self.id)
+            ));
         }
         match session.status(self.id) {
             Some(ChannelStatus::Live) => None,
@@ -364,7 +395,9 @@ impl Watch {
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
             };
-            ensure(fits, "S1", || format!("the surviving log says {decision:?} of {row:?}"))?;
+            ensure(fits, "S1", || {
+                format!("the surviving log says {decision:?} of {row:?}")
+            })?;
         }
         Ok(())
     }
@@ -390,7 +423,11 @@ fn difference(got: &Document, expected: &Document) -> String {
         .take(3)
         .map(|(c, i)| {
             let show = |d: &Document| d.record(c, i).map_or("nothing".into(), Record::to_json);
-            format!("{c}/{i} is {} and should be {}; ", show(got), show(expected))
+            format!(
+                "{c}/{i} is {} and should be {}; ",
+                show(got),
+                show(expected)
+            )
         })
         .collect()
 }

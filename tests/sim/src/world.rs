@@ -30,33 +30,105 @@ use crate::violation::{Checked, ensure};
 #[derive(Debug)]
 pub(crate) enum Event {
     // Links; see `network.rs`.
-    Opens { link: LinkId },
-    OpenFails { link: LinkId },
-    Arrives { link: LinkId, way: Way },
-    ClientHears { link: LinkId, code: Option<CloseCode> },
-    NodeHears { link: LinkId },
+    Opens {
+        link: LinkId,
+    },
+    OpenFails {
+        link: LinkId,
+    },
+    Arrives {
+        link: LinkId,
+        way: Way,
+    },
+    ClientHears {
+        link: LinkId,
+        code: Option<CloseCode>,
+    },
+    NodeHears {
+        link: LinkId,
+    },
     // Clients.
-    ClientStarts { client: usize, life: u64 },
-    ClientTimer { client: usize, life: u64, generation: u64 },
-    ClientThaws { client: usize, life: u64 },
-    StoreAnswers { client: usize, life: u64, reply: OutboxReply },
-    TokenComes { client: usize, life: u64 },
-    Acts { client: usize },
+    ClientStarts {
+        client: usize,
+        life: u64,
+    },
+    ClientTimer {
+        client: usize,
+        life: u64,
+        generation: u64,
+    },
+    ClientThaws {
+        client: usize,
+        life: u64,
+    },
+    StoreAnswers {
+        client: usize,
+        life: u64,
+        reply: OutboxReply,
+    },
+    TokenComes {
+        client: usize,
+        life: u64,
+    },
+    Acts {
+        client: usize,
+    },
     // Nodes.
-    NodeStarts { node: usize, life: u64 },
-    NodeStops { node: usize, life: u64 },
-    Turn { node: usize, life: u64, channel: usize },
-    ChannelTimer { node: usize, life: u64, channel: usize, generation: u64 },
-    Tick { node: usize, life: u64, conn: ServerConn },
-    Wakes { node: usize, life: u64, channel: usize },
+    NodeStarts {
+        node: usize,
+        life: u64,
+    },
+    NodeStops {
+        node: usize,
+        life: u64,
+    },
+    Turn {
+        node: usize,
+        life: u64,
+        channel: usize,
+    },
+    ChannelTimer {
+        node: usize,
+        life: u64,
+        channel: usize,
+        generation: u64,
+    },
+    Tick {
+        node: usize,
+        life: u64,
+        conn: ServerConn,
+    },
+    Wakes {
+        node: usize,
+        life: u64,
+        channel: usize,
+    },
     // The broker.
-    BrokerAsked { node: usize, life: u64, channel: usize, request: BrokerRequest, answer: bool },
-    BrokerAnswers { node: usize, life: u64, channel: usize, reply: BrokerReply },
+    BrokerAsked {
+        node: usize,
+        life: u64,
+        channel: usize,
+        request: BrokerRequest,
+        answer: bool,
+    },
+    BrokerAnswers {
+        node: usize,
+        life: u64,
+        channel: usize,
+        reply: BrokerReply,
+    },
     BrokerStarts,
     // Faults; see `havoc.rs`.
-    Strikes { fault: Fault },
-    GrantReturns { principal: String, channel: usize },
-    ReadsWell { link: LinkId },
+    Strikes {
+        fault: Fault,
+    },
+    GrantReturns {
+        principal: String,
+        channel: usize,
+    },
+    ReadsWell {
+        link: LinkId,
+    },
 }
 
 /// Everybody and everything.
@@ -79,6 +151,8 @@ pub struct World {
     pub broker: Broker,
     /// All links that ever were.
     pub links: Vec<Link>,
+    /// Which node a client connects to; any one, if none is named.
+    pub pins: BTreeMap<usize, usize>,
     pub(crate) rng: Rng,
     pub(crate) denied: BTreeSet<(String, usize)>,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
@@ -124,7 +198,11 @@ impl World {
     #[must_use]
     pub fn new(mut rng: Rng, shape: Shape, faults: Faults, keep_text: bool) -> Self {
         let names: Arc<[ChannelName]> = (0..shape.channels)
-            .map(|i| format!("sim:{i}").parse().expect("the name follows the rules"))
+            .map(|i| {
+                format!("sim:{i}")
+                    .parse()
+                    .expect("the name follows the rules")
+            })
             .collect();
         let rules = Rules {
             bulk_bytes: shape.bulk_bytes,
@@ -148,6 +226,7 @@ impl World {
             nodes,
             broker: Broker::new(),
             links: Vec::new(),
+            pins: BTreeMap::new(),
             rng,
             denied: BTreeSet::new(),
             ever_denied: BTreeSet::new(),
@@ -203,7 +282,10 @@ impl World {
             }
             self.this_second += 1;
             ensure(self.this_second < EVENTS_PER_SECOND_MAX, "L4", || {
-                format!("{EVENTS_PER_SECOND_MAX} events within a second, now {:?}", next.event)
+                format!(
+                    "{EVENTS_PER_SECOND_MAX} events within a second, now {:?}",
+                    next.event
+                )
             })?;
             self.now_ms = next.at_ms;
             self.happen(next.event)?;
@@ -212,7 +294,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets everything happen within the next ms.
+    /// Lets everything happen within the next `ms`.
     pub fn run_for(&mut self, ms: u64) -> Checked {
         self.run_until(self.now_ms + ms)
     }
@@ -233,13 +315,8 @@ impl World {
         let denied = self
             .ever_denied
             .contains(&(self.clients[client].principal.clone(), channel));
-        let wishes = self.clients[client].act(
-            self.now_ms,
-            act,
-            denied,
-            &mut self.rng,
-            &mut self.truth,
-        )?;
+        let wishes =
+            self.clients[client].act(self.now_ms, act, denied, &mut self.rng, &mut self.truth)?;
         self.grant(client, wishes)
     }
 
@@ -266,7 +343,12 @@ impl World {
         }
     }
 
-    pub(crate) fn note(&mut self, kind: &'static str, ids: &[u64], describe: impl FnOnce() -> String) {
+    pub(crate) fn note(
+        &mut self,
+        kind: &'static str,
+        ids: &[u64],
+        describe: impl FnOnce() -> String,
+    ) {
         self.trace.note(self.now_ms, kind, ids, &[], describe);
     }
 
@@ -311,7 +393,9 @@ impl World {
                 node,
                 life,
                 channel,
-            } => self.on_node(node, life, |node, now, effects| node.turn(now, channel, effects)),
+            } => self.on_node(node, life, |node, now, effects| {
+                node.turn(now, channel, effects)
+            }),
             Event::ChannelTimer {
                 node,
                 life,
@@ -387,9 +471,10 @@ impl World {
         let seed = self.rng.u64(..);
         let mut config = Config::default();
         config.outbox_rows_max = self.shape.outbox_rows;
-        self.note("client starts", &[client as u64], || format!("client {client} is {id}"));
-        let wishes =
-            self.clients[client].start(self.now_ms, id, seed, config, &mut self.truth)?;
+        self.note("client starts", &[client as u64], || {
+            format!("client {client} is {id}")
+        });
+        let wishes = self.clients[client].start(self.now_ms, id, seed, config, &mut self.truth)?;
         self.grant(client, wishes)?;
         for channel in 0..self.shape.channels {
             if channel == 0 || self.rng.u8(0..4) > 0 {
@@ -415,8 +500,7 @@ impl World {
             );
             return Ok(());
         }
-        let wishes =
-            self.clients[client].timeout(self.now_ms, generation, &mut self.truth)?;
+        let wishes = self.clients[client].timeout(self.now_ms, generation, &mut self.truth)?;
         self.grant(client, wishes)
     }
 
@@ -521,10 +605,13 @@ impl World {
                     );
                 }
                 Wish::Note(text) => {
-                    self.trace
-                        .note(self.now_ms, "event", &[client as u64], text.as_bytes(), || {
-                            format!("client {client}: {text}")
-                        });
+                    self.trace.note(
+                        self.now_ms,
+                        "event",
+                        &[client as u64],
+                        text.as_bytes(),
+                        || format!("client {client}: {text}"),
+                    );
                 }
             }
         }
@@ -596,7 +683,10 @@ impl World {
         let mut answer = true;
         if self.faults.strikes(Fault::BrokerSlow, &mut self.rng) {
             takes += self.rng.u64(500..8_000);
-        } else if self.faults.strikes(Fault::BrokerFailedBefore, &mut self.rng) {
+        } else if self
+            .faults
+            .strikes(Fault::BrokerFailedBefore, &mut self.rng)
+        {
             self.after(
                 takes,
                 Event::BrokerAnswers {
@@ -698,11 +788,16 @@ impl World {
         Ok(())
     }
 
+    /// A client's newest link.
+    #[must_use]
+    pub fn link_of(&self, client: usize) -> Option<LinkId> {
+        self.clients[client].links.values().next_back().copied()
+    }
+
     /// The node that a client is connected to.
     #[must_use]
     pub fn node_of(&self, client: usize) -> Option<usize> {
-        let link = self.clients[client].links.values().next_back()?;
-        Some(self.links[link.0].node)
+        Some(self.links[self.link_of(client)?.0].node)
     }
 
     /// The channels' names.
@@ -714,14 +809,22 @@ impl World {
 
 fn brief(reply: &BrokerReply) -> String {
     match reply {
-        BrokerReply::Loaded { entries, snapshot, run } => format!(
+        BrokerReply::Loaded {
+            entries,
+            snapshot,
+            run,
+        } => format!(
             "Loaded, {} entries from {:?}, snapshot {:?}, {run:?}",
             entries.len(),
             entries.first().map(|e| e.cursor),
             snapshot.as_ref().map(|s| s.cursor)
         ),
         BrokerReply::Entries { entries, run } => {
-            format!("Entries, {} to {:?}, {run:?}", entries.len(), entries.last().map(|e| e.cursor))
+            format!(
+                "Entries, {} to {:?}, {run:?}",
+                entries.len(),
+                entries.last().map(|e| e.cursor)
+            )
         }
         other => format!("{other:?}"),
     }
