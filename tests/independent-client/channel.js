@@ -6,9 +6,8 @@ import { Document } from "./document.js";
 const PROGRESS_MS = 10_000;
 const BEHIND_MS = 2_000;
 const COMMITS_KEPT = 4_096;
-/** Codes that end a subscription, and codes that say "later" (§12). */
+/** Codes that end a subscription (§12). */
 const ENDS = new Set([2004, 6001, 6002, 6003, 4008]);
-const LATER = new Set([1006, 1007, 1009, 1010, 2002, 2003, 4001, 4002, 4003, 4004, 4005, 4006, 4007, 4009, 4010]);
 
 const order = (a, b) => a.epoch - b.epoch || a.seq - b.seq;
 const same = (a, b) => a.epoch === b.epoch && a.seq === b.seq && a.tag === b.tag;
@@ -48,6 +47,11 @@ export class Channel extends EventEmitter {
     return this.#outbox.length;
   }
 
+  /** Whether a push waits for its answer. */
+  get pushing() {
+    return this.#flying().length > 0;
+  }
+
   view() {
     const view = this.base.copy();
     for (const row of this.#outbox) row.changes.forEach((change) => view.predict(change));
@@ -59,7 +63,7 @@ export class Channel extends EventEmitter {
     if (this.state === "failed") throw new Error(`${this.name} is refused`);
     const item = { changes };
     if (this.#link?.sizeOf(item) > this.#link?.limits.mutationBytes) throw new Error("the mutation is too large");
-    const row = { n: this.#nextN++, changes, item, sent: false };
+    const row = { n: this.#nextN++, changes, item, copies: 0 };
     const outcome = new Promise((resolve) => (row.end = resolve));
     this.#outbox.push(row);
     this.emit("change");
@@ -92,7 +96,7 @@ export class Channel extends EventEmitter {
   tick(now) {
     if (["offline", "failed"].includes(this.state)) return;
     if (this.#asked.due) return void (now >= this.#asked.due && this.#sendSubscribe(now));
-    const expecting = this.state !== "live" || this.#outbox.some((row) => row.n > this.#decided && row.n <= this.#pushed);
+    const expecting = this.state !== "live" || this.pushing;
     if (expecting && now - this.#progressAt > PROGRESS_MS) return this.#ask();
     if (this.#behind && order(this.#behind.cursor, this.cursor) <= 0) this.#behind = null;
     if (this.#behind && now - this.#behind.since > BEHIND_MS) return this.#ask();
@@ -200,7 +204,7 @@ export class Channel extends EventEmitter {
     if (!["catching-up", "live"].includes(this.state)) return;
     if (from >= to) throw new Error("a patch that leads nowhere");
     const { seq, tag } = this.cursor;
-    if (epoch > this.maxEpoch) return this.#ask();
+    if (epoch > this.maxEpoch || epoch < this.cursor.epoch) return this.#ask();
     if (to < seq || (to === seq && toTag === tag)) return;
     if (to === seq || from > seq || (from === seq && fromTag !== tag)) return this.#ask();
     ops.forEach((op) => this.base.apply(op));
@@ -220,11 +224,8 @@ export class Channel extends EventEmitter {
   }
 
   handleHead(head) {
-    if (this.state !== "live") return;
-    if (head.epoch === this.cursor.epoch && head.seq === this.cursor.seq && head.tag !== this.cursor.tag) return this.#ask();
-    const ahead = order(head, this.cursor);
-    if (ahead < 0) return this.#ask();
-    if (ahead > 0) this.#behind ??= { cursor: head, since: Date.now() };
+    // One behind may have been read before the patches that are here already.
+    if (this.state === "live" && order(head, this.cursor) > 0) this.#behind ??= { cursor: head, since: Date.now() };
   }
 
   #handlePresence({ full, peers }) {
@@ -247,11 +248,15 @@ export class Channel extends EventEmitter {
     return this.#outbox[0]?.n ?? this.#nextN;
   }
 
+  #flying() {
+    return this.#outbox.filter((row) => row.n > this.#decided && row.n <= this.#pushed);
+  }
+
   /** Sends what follows the last pushed row without a gap, inside the window. */
   #push() {
-    if (!["catching-up", "live"].includes(this.state) || this.#heldUntil) return;
+    if (!["catching-up", "live"].includes(this.state) || this.#heldUntil || this.#link.leaving) return;
     const { pushItems, pushBytes } = this.#link.limits;
-    const flying = this.#outbox.filter((row) => row.n > this.#decided && row.n <= this.#pushed);
+    const flying = this.#flying();
     let items = flying.length;
     let bytes = flying.reduce((sum, row) => sum + row.bytes, 0);
     const batch = [];
@@ -266,7 +271,7 @@ export class Channel extends EventEmitter {
     }
     if (!batch.length) return;
     if (!flying.length) this.#progressAt = Date.now();
-    for (const row of batch) row.sent = true;
+    for (const row of batch) row.copies += 1;
     const push = { channel: this.name, epoch: this.maxEpoch, firstN: batch[0].n, low: this.#low() };
     this.#link.send({ push: { ...push, items: batch.map((row) => row.item) } });
   }
@@ -289,7 +294,7 @@ export class Channel extends EventEmitter {
     this.#pushed = this.#decided;
   }
 
-  /** The log, or a refusal, has decided about `n`. */
+  /** The log has decided about `n`. */
   #settle(n, rejected) {
     const at = this.#outbox.findIndex((row) => row.n === n);
     if (at < 0) return;
@@ -300,20 +305,23 @@ export class Channel extends EventEmitter {
     row.end({ state: "committed" });
   }
 
-  #handleError({ code, detail, n, retryMs }) {
-    if (n !== undefined && LATER.has(code)) return this.#holdFor(retryMs ?? 1_000);
+  #handleError({ code, detail, n }) {
     if (n !== undefined) {
-      this.#settle(n, { code, detail });
+      this.#refuse(n, code, detail);
       this.emit("change");
-      return this.#push();
-    }
-    if (ENDS.has(code)) {
+      this.#push();
+    } else if (ENDS.has(code)) {
       this.state = "failed";
-      for (const row of this.#outbox.splice(0)) row.end(row.sent ? { state: "indeterminate" } : { state: "rejected", code, detail });
+      for (const row of this.#outbox.splice(0)) row.end(row.copies ? { state: "indeterminate" } : { state: "rejected", code, detail });
       this.emit("refused", code, detail);
-      return;
-    }
-    this.emit("report", code, detail);
-    if (["asking", "snapshotting"].includes(this.state)) this.#ask({ atLeast: retryMs ?? 1_000 });
+    } else this.emit("report", code, detail); // a subscribe that it leaves unanswered is repeated in time
+  }
+
+  /** Outside the log: certain only if no other copy is under way. */
+  #refuse(n, code, detail) {
+    const at = this.#outbox.findIndex((row) => row.n === n);
+    if (at < 0) return;
+    const [row] = this.#outbox.splice(at, 1);
+    row.end(row.copies === 1 ? { state: "rejected", code, detail } : { state: "indeterminate" });
   }
 }

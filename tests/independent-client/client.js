@@ -15,11 +15,13 @@ const Item = schema.lookupType("tidewire.v1.Item");
 
 const SUBPROTOCOL = "tidewire.v1.proto";
 const MAX_FRAME = 1024 * 1024;
-const SILENCE_MS = 35_000;
+const CONNECT_MS = 15_000;
+/** Silence beyond the server's heartbeat. */
+const GRACE_MS = 10_000;
 const STABLE_MS = 10_000;
 const TICK_MS = 100;
-/** Fatal codes after which trying again is no use: version and token (§12). */
-const FINAL = new Set([1003, 2001]);
+/** Codes after which a new link may help (§12, "retry"). */
+const LATER = new Set([1006, 1007, 1009, 1010, 2002, 2003, 4001, 4002, 4003, 4004, 4005, 4006, 4007, 4009, 4010]);
 
 /** Events: frame(kind, frame), welcome, disconnected(close code), goaway, fault(error), refused(code, detail). */
 export class Client extends EventEmitter {
@@ -37,7 +39,7 @@ export class Client extends EventEmitter {
   #welcomedAt = 0;
   #heardAt = 0;
   #dialAt = 0;
-  #leaveAt = 0;
+  #leave = null;
   #clock;
 
   /** `url` is the server's http(s) address; `token` opaque. */
@@ -57,6 +59,11 @@ export class Client extends EventEmitter {
 
   get limits() {
     return this.welcome.limits;
+  }
+
+  /** After `goaway` nothing new is pushed on this link. */
+  get leaving() {
+    return this.#leave !== null;
   }
 
   channel(name) {
@@ -139,7 +146,8 @@ export class Client extends EventEmitter {
       this.send({ pong: { t: frame.serverMs } });
       for (const { channel, cursor } of frame.heads) this.#channels.get(channel)?.handleHead(cursor);
     } else if (kind === "goaway") {
-      this.#leaveAt = Date.now() + Math.random() * frame.windowMs;
+      const after = Math.random() * frame.windowMs;
+      this.#leave = { at: Date.now() + after, by: Date.now() + Math.max(after, frame.byMs) };
       this.emit("goaway", frame);
     } else if (kind === "error" && frame.channel === undefined) this.emit("fault", new Error(`${frame.code} ${frame.detail}`));
     else if (frame.channel !== undefined) this.#channels.get(frame.channel)?.receive(kind, frame);
@@ -157,7 +165,7 @@ export class Client extends EventEmitter {
 
   #fail({ code, detail }) {
     this.emit("refused", code, detail);
-    if (!FINAL.has(code)) return; // the close that follows leads to the next try
+    if (LATER.has(code)) return; // the close that follows leads to the next try
     clearInterval(this.#clock);
     this.#socket.close(1000);
     this.#drop(1000, { again: false });
@@ -166,7 +174,7 @@ export class Client extends EventEmitter {
   #drop(code, { again = true } = {}) {
     if (!this.#socket) return;
     this.#socket = null;
-    this.#leaveAt = 0;
+    this.#leave = null;
     const now = Date.now();
     if (this.online && now - this.#welcomedAt > STABLE_MS) this.#attempt = 0;
     this.online = false;
@@ -181,8 +189,9 @@ export class Client extends EventEmitter {
       this.#dialAt = 0;
       this.#dial();
     }
-    if (this.#socket && now - this.#heardAt > SILENCE_MS) this.#socket.terminate();
-    if (this.#leaveAt && now >= this.#leaveAt) {
+    if (this.#socket && now - this.#heardAt > (this.online ? this.welcome.heartbeatMs + GRACE_MS : CONNECT_MS)) this.#socket.terminate();
+    const pushing = [...this.#channels.values()].some((channel) => channel.pushing);
+    if (this.#leave && now >= (pushing ? this.#leave.by : this.#leave.at)) {
       this.#socket.close(1000);
       this.#drop(1000);
     }

@@ -168,12 +168,13 @@ test("one who comes late, or by a snapshot of another size, sees the same", asyn
 test("a reader that falls behind is told so, and catches up", async (t) => {
   const server = await Server.start(t);
   const [[, ana], [slow, bo]] = await Promise.all([server.join("dev:ana"), server.join("dev:bo")]);
-  const lagged = nextFrame(slow, "lagged");
+  let told = false;
+  slow.on("frame", (kind) => (told ||= kind === "lagged"));
   slow.pause();
   const body = "x".repeat(60_000);
   for (let i = 0; i < 300; i += 1) await ana.mutate(put("cards", "big", { body, i })).outcome;
   slow.resume();
-  await lagged;
+  await until("word that it lags", () => told);
   await converged(ana, bo);
 });
 

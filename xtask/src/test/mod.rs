@@ -50,7 +50,7 @@ pub(crate) fn run(names: &[String], consent: Consent) -> anyhow::Result<bool> {
 pub(crate) fn list() -> String {
     let mut text = String::from("Steps, in the order they run:\n");
     for step in &STEPS {
-        text.push_str(&format!("  {:<8} {}\n", step.name, step.about));
+        text.push_str(&format!("  {:<11} {}\n", step.name, step.about));
     }
     text
 }
@@ -96,7 +96,7 @@ fn run_step(step: &Step, consent: Consent) -> Outcome {
 }
 
 fn table(outcomes: &[Outcome], total: Duration) -> String {
-    let mut text = String::from("\nstep      result      seconds\n");
+    let mut text = String::from("\nstep         result      seconds\n");
     for outcome in outcomes {
         let result = if outcome.error.is_some() {
             "FAILED"
@@ -104,7 +104,7 @@ fn table(outcomes: &[Outcome], total: Duration) -> String {
             "passed"
         };
         text.push_str(&format!(
-            "{:<9} {result:<8} {:>10.1}\n",
+            "{:<12} {result:<8} {:>10.1}\n",
             outcome.name,
             outcome.took.as_secs_f64()
         ));
@@ -160,8 +160,14 @@ mod tests {
             },
         ];
         let text = table(&outcomes, Duration::from_secs(63));
-        assert!(text.contains("fmt       passed          1.2\n"), "{text}");
-        assert!(text.contains("unit      FAILED         61.0\n"), "{text}");
+        assert!(
+            text.contains("fmt          passed          1.2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("unit         FAILED         61.0\n"),
+            "{text}"
+        );
         assert!(text.contains("unit: two tests failed\n"), "{text}");
     }
 }

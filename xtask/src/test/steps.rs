@@ -19,7 +19,7 @@ use crate::wasm;
 
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 11] = [
+pub(super) static STEPS: [Step; 12] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
@@ -69,6 +69,11 @@ pub(super) static STEPS: [Step; 11] = [
         name: "e2e",
         about: "real server processes, killed and restarted, against native clients and raw sockets",
         run: e2e,
+    },
+    Step {
+        name: "independent",
+        about: "a client written from docs/protocol.md alone, without our code, against the real server",
+        run: independent,
     },
     Step {
         name: "browser",
@@ -143,6 +148,17 @@ fn e2e(_: Consent) -> anyhow::Result<()> {
     run_through(
         command("cargo", &place::root())
             .args(["test", "--locked", "--test", "*"])
+            .env("TIDEWIRE_BIN_DIR", programs::dir()),
+    )
+}
+
+fn independent(consent: Consent) -> anyhow::Result<()> {
+    programs::build_with_tests()?;
+    let dir = place::root().join("tests/independent-client");
+    node::install(&dir, consent)?;
+    run_through(
+        command("npm", &dir)
+            .arg("test")
             .env("TIDEWIRE_BIN_DIR", programs::dir()),
     )
 }
