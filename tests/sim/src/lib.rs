@@ -8,6 +8,7 @@
 //! run      one seed: faults, healing, calm        world    queue, time, everybody
 //! shape    what the seed's world is made of       network  links in the world
 //! faults   which faults, how often                havoc    how they strike, how they heal
+//! drivers  what clients and nodes want done    requests to the broker, and their fate
 //! client   Session, driver loop, store            node     Channel, what the network half does
 //! app      what applications do                   policy   what they may do
 //! truth    the logs as they really are            watch    what every view has to show
@@ -17,6 +18,7 @@
 pub mod app;
 pub mod broker;
 pub mod client;
+mod drivers;
 pub mod faults;
 mod havoc;
 pub mod link;
@@ -25,6 +27,7 @@ pub mod node;
 pub mod outlet;
 pub mod policy;
 pub mod report;
+mod requests;
 pub mod run;
 pub mod scene;
 pub mod shape;

@@ -8,18 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use tidewire_core::time::MonoTime;
 use tidewire_core::wire::CloseCode;
-use tidewire_core::{ChannelName, ClientId, Config, Input, OutboxReply, TokenError};
+use tidewire_core::{ChannelName, Input, OutboxReply};
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::ConnId as ServerConn;
 
-use crate::app::{self, Act};
-use crate::broker::{Broker, failed};
-use crate::client::{Client, Wish};
+use crate::app::Act;
+use crate::broker::Broker;
+use crate::client::Client;
 use crate::faults::{Fault, Faults};
 use crate::link::{Link, LinkId, Way};
-use crate::node::{Effect, Node};
+use crate::node::Node;
 use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::trace::Trace;
@@ -160,7 +159,7 @@ pub struct World {
     names: Arc<[ChannelName]>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
-    acting: bool,
+    pub(crate) acting: bool,
     this_second: u64,
 }
 
@@ -429,19 +428,7 @@ impl World {
                 life,
                 channel,
                 reply,
-            } => {
-                self.trace.note(
-                    self.now_ms,
-                    "broker answers",
-                    &[node as u64, channel as u64],
-                    &[],
-                    || format!("node {node} channel {channel}: {}", brief(&reply)),
-                );
-                self.on_node(node, life, |node, _, effects| {
-                    node.reply(channel, reply, effects);
-                    Ok(())
-                })
-            }
+            } => self.broker_answers(node, life, channel, reply),
             Event::BrokerStarts => self.broker_starts(),
             Event::Strikes { fault } => {
                 if !self.faults.is_frozen() {
@@ -461,333 +448,6 @@ impl World {
         }
     }
 
-    // ---------------------------------------------------------------- clients
-
-    fn client_starts(&mut self, client: usize, life: u64) -> Checked {
-        if self.clients[client].life != life {
-            return Ok(());
-        }
-        let id = ClientId(self.rng.u128(..).to_be_bytes());
-        let seed = self.rng.u64(..);
-        let mut config = Config::default();
-        config.outbox_rows_max = self.shape.outbox_rows;
-        self.note("client starts", &[client as u64], || {
-            format!("client {client} is {id}")
-        });
-        let wishes = self.clients[client].start(self.now_ms, id, seed, config, &mut self.truth)?;
-        self.grant(client, wishes)?;
-        for channel in 0..self.shape.channels {
-            if channel == 0 || self.rng.u8(0..4) > 0 {
-                self.act(client, Act::Subscribe(channel))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn client_timer(&mut self, client: usize, life: u64, generation: u64) -> Checked {
-        if self.clients[client].life != life {
-            return Ok(());
-        }
-        if !self.clients[client].is_awake(self.now_ms) {
-            let thaw = self.clients[client].frozen_until_ms;
-            self.at(
-                thaw,
-                Event::ClientTimer {
-                    client,
-                    life,
-                    generation,
-                },
-            );
-            return Ok(());
-        }
-        let wishes = self.clients[client].timeout(self.now_ms, generation, &mut self.truth)?;
-        self.grant(client, wishes)
-    }
-
-    fn client_thaws(&mut self, client: usize, life: u64) -> Checked {
-        if self.clients[client].life != life {
-            return Ok(());
-        }
-        while self.clients[client].is_awake(self.now_ms) {
-            let Some(input) = self.clients[client].inbox.pop_front() else {
-                break;
-            };
-            self.tell_now(client, input)?;
-        }
-        Ok(())
-    }
-
-    fn token_comes(&mut self, client: usize) -> Checked {
-        let token = if self.faults.strikes(Fault::TokenFailed, &mut self.rng) {
-            Err(TokenError {
-                retryable: true,
-                detail: "injected".into(),
-            })
-        } else {
-            Ok(format!("dev:{}", self.clients[client].principal))
-        };
-        self.tell(client, Input::Token(token))
-    }
-
-    fn acts(&mut self, client: usize) -> Checked {
-        if !self.acting {
-            return Ok(());
-        }
-        let name = format!("c{client}");
-        let act = app::draw(
-            &mut self.rng,
-            self.shape.channels,
-            self.shape.has_bursts,
-            &name,
-        );
-        self.act(client, act)?;
-        let after = self.rng.u64(1..=self.shape.act_ms);
-        self.after(after, Event::Acts { client });
-        Ok(())
-    }
-
-    /// An input reaches a client; it waits while the process is stopped.
-    pub(crate) fn tell(&mut self, client: usize, input: Input) -> Checked {
-        if !self.clients[client].is_running() {
-            return Ok(());
-        }
-        if !self.clients[client].is_awake(self.now_ms) || !self.clients[client].inbox.is_empty() {
-            self.clients[client].inbox.push_back(input);
-            return Ok(());
-        }
-        self.tell_now(client, input)
-    }
-
-    fn tell_now(&mut self, client: usize, input: Input) -> Checked {
-        let wishes = self.clients[client].handle(self.now_ms, input, &mut self.truth)?;
-        self.grant(client, wishes)
-    }
-
-    fn grant(&mut self, client: usize, wishes: Vec<Wish>) -> Checked {
-        let life = self.clients[client].life;
-        for wish in wishes {
-            match wish {
-                Wish::Open(conn) => self.open(client, conn),
-                Wish::Send(conn, message) => self.client_sends(client, conn, message),
-                Wish::Close(conn, code) => self.client_closes(client, conn, code),
-                Wish::Token => {
-                    let after = self.rng.u64(0..50);
-                    self.after(after, Event::TokenComes { client, life });
-                }
-                Wish::Store(request) => {
-                    let fails = self.faults.strikes(Fault::StoreFailed, &mut self.rng);
-                    let slow = self.faults.strikes(Fault::StoreSlow, &mut self.rng);
-                    let most = self.shape.store_ms.unwrap_or(0);
-                    let takes = self.rng.u64(0..=most) + if slow { 3_000 } else { 0 };
-                    let reply = self.clients[client].store(request, fails, &mut self.truth)?;
-                    let at = (self.now_ms + takes).max(self.clients[client].store_busy_until_ms);
-                    self.clients[client].store_busy_until_ms = at;
-                    if let Some(reply) = reply {
-                        self.at(
-                            at,
-                            Event::StoreAnswers {
-                                client,
-                                life,
-                                reply,
-                            },
-                        );
-                    }
-                }
-                Wish::Wake(generation, at) => {
-                    let at = self.clients[client].world_ms(at);
-                    self.at(
-                        at,
-                        Event::ClientTimer {
-                            client,
-                            life,
-                            generation,
-                        },
-                    );
-                }
-                Wish::Note(text) => {
-                    self.trace.note(
-                        self.now_ms,
-                        "event",
-                        &[client as u64],
-                        text.as_bytes(),
-                        || format!("client {client}: {text}"),
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    // ------------------------------------------------------------------ nodes
-
-    /// Lets a node do something, unless it died meanwhile, and does what it wants.
-    pub(crate) fn on_node(
-        &mut self,
-        at: usize,
-        life: u64,
-        act: impl FnOnce(&mut Node, u64, &mut Vec<Effect>) -> Checked,
-    ) -> Checked {
-        if !self.nodes[at].is_up || self.nodes[at].life != life {
-            return Ok(());
-        }
-        let mut effects = Vec::new();
-        act(&mut self.nodes[at], self.now_ms, &mut effects)?;
-        self.perform(at, effects)
-    }
-
-    pub(crate) fn perform(&mut self, node: usize, effects: Vec<Effect>) -> Checked {
-        let life = self.nodes[node].life;
-        for effect in effects {
-            match effect {
-                Effect::Turn(channel) => {
-                    let after = self.rng.u64(0..=self.shape.turn_ms);
-                    self.after(
-                        after,
-                        Event::Turn {
-                            node,
-                            life,
-                            channel,
-                        },
-                    );
-                }
-                Effect::Broker(channel, request) => self.ask_broker(node, channel, request),
-                Effect::Timer(channel, generation, at) => {
-                    let at = self.node_ms(node, at);
-                    self.at(
-                        at,
-                        Event::ChannelTimer {
-                            node,
-                            life,
-                            channel,
-                            generation,
-                        },
-                    );
-                }
-                Effect::Tick(conn, after) => self.after(after, Event::Tick { node, life, conn }),
-                Effect::Flush(conn) => self.flush(node, conn)?,
-                Effect::Hangup(conn, code) => self.node_hangs_up(node, conn, code)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn node_ms(&self, node: usize, at: MonoTime) -> u64 {
-        self.nodes[node].world_ms(at)
-    }
-
-    // ----------------------------------------------------------------- broker
-
-    fn ask_broker(&mut self, node: usize, channel: usize, request: BrokerRequest) {
-        let life = self.nodes[node].life;
-        let mut takes = self.between(self.shape.broker_ms);
-        let mut answer = true;
-        if self.faults.strikes(Fault::BrokerSlow, &mut self.rng) {
-            takes += self.rng.u64(500..8_000);
-        } else if self
-            .faults
-            .strikes(Fault::BrokerFailedBefore, &mut self.rng)
-        {
-            self.after(
-                takes,
-                Event::BrokerAnswers {
-                    node,
-                    life,
-                    channel,
-                    reply: failed(),
-                },
-            );
-            return;
-        } else if self.faults.strikes(Fault::BrokerLate, &mut self.rng) {
-            // The node gives up waiting; the broker still does what was asked.
-            self.after(
-                takes,
-                Event::BrokerAnswers {
-                    node,
-                    life,
-                    channel,
-                    reply: failed(),
-                },
-            );
-            takes += self.rng.u64(1..5_000);
-            answer = false;
-        }
-        self.after(
-            takes,
-            Event::BrokerAsked {
-                node,
-                life,
-                channel,
-                request,
-                answer,
-            },
-        );
-    }
-
-    fn broker_asked(
-        &mut self,
-        node: usize,
-        life: u64,
-        channel: usize,
-        request: BrokerRequest,
-        answer: bool,
-    ) -> Checked {
-        let ids = [node as u64, channel as u64];
-        self.trace.note(self.now_ms, "broker asked", &ids, &[], || {
-            format!("node {node} channel {channel}: {request:?}")
-        });
-        let is_append = matches!(request, BrokerRequest::Append { .. });
-        let (mut reply, appended) = self.broker.handle(channel, request, &mut self.truth)?;
-        if matches!(reply, BrokerReply::Conflict) {
-            self.faults.count(Fault::AppendConflict);
-        }
-        if appended {
-            self.wake_all(channel);
-        }
-        if is_append && self.faults.strikes(Fault::BrokerFailedAfter, &mut self.rng) {
-            reply = failed();
-        }
-        if answer {
-            let takes = self.between(self.shape.broker_ms);
-            self.after(
-                takes,
-                Event::BrokerAnswers {
-                    node,
-                    life,
-                    channel,
-                    reply,
-                },
-            );
-        }
-        Ok(())
-    }
-
-    pub(crate) fn wake_all(&mut self, channel: usize) {
-        for node in 0..self.nodes.len() {
-            let mut after = self.between(self.shape.broker_ms);
-            if self.faults.strikes(Fault::WakeLate, &mut self.rng) {
-                after += self.rng.u64(100..5_000);
-            }
-            let life = self.nodes[node].life;
-            self.after(
-                after,
-                Event::Wakes {
-                    node,
-                    life,
-                    channel,
-                },
-            );
-        }
-    }
-
-    fn broker_starts(&mut self) -> Checked {
-        self.note("broker starts", &[], String::new);
-        self.broker.is_up = true;
-        for channel in 0..self.shape.channels {
-            self.wake_all(channel);
-        }
-        Ok(())
-    }
-
     /// A client's newest link.
     #[must_use]
     pub fn link_of(&self, client: usize) -> Option<LinkId> {
@@ -804,28 +464,5 @@ impl World {
     #[must_use]
     pub fn names(&self) -> &[ChannelName] {
         &self.names
-    }
-}
-
-fn brief(reply: &BrokerReply) -> String {
-    match reply {
-        BrokerReply::Loaded {
-            entries,
-            snapshot,
-            run,
-        } => format!(
-            "Loaded, {} entries from {:?}, snapshot {:?}, {run:?}",
-            entries.len(),
-            entries.first().map(|e| e.cursor),
-            snapshot.as_ref().map(|s| s.cursor)
-        ),
-        BrokerReply::Entries { entries, run } => {
-            format!(
-                "Entries, {} to {:?}, {run:?}",
-                entries.len(),
-                entries.last().map(|e| e.cursor)
-            )
-        }
-        other => format!("{other:?}"),
     }
 }

@@ -1,0 +1,223 @@
+//! What clients and nodes want from the world, and what reaches them: the sim's drivers.
+
+use tidewire_core::time::MonoTime;
+use tidewire_core::{ClientId, Config, Input, TokenError};
+
+use crate::app::{self, Act};
+use crate::client::Wish;
+use crate::faults::Fault;
+use crate::node::{Effect, Node};
+use crate::violation::Checked;
+use crate::world::{Event, World};
+
+impl World {
+    pub(crate) fn client_starts(&mut self, client: usize, life: u64) -> Checked {
+        if self.clients[client].life != life {
+            return Ok(());
+        }
+        let id = ClientId(self.rng.u128(..).to_be_bytes());
+        let seed = self.rng.u64(..);
+        let mut config = Config::default();
+        config.outbox_rows_max = self.shape.outbox_rows;
+        self.note("client starts", &[client as u64], || {
+            format!("client {client} is {id}")
+        });
+        let wishes = self.clients[client].start(self.now_ms, id, seed, config, &mut self.truth)?;
+        self.grant(client, wishes)?;
+        for channel in 0..self.shape.channels {
+            if channel == 0 || self.rng.u8(0..4) > 0 {
+                self.act(client, Act::Subscribe(channel))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn client_timer(&mut self, client: usize, life: u64, generation: u64) -> Checked {
+        if self.clients[client].life != life {
+            return Ok(());
+        }
+        if !self.clients[client].is_awake(self.now_ms) {
+            let thaw = self.clients[client].frozen_until_ms;
+            self.at(
+                thaw,
+                Event::ClientTimer {
+                    client,
+                    life,
+                    generation,
+                },
+            );
+            return Ok(());
+        }
+        let wishes = self.clients[client].timeout(self.now_ms, generation, &mut self.truth)?;
+        self.grant(client, wishes)
+    }
+
+    pub(crate) fn client_thaws(&mut self, client: usize, life: u64) -> Checked {
+        if self.clients[client].life != life {
+            return Ok(());
+        }
+        while self.clients[client].is_awake(self.now_ms) {
+            let Some(input) = self.clients[client].inbox.pop_front() else {
+                break;
+            };
+            self.tell_now(client, input)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn token_comes(&mut self, client: usize) -> Checked {
+        let token = if self.faults.strikes(Fault::TokenFailed, &mut self.rng) {
+            Err(TokenError {
+                retryable: true,
+                detail: "injected".into(),
+            })
+        } else {
+            Ok(format!("dev:{}", self.clients[client].principal))
+        };
+        self.tell(client, Input::Token(token))
+    }
+
+    pub(crate) fn acts(&mut self, client: usize) -> Checked {
+        if !self.acting {
+            return Ok(());
+        }
+        let name = format!("c{client}");
+        let act = app::draw(
+            &mut self.rng,
+            self.shape.channels,
+            self.shape.has_bursts,
+            &name,
+        );
+        self.act(client, act)?;
+        let after = self.rng.u64(1..=self.shape.act_ms);
+        self.after(after, Event::Acts { client });
+        Ok(())
+    }
+
+    /// An input reaches a client; it waits while the process is stopped.
+    pub(crate) fn tell(&mut self, client: usize, input: Input) -> Checked {
+        if !self.clients[client].is_running() {
+            return Ok(());
+        }
+        if !self.clients[client].is_awake(self.now_ms) || !self.clients[client].inbox.is_empty() {
+            self.clients[client].inbox.push_back(input);
+            return Ok(());
+        }
+        self.tell_now(client, input)
+    }
+
+    fn tell_now(&mut self, client: usize, input: Input) -> Checked {
+        let wishes = self.clients[client].handle(self.now_ms, input, &mut self.truth)?;
+        self.grant(client, wishes)
+    }
+
+    pub(crate) fn grant(&mut self, client: usize, wishes: Vec<Wish>) -> Checked {
+        let life = self.clients[client].life;
+        for wish in wishes {
+            match wish {
+                Wish::Open(conn) => self.open(client, conn),
+                Wish::Send(conn, message) => self.client_sends(client, conn, message),
+                Wish::Close(conn, code) => self.client_closes(client, conn, code),
+                Wish::Token => {
+                    let after = self.rng.u64(0..50);
+                    self.after(after, Event::TokenComes { client, life });
+                }
+                Wish::Store(request) => {
+                    let fails = self.faults.strikes(Fault::StoreFailed, &mut self.rng);
+                    let slow = self.faults.strikes(Fault::StoreSlow, &mut self.rng);
+                    let most = self.shape.store_ms.unwrap_or(0);
+                    let takes = self.rng.u64(0..=most) + if slow { 3_000 } else { 0 };
+                    let reply = self.clients[client].store(request, fails, &mut self.truth)?;
+                    let at = (self.now_ms + takes).max(self.clients[client].store_busy_until_ms);
+                    self.clients[client].store_busy_until_ms = at;
+                    if let Some(reply) = reply {
+                        self.at(
+                            at,
+                            Event::StoreAnswers {
+                                client,
+                                life,
+                                reply,
+                            },
+                        );
+                    }
+                }
+                Wish::Wake(generation, at) => {
+                    let at = self.clients[client].world_ms(at);
+                    self.at(
+                        at,
+                        Event::ClientTimer {
+                            client,
+                            life,
+                            generation,
+                        },
+                    );
+                }
+                Wish::Note(text) => {
+                    self.trace.note(
+                        self.now_ms,
+                        "event",
+                        &[client as u64],
+                        text.as_bytes(),
+                        || format!("client {client}: {text}"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a node do something, unless it died meanwhile, and does what it wants.
+    pub(crate) fn on_node(
+        &mut self,
+        at: usize,
+        life: u64,
+        act: impl FnOnce(&mut Node, u64, &mut Vec<Effect>) -> Checked,
+    ) -> Checked {
+        if !self.nodes[at].is_up || self.nodes[at].life != life {
+            return Ok(());
+        }
+        let mut effects = Vec::new();
+        act(&mut self.nodes[at], self.now_ms, &mut effects)?;
+        self.perform(at, effects)
+    }
+
+    pub(crate) fn perform(&mut self, node: usize, effects: Vec<Effect>) -> Checked {
+        let life = self.nodes[node].life;
+        for effect in effects {
+            match effect {
+                Effect::Turn(channel) => {
+                    let after = self.rng.u64(0..=self.shape.turn_ms);
+                    self.after(
+                        after,
+                        Event::Turn {
+                            node,
+                            life,
+                            channel,
+                        },
+                    );
+                }
+                Effect::Broker(channel, request) => self.ask_broker(node, channel, request),
+                Effect::Timer(channel, generation, at) => {
+                    let at = self.node_ms(node, at);
+                    self.at(
+                        at,
+                        Event::ChannelTimer {
+                            node,
+                            life,
+                            channel,
+                            generation,
+                        },
+                    );
+                }
+                Effect::Tick(conn, after) => self.after(after, Event::Tick { node, life, conn }),
+                Effect::Flush(conn) => self.flush(node, conn)?,
+                Effect::Hangup(conn, code) => self.node_hangs_up(node, conn, code)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn node_ms(&self, node: usize, at: MonoTime) -> u64 {
+        self.nodes[node].world_ms(at)
+    }
+}
