@@ -30,21 +30,23 @@ impl MemoryBroker {
         }
     }
 
-    fn log(&self, channel: &ChannelName) -> Arc<Mutex<Log>> {
+    /// A channel's log; one that nobody has appended to is not kept: names cost nothing.
+    fn log(&self, channel: &ChannelName, request: &BrokerRequest) -> Arc<Mutex<Log>> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        match logs.get(channel) {
-            Some(log) => log.clone(),
-            None => logs
-                .entry(channel.clone())
-                .or_insert_with(|| Arc::new(Mutex::new(Log::new(self.run))))
-                .clone(),
+        if let Some(log) = logs.get(channel) {
+            return log.clone();
         }
+        let log = Arc::new(Mutex::new(Log::new(self.run)));
+        if matches!(request, BrokerRequest::Append { .. }) {
+            logs.insert(channel.clone(), log.clone());
+        }
+        log
     }
 }
 
 impl Broker for MemoryBroker {
     fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
-        let log = self.log(channel);
+        let log = self.log(channel, &request);
         // A log's methods do not panic half-way: what a poisoned lock guards is whole.
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let reply = log.handle(request);
@@ -60,5 +62,23 @@ impl Broker for MemoryBroker {
 
     fn run_id(&self) -> RunId {
         self.run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_that_are_only_asked_about_are_not_kept() {
+        let broker = MemoryBroker::new(RunId(1));
+        for n in 0..100 {
+            let name = format!("a:{n}").parse().unwrap();
+            broker.request(&name, BrokerRequest::Load).await;
+            broker
+                .request(&name, BrokerRequest::Read { after: 0 })
+                .await;
+        }
+        assert_eq!(broker.logs.lock().unwrap().len(), 0);
     }
 }

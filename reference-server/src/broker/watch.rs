@@ -35,18 +35,32 @@ impl Watch {
     }
 }
 
-/// The newest seq of every watched channel. As large as the number of watched channels; entries go
-/// when their last watcher has gone.
+/// The newest seq of every watched channel. At most about twice as large as the number of watched
+/// channels: entries without a watcher are swept whenever it has doubled, so that watching one more
+/// costs the same however many there are.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    channels: Mutex<HashMap<ChannelName, watch::Sender<u64>>>,
+    channels: Mutex<Channels>,
 }
+
+#[derive(Debug, Default)]
+struct Channels {
+    heads: HashMap<ChannelName, watch::Sender<u64>>,
+    /// Swept when this many are in.
+    sweep_at: usize,
+}
+
+const SWEEP_MIN: usize = 64;
 
 impl Heads {
     pub(super) fn watch(&self, channel: &ChannelName) -> Watch {
         let mut channels = self.lock();
-        channels.retain(|_, head| head.receiver_count() > 0);
+        if channels.heads.len() >= channels.sweep_at {
+            channels.heads.retain(|_, head| head.receiver_count() > 0);
+            channels.sweep_at = (2 * channels.heads.len()).max(SWEEP_MIN);
+        }
         let head = channels
+            .heads
             .entry(channel.clone())
             .or_insert_with(|| watch::Sender::new(0));
         Watch {
@@ -56,12 +70,31 @@ impl Heads {
     }
 
     pub(super) fn moved(&self, channel: &ChannelName, seq: u64) {
-        if let Some(head) = self.lock().get(channel) {
+        if let Some(head) = self.lock().heads.get(channel) {
             head.send_replace(seq);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, watch::Sender<u64>>> {
+    fn lock(&self) -> MutexGuard<'_, Channels> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watched_channels_stay_and_those_without_a_watcher_go() {
+        let heads = Heads::default();
+        let kept: Vec<Watch> = (0..100)
+            .map(|n| heads.watch(&format!("kept:{n}").parse().unwrap()))
+            .collect();
+        for n in 0..10_000 {
+            drop(heads.watch(&format!("gone:{n}").parse().unwrap()));
+        }
+        assert!(heads.lock().heads.len() <= 2 * (kept.len() + SWEEP_MIN));
+        heads.moved(&"kept:7".parse().unwrap(), 3);
+        assert_eq!(*kept[7].heads.borrow(), 3);
     }
 }
