@@ -12,6 +12,7 @@ use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::limit::LogLimit;
 use crate::queue::Ending;
 use crate::routing::{ChannelHandle, Router};
 use crate::telemetry::Metrics;
@@ -25,6 +26,7 @@ pub(crate) struct DriverParts {
     pub(crate) connections: Arc<Connections>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
+    pub(crate) log_limit: Arc<LogLimit>,
 }
 
 /// A broker request under way.
@@ -109,6 +111,9 @@ impl Driver {
                 Woken::Reply(reply) => {
                     self.observe(&reply);
                     self.channel.handle_input(now, ChannelInput::Broker(reply));
+                    if let Some(trouble) = self.channel.take_trouble() {
+                        self.warn(&trouble);
+                    }
                 }
                 Woken::Watch => self.channel.handle_input(now, ChannelInput::Woken),
                 Woken::Time => {
@@ -179,7 +184,7 @@ impl Driver {
             }
             BrokerReply::Failed { detail } => {
                 metrics.broker_failures.inc();
-                tracing::warn!(channel = %self.handle.name, %detail, "the broker failed a request");
+                self.warn(detail);
             }
             _ => {}
         }
@@ -192,6 +197,14 @@ impl Driver {
             metrics
                 .append_seconds
                 .observe(asked.since.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Every channel of a broken broker has the same to say, again and again: a few lines suffice.
+    fn warn(&self, detail: &str) {
+        if let Some(unsaid) = self.parts.log_limit.take(self.parts.clock.mono()) {
+            let channel = &self.handle.name;
+            tracing::warn!(%channel, detail, unsaid, "the channel's log cannot be used just now");
         }
     }
 

@@ -1,5 +1,6 @@
-//! How fast one connection may talk.
+//! How fast one connection may talk, and the log.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tidewire_core::time::MonoTime;
@@ -45,9 +46,56 @@ impl TokenBucket {
     }
 }
 
+/// Lines about failures that many channels share, in one period.
+const LINES_MAX: u32 = 10;
+const LINES_PERIOD: Duration = Duration::from_secs(10);
+
+/// Bounds log lines of one kind. Policy: the first ones of a period are written, the others counted.
+#[derive(Debug, Default)]
+pub(crate) struct LogLimit {
+    state: Mutex<LogState>,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    period_began: Option<MonoTime>,
+    said: u32,
+    unsaid: u64,
+}
+
+impl LogLimit {
+    /// Whether a line may be written now; if so, how many were not since the last one.
+    pub(crate) fn take(&self, now: MonoTime) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state
+            .period_began
+            .is_none_or(|began| now >= began + LINES_PERIOD)
+        {
+            state.period_began = Some(now);
+            state.said = 0;
+        }
+        if state.said >= LINES_MAX {
+            state.unsaid += 1;
+            return None;
+        }
+        state.said += 1;
+        Some(std::mem::take(&mut state.unsaid))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_log_lines_is_counted_instead_of_written() {
+        let limit = LogLimit::default();
+        let said = (0..100).filter(|_| limit.take(MonoTime(5)).is_some());
+        assert_eq!(said.count(), LINES_MAX as usize);
+        assert_eq!(limit.take(MonoTime(10_004)), None);
+        assert_eq!(limit.take(MonoTime(10_005)), Some(91));
+        assert_eq!(limit.take(MonoTime(10_006)), Some(0));
+    }
 
     #[test]
     fn a_burst_is_free_and_the_rest_waits_its_time() {

@@ -156,6 +156,7 @@ impl ServerBuilder {
             connections: Arc::clone(&connections),
             metrics: Arc::clone(&metrics),
             clock,
+            log_limit: Arc::default(),
         };
         let router = Router::new(parts, config.channels_max);
         let origins = OriginRule {

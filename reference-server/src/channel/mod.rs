@@ -76,6 +76,8 @@ pub struct Channel {
     claim_opened: Option<MonoTime>,
     snapshot_not_before: Option<MonoTime>,
     encoded: Option<Arc<SnapshotMessages>>,
+    /// What an operator should know and nobody has been told.
+    trouble: Option<String>,
     outputs: VecDeque<ChannelOutput>,
 }
 
@@ -139,6 +141,7 @@ impl Channel {
             claim_opened: None,
             snapshot_not_before: None,
             encoded: None,
+            trouble: None,
             outputs: VecDeque::new(),
         }
     }
@@ -216,6 +219,11 @@ impl Channel {
             && !self.delete
     }
 
+    /// Takes what an operator should know: the channel tries again by itself, but perhaps in vain.
+    pub fn take_trouble(&mut self) -> Option<String> {
+        self.trouble.take()
+    }
+
     fn arrive(&mut self) -> u64 {
         self.arrivals += 1;
         self.arrivals
@@ -287,7 +295,10 @@ impl Channel {
                     self.fresh = asked;
                     self.retry.resume();
                 }
-                Err(_) => self.handle_failure(),
+                Err(misfit) => {
+                    self.trouble = Some(format!("the log cannot be read: {misfit}"));
+                    self.handle_failure();
+                }
             },
             (Some(Request::Read { asked }), BrokerReply::Entries { entries, run }) => {
                 if run == self.run && self.apply(entries, PART_BYTES).is_ok() {

@@ -363,4 +363,7 @@ fn a_log_whose_entries_do_not_follow_each_other_is_not_served() {
     next.subscribe(&ben, None, 0);
     assert!(ben.take().is_empty());
     assert!(next.wait.is_some());
+    let trouble = next.channel.take_trouble().unwrap();
+    assert!(trouble.contains("does not follow"), "{trouble}");
+    assert_eq!(next.channel.take_trouble(), None);
 }
