@@ -23,6 +23,7 @@ const MESSAGES_MAX: usize = 4096;
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// What the server's own answers may use beyond that.
 const RESERVE_BYTES: usize = 64 * 1024;
+const RESERVE_MESSAGES: usize = 4096;
 /// Frames are joined into one WebSocket message up to this size. More would save no system call
 /// worth naming, the socket's own buffer keeps the size of the largest message, and over a slow
 /// line a client that gets nothing whole for too long takes the link for dead.
@@ -124,8 +125,9 @@ impl SendQueue {
             if state.ending.is_some() {
                 return;
             }
-            if state.bytes + message.len() > BYTES_MAX + RESERVE_BYTES && !state.messages.is_empty()
-            {
+            let over = state.bytes + message.len() > BYTES_MAX + RESERVE_BYTES
+                || state.messages.len() >= MESSAGES_MAX + RESERVE_MESSAGES;
+            if over && !state.messages.is_empty() {
                 state.ending = Some(Ending::of(ErrorCode::BackpressureOverflow));
             } else {
                 self.push(&mut state, message);
@@ -354,6 +356,19 @@ mod tests {
                 ..
             }))
         ));
+    }
+
+    #[test]
+    fn small_answers_are_bounded_in_number_too() {
+        let (queue, _) = queue();
+        for _ in 0..=MESSAGES_MAX + RESERVE_MESSAGES {
+            queue.send(ServerKind::Pong(tidewire_core::wire::Pong { t: 0 }));
+        }
+        assert!(queue.state().ending.is_some());
+        assert_eq!(
+            queue.state().messages.len(),
+            MESSAGES_MAX + RESERVE_MESSAGES
+        );
     }
 
     #[test]
