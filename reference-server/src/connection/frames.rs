@@ -24,6 +24,19 @@ const RETRY_MS: u32 = 500;
 /// The smallest `max_frame` of a hello; smaller ones could not even take a welcome.
 const FRAME_BYTES_MIN: u32 = 1024;
 
+/// The longest token.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+fn check_token(token: &str) -> Result<(), Fault> {
+    match token.len() {
+        0..=TOKEN_BYTES_MAX => Ok(()),
+        bytes => Err(Fault::new(
+            ErrorCode::UnexpectedFrame,
+            format!("a token of {bytes} bytes is over {TOKEN_BYTES_MAX}"),
+        )),
+    }
+}
+
 /// A refusal that concerns one channel and leaves the connection alone.
 struct Refusal {
     code: ErrorCode,
@@ -90,14 +103,17 @@ impl Connection {
             ClientKind::Push(push) => {
                 self.check_push(&push)?;
                 let text = push.channel.clone();
-                if let Err(refusal) = self.handle_push(push).await {
-                    self.refuse(text, refusal);
+                match self.handle_push(push).await {
+                    Ok(()) => {}
+                    // Its rows are as good as before: the client pushes them again.
+                    Err(refusal) if refusal.code == ErrorCode::Overloaded => self.hold(text),
+                    Err(refusal) => self.refuse(text, refusal),
                 }
             }
             ClientKind::PresenceSet(set) => {
                 let text = set.channel.clone();
                 if let Err(refusal) = self.handle_presence(set) {
-                    self.refuse(text, refusal);
+                    self.refuse_beside(text, refusal);
                 }
             }
             ClientKind::Refresh(refresh) => self.handle_refresh(refresh.token).await?,
@@ -110,7 +126,7 @@ impl Connection {
                 detail: cut_detail(format!("no route {:?}", call.route)),
                 ..Reply::default()
             })),
-            ClientKind::Publish(publish) => self.refuse(
+            ClientKind::Publish(publish) => self.refuse_beside(
                 publish.channel,
                 Refusal::new(
                     ErrorCode::WrongKind,
@@ -139,6 +155,7 @@ impl Connection {
                 ),
             ));
         }
+        check_token(&hello.token)?;
         if hello.client.len() != 16 {
             return Err(Fault::new(
                 ErrorCode::UnexpectedFrame,
@@ -184,6 +201,7 @@ impl Connection {
     }
 
     async fn handle_refresh(&mut self, token: String) -> Result<(), Fault> {
+        check_token(&token)?;
         match self.app.authenticate(token, &self.request).await {
             Ok(principal) => {
                 let Some(identity) = &mut self.identity else {
@@ -267,11 +285,7 @@ impl Connection {
             match channel.inbox.try_push(input) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full(_)) => {
-                    self.queue.send(ServerKind::Hold(Hold {
-                        channel: name.as_str().into(),
-                        code: ErrorCode::Overloaded as u32,
-                        retry_ms: RETRY_MS,
-                    }));
+                    self.hold(name.as_str().into());
                     return Ok(());
                 }
                 Err(Refused::Closed(ChannelInput::Push { push: back, .. })) => push = Some(back),
@@ -363,6 +377,8 @@ impl Connection {
             format!("a push of {} items is over {limit}", push.items.len())
         } else if push.first_n == 0 {
             "push.first_n counts from 1".into()
+        } else if push.low == 0 {
+            "push.low counts from 1".into()
         } else {
             return Ok(());
         };
@@ -426,11 +442,42 @@ impl Connection {
         }
     }
 
-    fn refuse(&self, channel: String, refusal: Refusal) {
+    fn hold(&self, channel: String) {
+        self.queue.send(ServerKind::Hold(Hold {
+            channel,
+            code: ErrorCode::Overloaded as u32,
+            retry_ms: RETRY_MS,
+        }));
+    }
+
+    /// Refuses a subscribe or a push. What ends the subscription for the client ends it here too:
+    /// whoever lost the right to read gets nothing more.
+    fn refuse(&mut self, channel: String, refusal: Refusal) {
+        if refusal.code.ends_channel()
+            && let Ok(name) = channel.parse()
+        {
+            self.unsubscribe(&name);
+        }
+        self.send_refusal(Some(channel), refusal);
+    }
+
+    /// Refuses what goes on beside the subscription, which stays: a code that would end it travels
+    /// without the channel's name as a field.
+    fn refuse_beside(&self, channel: String, refusal: Refusal) {
+        match refusal.code.ends_channel() {
+            true => {
+                let detail = format!("{channel}: {}", refusal.detail);
+                self.send_refusal(None, Refusal::new(refusal.code, detail));
+            }
+            false => self.send_refusal(Some(channel), refusal),
+        }
+    }
+
+    fn send_refusal(&self, channel: Option<String>, refusal: Refusal) {
         let retryable = refusal.code.is_retryable();
         self.queue.send(ServerKind::Error(ErrorFrame {
             code: refusal.code as u32,
-            channel: Some(cut_detail(channel)),
+            channel: channel.map(cut_detail),
             retry_ms: retryable.then_some(RETRY_MS),
             detail: cut_detail(refusal.detail),
             ..ErrorFrame::default()

@@ -126,7 +126,11 @@ pub(crate) async fn serve(
     }
     let reason = ending.label;
     app.metrics.closes.get_or_create(&Reason { reason }).inc();
-    tracing::debug!(conn = queue.conn().0, ?reason, "connection ended");
+    let conn = queue.conn().0;
+    match reason {
+        CloseLabel::Code(ErrorCode::Internal) => tracing::error!(conn, "a fault of the server"),
+        _ => tracing::debug!(conn, ?reason, "connection ended"),
+    }
 }
 
 /// Writes what is ready until the end; returns how it ended.
@@ -249,6 +253,8 @@ impl Connection {
         let wait = self.bucket.take(frames.len(), self.app.clock.mono());
         for frame in frames {
             self.handle_frame(frame).await?;
+            // A message holds tens of thousands of small frames: the writer and others have turns too.
+            tokio::task::consume_budget().await;
         }
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -316,6 +322,7 @@ fn socket_fault(error: &axum::Error, bytes_max: u32) -> Option<Fault> {
             format!("message over {bytes_max} bytes"),
         ));
     }
-    let broke_rules = text.contains("protocol error") && !text.contains("closing handshake");
+    let broke_rules = (text.contains("protocol error") && !text.contains("closing handshake"))
+        || text.contains("UTF-8");
     broke_rules.then(|| Fault::new(ErrorCode::Malformed, text))
 }

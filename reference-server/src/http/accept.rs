@@ -27,7 +27,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop` is true, then lets open requests finish for a moment.
 ///
-/// `sockets_max` bounds sockets, upgraded or not; further clients wait in the listener's backlog.
+/// `sockets_max` bounds sockets that are not upgraded (upgraded ones are counted as connections);
+/// further clients wait in the listener's backlog.
 pub(crate) async fn accept(
     listener: TcpListener,
     router: Router,

@@ -7,6 +7,8 @@ use tidewire_core::wire::{
     ClientKind, ErrorCode, Hello, Ping, Pong, ServerKind, client_message, server_message,
 };
 use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::support::{Client, Program, card, client_id, hello, push, put};
 
@@ -167,6 +169,26 @@ fn cases() -> Vec<Case> {
             PROTOCOL_ERROR,
         ),
         case(
+            "a push whose lowest number is zero",
+            true,
+            client_message(ClientKind::Push(tidewire_core::wire::Push {
+                channel: "board:main".into(),
+                epoch: 1,
+                first_n: 1,
+                low: 0,
+                items: vec![put(card("1", "x"))],
+            })),
+            ErrorCode::UnexpectedFrame,
+            PROTOCOL_ERROR,
+        ),
+        case(
+            "a token over its limit",
+            false,
+            bad_hello(|hello| hello.token = format!("dev:{}", "x".repeat(16 * 1024))),
+            ErrorCode::UnexpectedFrame,
+            PROTOCOL_ERROR,
+        ),
+        case(
             "a message just over the limit",
             true,
             Bytes::from(vec![0; 128 * 1024 + 1]),
@@ -232,6 +254,31 @@ async fn a_text_message_is_unsupported_data() {
     let mut client = server.client("ana").await;
     client.send_raw(Message::text("{}")).await;
     assert_eq!(client.end().await.1, Some(1003));
+}
+
+#[tokio::test]
+async fn tens_of_thousands_of_small_frames_in_one_message_are_all_answered() {
+    let server = Program::start(&[]);
+    let mut client = server.client("ana").await;
+    let ping = client_message(ClientKind::Ping(Ping { t: 0 }));
+    let count = 120 * 1024 / ping.len();
+    client
+        .send_raw(Message::Binary(ping.repeat(count).into()))
+        .await;
+    for _ in 0..count {
+        assert!(matches!(client.next().await, ServerKind::Pong(_)));
+    }
+}
+
+#[tokio::test]
+async fn text_that_is_not_even_text_is_malformed() {
+    let server = Program::start(&[]);
+    let mut client = server.client("ana").await;
+    let frame = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+    client.send_raw(Message::Frame(frame)).await;
+    let (fatal, closed) = client.end().await;
+    assert_eq!(fatal.unwrap().code, ErrorCode::Malformed as u32);
+    assert_eq!(closed, Some(PROTOCOL_ERROR));
 }
 
 #[tokio::test]

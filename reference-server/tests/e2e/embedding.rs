@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use tidewire_core::wire::{ClientKind, ErrorFrame, Pong, PresenceSet, Refresh, ServerKind};
+use tidewire_core::wire::{ClientKind, ErrorFrame, Ping, Pong, PresenceSet, Refresh, ServerKind};
 use tidewire_server::broker::{
     Answer, Broker, BrokerReply, BrokerRequest, MemoryBroker, RunId, Watch,
 };
@@ -211,10 +211,40 @@ async fn grants_are_asked_for_each_action() {
     };
     refused(&mut guest, here("1")).await;
     let start = guest.subscribe(ROOM).await;
-    refused(&mut guest, here("1")).await;
+    // It ends presence only: an error with the channel would end the subscription.
+    let error = refused(&mut guest, here("1")).await;
+    assert_eq!((error.channel, error.id), (None, None));
+    assert!(error.detail.contains(ROOM), "{}", error.detail);
     let item = vec![put(card("1", "x"))];
     let error = refused(&mut guest, push(ROOM, start.cursor.epoch, 1, item)).await;
     assert_eq!((error.channel.as_deref(), error.n), (Some(ROOM), Some(1)));
+}
+
+#[tokio::test]
+async fn whoever_lost_the_right_to_read_gets_nothing_more() {
+    let open = Arc::new(AtomicBool::new(true));
+    let grant = Arc::clone(&open);
+    let server = TestServer::start_with(move |builder| {
+        let grant = Arc::clone(&grant);
+        builder.authorise(move |who, _, _| who.name() == "admin" || grant.load(Ordering::SeqCst))
+    })
+    .await;
+    let address = address(&server);
+    let mut guest = client(&address, "guest").await;
+    let mut admin = client(&address, "admin").await;
+    let start = guest.subscribe(ROOM).await;
+    open.store(false, Ordering::SeqCst);
+    let error = refused(&mut guest, subscribe(ROOM, Some(start.cursor))).await;
+    assert_eq!((error.channel.as_deref(), error.n), (Some(ROOM), None));
+    let item = vec![put(card("1", "secret"))];
+    admin.subscribe(ROOM).await;
+    admin.send([push(ROOM, start.cursor.epoch, 1, item)]).await;
+    admin
+        .find(|frame| matches!(frame, ServerKind::Ack(_)).then_some(()))
+        .await;
+    guest.send([ClientKind::Ping(Ping { t: 1 })]).await;
+    let next = guest.next().await;
+    assert!(matches!(next, ServerKind::Pong(_)), "{next:?}");
 }
 
 fn validate(state: &View<'_>, who: &Principal, change: &Change) -> Result<(), Rejection> {
