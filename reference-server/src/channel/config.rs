@@ -31,6 +31,9 @@ pub struct ChannelConfig {
     pub snapshot_entries: usize,
     /// ... or this many bytes of them.
     pub snapshot_bytes: usize,
+    /// Bytes of all records together; a mutation that would grow a document beyond is rejected
+    /// `too_large`, one that shrinks it is not.
+    pub document_bytes_max: usize,
     /// Most peers that can be present at a time.
     pub peers_max: usize,
     /// How long a broker may take before waiting pushes are told `hold`.
@@ -45,6 +48,7 @@ impl Default for ChannelConfig {
             limits: Limits::DEFAULT,
             snapshot_entries: 1000,
             snapshot_bytes: 1024 * 1024,
+            document_bytes_max: 128 * 1024 * 1024,
             peers_max: 1000,
             broker_timeout: Duration::from_secs(5),
         }

@@ -13,7 +13,7 @@ use tidewire_core::wire::{Change, Cursor, ErrorCode, Field, Item, Op, OpKind, Se
 
 use super::config::ChannelConfig;
 use super::encode::{self, entry_bytes};
-use super::fold::{Fold, decide};
+use super::fold::{Fold, decide, record_cost};
 use super::input::Author;
 use super::policy::{Policy, View};
 use super::push::WaitingPush;
@@ -47,6 +47,8 @@ pub(super) struct Evaluation<'a> {
     tip: Cursor,
     entries: Vec<Entry>,
     bytes: usize,
+    /// What the document would cost after the entries so far.
+    document_bytes: usize,
 }
 
 impl<'a> Evaluation<'a> {
@@ -59,6 +61,7 @@ impl<'a> Evaluation<'a> {
             tip: fold.head,
             entries: Vec::new(),
             bytes: 0,
+            document_bytes: fold.document_bytes,
         }
     }
 
@@ -181,15 +184,28 @@ impl<'a> Evaluation<'a> {
             }
         };
         let mut ops = Vec::with_capacity(item.changes.len());
+        let (mut grown, mut shrunk) = (0, 0);
         for change in &item.changes {
             self.validate(&lookup, principal, change)?;
             let Some(kind) = &change.kind else { continue };
             let (collection, id) = target(kind);
-            let next = apply_change(lookup(collection, id).as_ref(), kind, limits)?;
+            let current = lookup(collection, id);
+            let next = apply_change(current.as_ref(), kind, limits)?;
+            shrunk += record_cost(collection, id, current.as_ref());
+            grown += record_cost(collection, id, next.as_ref());
             ops.push(detached(to_op(kind, next.as_ref())));
             own.borrow_mut()
                 .insert(RecordKey::new(collection, id), next);
         }
+        let bytes = self.document_bytes + grown - shrunk;
+        let bytes_max = self.context.config.document_bytes_max;
+        if grown > shrunk && bytes > bytes_max {
+            return Err(Rejection::new(
+                ErrorCode::TooLarge,
+                format!("the channel's records together would be over {bytes_max} bytes"),
+            ));
+        }
+        self.document_bytes = bytes;
         self.touched.append(&mut own.into_inner());
         Ok(ops)
     }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_core::document::{Document, Rejection};
-use tidewire_core::wire::{Cursor, Known, Op, Rejected};
+use tidewire_core::document::{Document, Record, Rejection};
+use tidewire_core::wire::{Cursor, Known, Op, OpKind, Rejected};
 
 use super::input::Author;
 use super::ring::Ring;
@@ -17,6 +17,8 @@ use crate::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
 #[derive(Debug)]
 pub(super) struct Fold {
     pub(super) document: Document,
+    /// What its records cost, as [`record_cost`] counts.
+    pub(super) document_bytes: usize,
     pub(super) table: BTreeMap<Author, TableRow>,
     pub(super) ms: u64,
     pub(super) head: Cursor,
@@ -60,6 +62,7 @@ impl Fold {
     ) -> Result<Self, Misfit> {
         let mut fold = Self {
             document: Document::default(),
+            document_bytes: 0,
             table: BTreeMap::new(),
             ms: 0,
             head: Cursor::default(),
@@ -70,6 +73,11 @@ impl Fold {
         };
         if let Some(snapshot) = snapshot {
             fold.document = snapshot.document.clone();
+            fold.document_bytes = fold
+                .document
+                .records()
+                .map(|(collection, id, record)| record_cost(collection, id, Some(record)))
+                .sum();
             fold.table = snapshot.table.iter().cloned().collect();
             fold.ms = snapshot.ms;
             fold.head = snapshot.cursor;
@@ -133,6 +141,7 @@ impl Fold {
             EntryBody::Deletion => {
                 self.deleted = true;
                 self.document = Document::default();
+                self.document_bytes = 0;
             }
         }
         self.ms = self.ms.max(entry.ms);
@@ -160,9 +169,32 @@ impl Fold {
 
     fn apply_ops(&mut self, ops: &[Op]) {
         for op in ops {
+            let before = self.cost_at(op);
             self.document.apply(op);
+            self.document_bytes = match &op.kind {
+                Some(OpKind::Clear(_)) => 0,
+                _ => self.document_bytes + self.cost_at(op) - before,
+            };
         }
     }
+
+    /// What the record that an op is about costs now.
+    fn cost_at(&self, op: &Op) -> usize {
+        let (collection, id) = match &op.kind {
+            Some(OpKind::Put(record)) => (&record.collection, &record.id),
+            Some(OpKind::Merge(merge)) => (&merge.collection, &merge.id),
+            Some(OpKind::Del(del)) => (&del.collection, &del.id),
+            Some(OpKind::Clear(_)) | None => return 0,
+        };
+        record_cost(collection, id, self.document.record(collection, id))
+    }
+}
+
+/// About what a record costs a document, in memory and in a snapshot.
+pub(super) fn record_cost(collection: &str, id: &str, record: Option<&Record>) -> usize {
+    record.map_or(0, |record| {
+        collection.len() + id.len() + 16 + record.bytes()
+    })
 }
 
 /// Writes an outcome into an author's row.

@@ -18,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::websocket::PeerAddr;
+use crate::clock::Clock;
+use crate::limit::LogLimit;
 
 /// Request line and headers; a WebSocket handshake has about one KiB.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -36,6 +38,7 @@ pub(crate) async fn accept(
     sockets_max: usize,
     mut stop: watch::Receiver<bool>,
 ) {
+    let (clock, log_limit) = (Clock::new(), LogLimit::default());
     let sockets = Arc::new(Semaphore::new(sockets_max.min(Semaphore::MAX_PERMITS)));
     loop {
         let accepted = tokio::select! {
@@ -50,7 +53,9 @@ pub(crate) async fn accept(
                 tokio::spawn(serve(stream, peer, service, header_timeout, stop, permit));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(unsaid) = log_limit.take(clock.mono()) {
+                    tracing::warn!(%error, unsaid, "a connection could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

@@ -491,6 +491,28 @@ impl Broker for Moody {
 }
 
 #[tokio::test]
+async fn a_push_that_finds_no_room_for_its_channel_is_held_and_not_lost() {
+    let mut config = dev();
+    config.channels_max = 1;
+    config.timeouts.linger = Duration::from_millis(10);
+    let address = spawn(Server::builder(config).build().unwrap()).await;
+    let mut ana = client(&address, "ana").await;
+    ana.subscribe(ROOM).await;
+    let item = vec![put(card("1", "x"))];
+    ana.send([push("board:other", 1, 1, item)]).await;
+    let hold = ana
+        .find(|frame| match frame {
+            ServerKind::Hold(hold) => Some(hold),
+            ServerKind::Error(error) => panic!("{error:?}"),
+            _ => None,
+        })
+        .await;
+    assert_eq!(hold.code, ErrorCode::Overloaded as u32);
+    assert_eq!(hold.channel, "board:other");
+    assert!(hold.retry_ms > 0);
+}
+
+#[tokio::test]
 async fn while_the_broker_fails_the_server_is_not_ready_and_afterwards_nothing_is_lost() {
     let broker = Arc::new(Moody {
         logs: MemoryBroker::new(RunId(1)),

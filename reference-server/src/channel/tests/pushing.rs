@@ -3,7 +3,7 @@
 use tidewire_core::wire::{ErrorCode, Known, ServerKind};
 
 use super::harness::*;
-use crate::channel::ChannelInput;
+use crate::channel::{ChannelConfig, ChannelInput};
 
 #[test]
 fn a_push_becomes_an_entry_a_patch_and_an_ack() {
@@ -449,4 +449,37 @@ fn a_push_without_a_subscription_is_answered_all_the_same() {
     harness.push(&stranger, 1, 1, put_items(0..1));
     assert!(matches!(&stranger.take()[..], [ServerKind::Ack(ack)] if ack.through == 1));
     assert!(matches!(&ana.take()[..], [ServerKind::Patch(_)]));
+}
+
+#[test]
+fn a_document_is_bounded_and_can_always_shrink() {
+    let config = || ChannelConfig {
+        document_bytes_max: 300,
+        ..ChannelConfig::default()
+    };
+    let mut harness = Harness::with(config());
+    let ana = harness.join(1, 1);
+    let long = format!("{:?}", "x".repeat(100));
+    for n in 1..=3 {
+        let change = put(&format!("r{n}"), "t", &long);
+        harness.push(&ana, n, 1, vec![item(vec![change])]);
+    }
+    assert!(harness.document().record("cards", "r3").is_none());
+    let rejected = ana.take().into_iter().find_map(|frame| match frame {
+        ServerKind::Patch(patch) => patch.mids.into_iter().find(|mid| mid.n == 3),
+        _ => None,
+    });
+    assert_eq!(rejected.unwrap().code, ErrorCode::TooLarge as u32);
+    // What is counted is the same after a restart.
+    let mut next = Harness::over(harness.log.clone(), config());
+    let ben = next.join(2, 2);
+    let swap = vec![del("r1"), put("r3", "t", &long)];
+    next.push(&ben, 1, 1, vec![item(vec![put("r4", "t", &long)])]);
+    next.push(&ben, 2, 1, vec![item(swap)]);
+    next.push(&ben, 3, 1, vec![item(vec![set("r2", "t", "1")])]);
+    next.push(&ben, 4, 1, vec![item(vec![put("r5", "t", "1")])]);
+    let document = next.document();
+    let ids = document.records().map(|(_, id, _)| &**id);
+    let ids: Vec<_> = ids.filter(|id| id.starts_with('r')).collect();
+    assert_eq!(ids, ["r2", "r3", "r5"]);
 }
