@@ -139,7 +139,7 @@ fn npm(consent: Consent) -> anyhow::Result<()> {
 
 fn simulate(_: Consent) -> anyhow::Result<()> {
     sim::run_known_failures()?;
-    sim::run_range(SIM_SEEDS, false)
+    sim::run_range(SIM_SEEDS, true)
 }
 
 fn e2e(_: Consent) -> anyhow::Result<()> {
