@@ -44,7 +44,7 @@ export function nextFrame(client, kind, fits = () => true) {
 let program;
 
 function serverProgram() {
-  const { TIDEWIRE_SERVER_BIN: given, TIDEWIRE_BIN_DIR: dir, CARGO_TARGET_DIR } = process.env;
+  const { TEST_SERVER_BIN: given, TEST_BIN_DIR: dir, CARGO_TARGET_DIR } = process.env;
   program ??= given ?? (dir && join(dir, "tidewire-server"));
   if (!program) {
     const root = fileURLToPath(new URL("../../", import.meta.url));

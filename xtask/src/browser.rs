@@ -30,8 +30,8 @@ pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     run_through(
         command("npm", &dir)
             .arg("test")
-            .env("TIDEWIRE_CHROMIUM", chromium)
-            .env("TIDEWIRE_BIN_DIR", programs::dir()),
+            .env("TEST_CHROMIUM", chromium)
+            .env("TEST_BIN_DIR", programs::dir()),
     )
 }
 

@@ -15,8 +15,12 @@ use crate::setup::Consent;
 /// What the browser build is compiled for.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Debian's toolchain, kept fresh for building browsers; `lld` brings the linker.
-const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld"];
+/// Debian's toolchain, kept fresh for building browsers.
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// The linker, for machines whose default toolchain brings none. It must not be older than the LLVM
+/// of the compiler.
+const DEBIAN_LINKER: &str = "lld-22";
 
 /// The oldest compiler that may build the workspace.
 const RUST_VERSION: (u32, u32) = (1, 95);
@@ -46,12 +50,16 @@ impl WasmToolchain {
                 return Ok(found);
             }
         }
-        consent.apt_install(&DEBIAN_PACKAGES, "to compile for browsers")?;
+        let mut packages = DEBIAN_PACKAGES.to_vec();
+        if wasm_linker().is_none() {
+            packages.push(DEBIAN_LINKER);
+        }
+        consent.apt_install(&packages, "to compile for browsers")?;
         match Self::find() {
             Some(found) => Ok(found),
             None => bail!(
                 "no Rust toolchain for {TARGET}: run `rustup target add {TARGET}`, or install {}",
-                DEBIAN_PACKAGES.join(" ")
+                packages.join(" ")
             ),
         }
     }
@@ -134,7 +142,7 @@ fn wasm_linker() -> Option<PathBuf> {
     let bundled = capture(Command::new("rustc").args(["--print", "target-libdir"]))
         .ok()
         .and_then(|libdir| Some(Path::new(libdir.trim()).parent()?.join("bin/rust-lld")));
-    let versioned = (14..=40)
+    let versioned = (22..=40)
         .rev()
         .map(|version| PathBuf::from(format!("/usr/bin/wasm-ld-{version}")));
     bundled

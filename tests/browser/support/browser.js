@@ -32,7 +32,7 @@ export function launch() {
 }
 
 /** Where pictures for people go. */
-const pictures = process.env.TIDEWIRE_SHOTS ?? join(tmpdir(), "tidewire-board-pictures");
+const pictures = process.env.TEST_SHOTS ?? join(tmpdir(), "tidewire-board-pictures");
 
 export class BoardPage {
   /** Texts that the console showed as errors, and uncaught errors. */

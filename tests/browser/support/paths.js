@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const programs =
-  process.env.TIDEWIRE_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug");
+  process.env.TEST_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug");
 
 function built(path, how) {
   if (!existsSync(path)) throw new Error(`there is no ${path}: ${how}`);
@@ -14,11 +14,11 @@ function built(path, how) {
 }
 
 export const boardServer = () =>
-  built(process.env.TIDEWIRE_BOARD_BIN ?? join(programs, "board"), "run cargo build -p board");
+  built(process.env.TEST_BOARD_BIN ?? join(programs, "board"), "run cargo build -p board");
 
 export const nativeClient = () =>
   built(
-    process.env.TIDEWIRE_QUICKSTART_BIN ?? join(programs, "quickstart-native"),
+    process.env.TEST_QUICKSTART_BIN ?? join(programs, "quickstart-native"),
     "run cargo build -p quickstart-native",
   );
 
@@ -30,8 +30,8 @@ export const pageSource = () => {
 
 export const boardPage = () =>
   built(
-    process.env.TIDEWIRE_BOARD_DIST ?? join(root, "examples/board/page/dist"),
+    process.env.TEST_BOARD_DIST ?? join(root, "examples/board/page/dist"),
     "run npm ci and npm run build in examples/board/page",
   );
 
-export const chromium = () => built(process.env.TIDEWIRE_CHROMIUM ?? "/usr/bin/chromium", "install chromium");
+export const chromium = () => built(process.env.TEST_CHROMIUM ?? "/usr/bin/chromium", "install chromium");

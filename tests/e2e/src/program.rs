@@ -9,7 +9,7 @@ static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
 /// Where the binary of a package is, which has the package's name.
 ///
-/// With `TIDEWIRE_BIN_DIR` it is taken from there: `cargo xtask test` builds everything once. Otherwise it
+/// With `TEST_BIN_DIR` it is taken from there: `cargo xtask test` builds everything once. Otherwise it
 /// is built now: a test of a stale program would prove nothing.
 ///
 /// # Panics
@@ -25,7 +25,7 @@ pub fn program(package: &str) -> PathBuf {
 }
 
 fn build(package: &str) -> PathBuf {
-    if let Some(directory) = std::env::var_os("TIDEWIRE_BIN_DIR") {
+    if let Some(directory) = std::env::var_os("TEST_BIN_DIR") {
         let program = PathBuf::from(directory).join(package);
         assert!(program.is_file(), "{} is missing", program.display());
         return program;

@@ -148,7 +148,7 @@ fn e2e(_: Consent) -> anyhow::Result<()> {
     run_through(
         command("cargo", &place::root())
             .args(["test", "--locked", "--test", "*"])
-            .env("TIDEWIRE_BIN_DIR", programs::dir()),
+            .env("TEST_BIN_DIR", programs::dir()),
     )
 }
 
@@ -159,7 +159,7 @@ fn independent(consent: Consent) -> anyhow::Result<()> {
     run_through(
         command("npm", &dir)
             .arg("test")
-            .env("TIDEWIRE_BIN_DIR", programs::dir()),
+            .env("TEST_BIN_DIR", programs::dir()),
     )
 }
 
