@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
 use tidewire_core::{
-    ChannelId, ClientId, Config, ConnId, ConnectionPhase, Event, Input, MemoryOutbox, OutboxReply,
+    ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input, MemoryOutbox, MutateError, OutboxReply,
     OutboxRequest, Output, Session,
 };
 use tidewire_core::{ChannelName, Settlement};
@@ -42,6 +42,8 @@ pub enum Wish {
     Store(OutboxRequest),
     /// Wake up at this moment of the client's monotonic clock.
     Wake(u64, MonoTime),
+    /// A channel has failed: the application will try it again.
+    Retry(usize),
     /// Something worth a line in the timeline.
     Note(String),
 }
@@ -301,7 +303,7 @@ impl Client {
                 }
                 Ok(())
             }
-            Err(tidewire_core::MutateError::QueueFull { .. }) => Ok(()),
+            Err(MutateError::QueueFull { .. } | MutateError::ChannelFailed(_)) => Ok(()),
             Err(other) => Err(Violation::new(
                 "seam",
                 format!("{changes:?} was refused: {other}"),
@@ -364,6 +366,14 @@ impl Client {
                 }
                 Output::Event(event) => {
                     running.on_event(&event, truth)?;
+                    if let Event::Channel {
+                        channel,
+                        status: ChannelStatus::Failed { .. },
+                    } = &event
+                        && let Some(watch) = running.watches.get(channel)
+                    {
+                        wishes.push(Wish::Retry(watch.channel));
+                    }
                     wishes.push(Wish::Note(format!("{event:?}")));
                     if let Some(told) = &mut self.told {
                         told.push(event);

@@ -94,6 +94,24 @@ impl World {
         Ok(())
     }
 
+    /// An application tries a channel that has failed once more, as soon as the process can.
+    pub(crate) fn retries(&mut self, client: usize, channel: usize) -> Checked {
+        if self.clients[client].is_awake(self.now_ms) {
+            return self.act(client, Act::Subscribe(channel));
+        }
+        let life = self.clients[client].life;
+        let thaw = self.clients[client].frozen_until_ms.max(self.now_ms + 1);
+        self.at(
+            thaw,
+            Event::Retries {
+                client,
+                life,
+                channel,
+            },
+        );
+        Ok(())
+    }
+
     /// An input reaches a client; it waits while the process is stopped.
     pub(crate) fn tell(&mut self, client: usize, input: Input) -> Checked {
         if !self.clients[client].is_running() {
@@ -149,6 +167,17 @@ impl World {
                             client,
                             life,
                             generation,
+                        },
+                    );
+                }
+                Wish::Retry(channel) => {
+                    let after = self.rng.u64(200..3_000);
+                    self.after(
+                        after,
+                        Event::Retries {
+                            client,
+                            life,
+                            channel,
                         },
                     );
                 }

@@ -88,6 +88,8 @@ faults! {
     NodeClock = "node_clock", Rate::Every(10_000, 60_000);
     /// A principal may not write to a channel for a while.
     WriteForbidden = "write_forbidden", Rate::Every(8_000, 40_000);
+    /// A principal may not subscribe to a channel for a while.
+    ReadForbidden = "read_forbidden", Rate::Every(8_000, 40_000);
     /// The admin door deletes a channel.
     ChannelDeleted = "channel_deleted", Rate::Every(30_000, 120_000);
     /// A reader was too slow for its bounded queue.

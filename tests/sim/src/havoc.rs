@@ -4,7 +4,7 @@ use tidewire_core::{Input, NetworkHint};
 
 use crate::faults::Fault;
 use crate::link::{LinkId, LinkPhase, Way};
-use crate::node::UNIX_START_MS;
+use crate::node::{Denials, UNIX_START_MS};
 use crate::violation::Checked;
 use crate::world::{Event, World};
 
@@ -102,7 +102,16 @@ impl World {
                 let channel = self.rng.usize(0..self.shape.channels);
                 let principal = self.clients[client].principal.clone();
                 self.faults.count(fault);
-                self.deny(&principal, channel);
+                self.deny_writing(&principal, channel);
+                let lasts = self.rng.u64(200..8_000);
+                self.after(lasts, Event::GrantReturns { principal, channel });
+            }
+            Fault::ReadForbidden => {
+                let client = self.rng.usize(0..self.clients.len());
+                let channel = self.rng.usize(0..self.shape.channels);
+                let principal = self.clients[client].principal.clone();
+                self.faults.count(fault);
+                self.deny_reading(&principal, channel);
                 let lasts = self.rng.u64(200..8_000);
                 self.after(lasts, Event::GrantReturns { principal, channel });
             }
@@ -153,8 +162,18 @@ impl World {
     }
 
     /// A principal may not write to a channel from now on.
-    pub fn deny(&mut self, principal: &str, channel: usize) {
-        self.denied.insert((principal.to_owned(), channel));
+    pub fn deny_writing(&mut self, principal: &str, channel: usize) {
+        self.denied.write.insert((principal.to_owned(), channel));
+        self.expect_forbidden(principal, channel);
+    }
+
+    /// A principal may not subscribe to a channel from now on. Running streams go on.
+    pub fn deny_reading(&mut self, principal: &str, channel: usize) {
+        self.denied.read.insert((principal.to_owned(), channel));
+        self.expect_forbidden(principal, channel);
+    }
+
+    fn expect_forbidden(&mut self, principal: &str, channel: usize) {
         self.ever_denied.insert((principal.to_owned(), channel));
         for client in &mut self.clients {
             if client.principal == principal {
@@ -163,9 +182,11 @@ impl World {
         }
     }
 
-    /// The principal may write again.
+    /// The principal may do everything again.
     pub fn allow(&mut self, principal: &str, channel: usize) {
-        self.denied.remove(&(principal.to_owned(), channel));
+        let key = (principal.to_owned(), channel);
+        self.denied.write.remove(&key);
+        self.denied.read.remove(&key);
     }
 
     /// A client process dies; its links may stay half-open. It comes back with another client id.
@@ -251,7 +272,7 @@ impl World {
         self.note("heal", &[], String::new);
         self.faults.freeze();
         self.stop_acting();
-        self.denied.clear();
+        self.denied = Denials::default();
         for client in 0..self.clients.len() {
             self.clients[client].clock_ms = 0;
             self.clients[client].frozen_until_ms = 0;

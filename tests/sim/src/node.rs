@@ -49,6 +49,15 @@ pub enum Effect {
     Hangup(ConnId, CloseCode),
 }
 
+/// Who lacks which grant, by principal and channel.
+#[derive(Clone, Debug, Default)]
+pub struct Denials {
+    /// These may not write.
+    pub write: BTreeSet<(String, usize)>,
+    /// These may not subscribe.
+    pub read: BTreeSet<(String, usize)>,
+}
+
 /// One node.
 pub struct Node {
     /// Counts restarts; what was meant for an older life is dropped.
@@ -190,13 +199,13 @@ impl Node {
         Some(connection.queue)
     }
 
-    /// One message from a client. `denied` says who may not write where.
+    /// One message from a client.
     pub fn handle_message(
         &mut self,
         now_ms: u64,
         conn: ConnId,
         message: &Bytes,
-        denied: &BTreeSet<(String, usize)>,
+        denied: &Denials,
         refuse_token: bool,
         effects: &mut Vec<Effect>,
     ) -> Checked {
@@ -221,7 +230,7 @@ impl Node {
         now_ms: u64,
         conn: ConnId,
         frame: ClientKind,
-        denied: &BTreeSet<(String, usize)>,
+        denied: &Denials,
         refuse_token: bool,
         effects: &mut Vec<Effect>,
     ) -> Checked {
@@ -249,6 +258,16 @@ impl Node {
         match frame {
             ClientKind::Subscribe(subscribe) => {
                 let channel = self.index(&subscribe.channel)?;
+                if denied.read.contains(&(principal.to_string(), channel)) {
+                    queue.put(&server_message(ServerKind::Error(ErrorFrame {
+                        code: ErrorCode::Forbidden as u32,
+                        channel: Some(subscribe.channel),
+                        detail: "no read grant for this channel".into(),
+                        ..ErrorFrame::default()
+                    })));
+                    effects.push(Effect::Flush(conn));
+                    return Ok(());
+                }
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     connection.subscribed.insert(channel);
                 }
@@ -271,7 +290,7 @@ impl Node {
             }
             ClientKind::Push(push) => {
                 let channel = self.index(&push.channel)?;
-                let writable = !denied.contains(&(principal.to_string(), channel));
+                let writable = !denied.write.contains(&(principal.to_string(), channel));
                 self.post(
                     channel,
                     ChannelInput::Push {

@@ -18,7 +18,7 @@ use crate::broker::Broker;
 use crate::client::Client;
 use crate::faults::{Fault, Faults};
 use crate::link::{Link, LinkId, Way};
-use crate::node::Node;
+use crate::node::{Denials, Node};
 use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::trace::Trace;
@@ -71,6 +71,11 @@ pub(crate) enum Event {
     },
     Acts {
         client: usize,
+    },
+    Retries {
+        client: usize,
+        life: u64,
+        channel: usize,
     },
     // Nodes.
     NodeStarts {
@@ -153,7 +158,7 @@ pub struct World {
     /// Which node a client connects to; any one, if none is named.
     pub pins: BTreeMap<usize, usize>,
     pub(crate) rng: Rng,
-    pub(crate) denied: BTreeSet<(String, usize)>,
+    pub(crate) denied: Denials,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
     pub(crate) of_conn: BTreeMap<(usize, ServerConn), LinkId>,
     names: Arc<[ChannelName]>,
@@ -227,7 +232,7 @@ impl World {
             links: Vec::new(),
             pins: BTreeMap::new(),
             rng,
-            denied: BTreeSet::new(),
+            denied: Denials::default(),
             ever_denied: BTreeSet::new(),
             of_conn: BTreeMap::new(),
             names,
@@ -375,6 +380,16 @@ impl World {
             }
             Event::StoreAnswers { .. } | Event::TokenComes { .. } => Ok(()),
             Event::Acts { client } => self.acts(client),
+            Event::Retries {
+                client,
+                life,
+                channel,
+            } => {
+                if self.clients[client].life == life {
+                    self.retries(client, channel)?;
+                }
+                Ok(())
+            }
             Event::NodeStarts { node, life } => {
                 if self.nodes[node].life == life {
                     self.note("node starts", &[node as u64], || format!("node {node}"));
@@ -438,7 +453,7 @@ impl World {
                 Ok(())
             }
             Event::GrantReturns { principal, channel } => {
-                self.denied.remove(&(principal, channel));
+                self.allow(&principal, channel);
                 Ok(())
             }
             Event::ReadsWell { link } => {

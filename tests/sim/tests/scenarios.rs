@@ -230,7 +230,7 @@ fn without_the_grant_nothing_is_logged_and_the_gap_closes_by_itself() {
     let mut scene = Scene::new(9, Shape::calm());
     let before = scene.log_len();
     let principal = scene.world.clients[0].principal.clone();
-    scene.world.deny(&principal, 0);
+    scene.world.deny_writing(&principal, 0);
     for _ in 0..3 {
         scene.add(0, 1);
         scene.pass(200);
