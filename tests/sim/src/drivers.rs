@@ -37,15 +37,7 @@ impl World {
             return Ok(());
         }
         if !self.clients[client].is_awake(self.now_ms) {
-            let thaw = self.clients[client].frozen_until_ms;
-            self.at(
-                thaw,
-                Event::ClientTimer {
-                    client,
-                    life,
-                    generation,
-                },
-            );
+            // A timer that is due while the process is stopped fires when it goes on.
             return Ok(());
         }
         let wishes = self.clients[client].timeout(self.now_ms, generation, &mut self.truth)?;
@@ -61,6 +53,9 @@ impl World {
                 break;
             };
             self.tell_now(client, input)?;
+        }
+        if self.clients[client].is_awake(self.now_ms) {
+            self.tell_now(client, Input::Timeout)?;
         }
         Ok(())
     }
