@@ -60,16 +60,12 @@ pub fn apply_change(
         ChangeKind::Put(record) => Record::from_fields(&record.fields),
         ChangeKind::Set(record) => {
             let mut next = existing()?;
-            for field in &record.fields {
-                next.insert(&field.name, &field.value);
-            }
+            next.merge(&record.fields);
             next
         }
         ChangeKind::Unset(unset) => {
             let mut next = existing()?;
-            for name in &unset.fields {
-                next.remove(name);
-            }
+            next.remove_all(&unset.fields);
             next
         }
         ChangeKind::Inc(inc) => {

@@ -117,12 +117,8 @@ impl Document {
                     .get_mut(&*merge.collection)
                     .and_then(|records| records.get_mut(&*merge.id))
                 {
-                    for field in &merge.fields {
-                        changed |= record.insert(&field.name, &field.value);
-                    }
-                    for name in &merge.unset {
-                        changed |= record.remove(name);
-                    }
+                    changed |= record.merge(&merge.fields);
+                    changed |= record.remove_all(&merge.unset);
                 }
                 Touched::Record(RecordKey::new(&merge.collection, &merge.id), changed)
             }

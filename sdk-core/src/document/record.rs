@@ -1,5 +1,6 @@
 //! One record: named fields, sorted by name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -116,16 +117,103 @@ impl Record {
     /// Builds a record from fields in any order; the last one of a name wins.
     #[must_use]
     pub fn from_fields(fields: &[wire::Field]) -> Self {
-        let mut record = Self {
-            fields: Vec::with_capacity(fields.len()),
-        };
-        for field in fields {
-            record.insert(&field.name, &field.value);
-        }
+        let mut record = Self::default();
+        record.merge(fields);
         record
+    }
+
+    /// Sets fields in any order, the last one of a name wins; tells whether that changed anything.
+    ///
+    /// Cost: n log n, also for very many fields in the worst order.
+    pub fn merge(&mut self, fields: &[wire::Field]) -> bool {
+        let mut changed = false;
+        let before = self.fields.len();
+        for field in fields {
+            let found = self.fields[..before].binary_search_by(|(n, _)| (**n).cmp(&field.name));
+            match found {
+                Ok(at) if self.fields[at].1 == field.value => {}
+                Ok(at) => {
+                    self.fields[at].1 = Bytes::copy_from_slice(&field.value);
+                    changed = true;
+                }
+                Err(_) => {
+                    let value = Bytes::copy_from_slice(&field.value);
+                    self.fields.push((field.name.as_str().into(), value));
+                }
+            }
+        }
+        if self.fields.len() > before {
+            changed = true;
+            // Stable, so of one name the last stays last; then it takes the first one's place.
+            self.fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+            self.fields.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    std::mem::swap(later, kept);
+                }
+                same
+            });
+        }
+        changed
+    }
+
+    /// Removes fields; tells whether any was there.
+    pub fn remove_all(&mut self, names: &[String]) -> bool {
+        let before = self.fields.len();
+        match names {
+            [] => return false,
+            [name] => return self.remove(name),
+            _ => {
+                let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+                self.fields.retain(|(name, _)| !names.contains(&**name));
+            }
+        }
+        self.fields.len() < before
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.fields.binary_search_by(|(n, _)| (**n).cmp(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> Vec<wire::Field> {
+        let field = |&(name, value): &(&str, &str)| wire::Field {
+            name: name.into(),
+            value: value.to_owned().into(),
+        };
+        pairs.iter().map(field).collect()
+    }
+
+    #[test]
+    fn fields_merge_in_any_order_and_the_last_of_a_name_wins() {
+        let mut record = Record::from_fields(&fields(&[("c", "1"), ("a", "1"), ("c", "2")]));
+        assert_eq!(record.to_json(), r#"{"a":1,"c":2}"#);
+        assert!(record.merge(&fields(&[("b", "1"), ("a", "2"), ("b", "2"), ("a", "3")])));
+        assert_eq!(record.to_json(), r#"{"a":3,"b":2,"c":2}"#);
+        assert!(!record.merge(&fields(&[("b", "2"), ("a", "3")])));
+        assert!(record.remove_all(&["a".into(), "x".into(), "c".into()]));
+        assert!(!record.remove_all(&["a".into(), "x".into()]));
+        assert_eq!(record.to_json(), r#"{"b":2}"#);
+    }
+
+    /// One by one, each insertion moved all that stood behind it: seconds of work for one small message.
+    #[test]
+    fn very_many_fields_in_the_worst_order_cost_no_more_than_sorting() {
+        let wire: Vec<_> = (0..100_000)
+            .rev()
+            .map(|n| wire::Field {
+                name: format!("{n:06}"),
+                value: Bytes::from_static(b"1"),
+            })
+            .collect();
+        let mut record = Record::from_fields(&wire);
+        assert_eq!(record.fields().len(), wire.len());
+        let names: Vec<String> = wire.into_iter().rev().map(|field| field.name).collect();
+        assert!(record.remove_all(&names));
+        assert_eq!(record, Record::default());
     }
 }
