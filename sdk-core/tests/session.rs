@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{
     Ack, Change, ChangeKind, ClientKind, Cursor, ErrorCode, ErrorFrame, Field, Goaway, Head,
-    Heartbeat, Known, Lagged, Limits, Merge, Mid, Need, Op, OpKind, Patch, Push, Record, Rejected,
-    Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, Subscribe, Welcome,
+    Heartbeat, Known, Lagged, Limits, Merge, Mid, Need, Op, OpKind, Patch, Push, Record, RecordRef,
+    Rejected, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, Subscribe, Welcome,
     decode_client, encode_server, server_message,
 };
 use tidewire_core::{
@@ -24,6 +24,7 @@ struct Driver {
     now: Now,
     conn: ConnId,
     opens: u32,
+    messages: u32,
     token_fetches: u32,
     closed: bool,
     events: Vec<Event>,
@@ -56,6 +57,7 @@ impl Driver {
             now,
             conn: ConnId(0),
             opens: 0,
+            messages: 0,
             token_fetches: 0,
             closed: false,
             events: Vec::new(),
@@ -139,6 +141,7 @@ impl Driver {
                 }
                 Output::Send { conn, message } => {
                     assert_eq!(conn, self.conn);
+                    self.messages += 1;
                     let limit = Limits::DEFAULT.frame_up_bytes as usize;
                     self.frames.extend(decode_client(message, limit).unwrap());
                 }
@@ -860,4 +863,196 @@ fn same_seed_and_inputs_give_the_same_outputs() {
         (d.now.mono, format!("{:?}", d.events))
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_mutation_that_fits_no_message_is_refused_in_the_call() {
+    let mut d = Driver::live();
+    let del = |id: &str| Change {
+        kind: Some(ChangeKind::Del(RecordRef {
+            collection: "c".into(),
+            id: id.into(),
+        })),
+    };
+    // Names and values stay below 64 KiB; with the framing around each it is over 128 KiB.
+    let many = vec![del("a"); 20_000];
+    let refused = d.session.mutate(d.now, d.channel, many);
+    assert!(
+        matches!(refused, Err(MutateError::Invalid(r)) if r.code == ErrorCode::TooLarge),
+        "queued, it would end every link it is sent on"
+    );
+    let fits = vec![del("a"); 10_000];
+    d.session.mutate(d.now, d.channel, fits).unwrap();
+    let fits = vec![del("a"); 10_000];
+    d.session.mutate(d.now, d.channel, fits).unwrap();
+    d.drain();
+    // The driver checks that every message keeps to the limit.
+    assert_eq!(
+        d.pushes().len(),
+        1,
+        "the window counts what goes out, so the second one waits"
+    );
+}
+
+#[test]
+fn an_unknown_op_ends_the_link_before_anything_of_its_patch_is_applied() {
+    let mut d = Driver::live();
+    d.receive(ServerKind::Patch(patch(
+        1,
+        2,
+        vec![put_op("a", "x"), Op { kind: None }],
+        vec![],
+    )));
+    assert!(d.closed);
+    assert_eq!(d.session.record(d.channel, "cards", "a"), None);
+    assert_eq!(
+        d.session.cursor(d.channel),
+        Some(at(1)),
+        "a resume from behind the patch would leave its hole for ever"
+    );
+}
+
+#[test]
+fn values_that_are_not_json_end_the_link() {
+    for value in [&b"{"[..], b"", b"\xff\"", b"1 2"] {
+        let mut d = Driver::live();
+        let mut record = card("a", "x");
+        record.fields[0].value = Bytes::from_static(value);
+        d.receive(ServerKind::Patch(patch(
+            1,
+            2,
+            vec![Op {
+                kind: Some(OpKind::Put(record)),
+            }],
+            vec![],
+        )));
+        assert!(d.closed);
+        assert_eq!(d.session.record(d.channel, "cards", "a"), None);
+    }
+}
+
+#[test]
+fn numbers_out_of_range_end_the_link() {
+    let huge = Cursor::new(5, u64::MAX, 0);
+    let frames = [
+        ServerKind::Ack(Ack {
+            channel: CHANNEL.into(),
+            through: u64::MAX,
+            seq: 1,
+        }),
+        ServerKind::Need(Need {
+            channel: CHANNEL.into(),
+            n: u64::MAX,
+            cursor: None,
+        }),
+        ServerKind::Patch(patch(1, 1 << 53, vec![], vec![])),
+        ServerKind::Patch(patch(1, 2, vec![], vec![mid(u64::MAX)])),
+        ServerKind::Heartbeat(Heartbeat {
+            heads: vec![Head {
+                channel: CHANNEL.into(),
+                cursor: Some(huge),
+            }],
+            server_ms: 0,
+        }),
+        ServerKind::SnapshotBegin(SnapshotBegin {
+            channel: CHANNEL.into(),
+            // Servers refuse to be told of an epoch so high: it could never be resumed.
+            cursor: Some(Cursor::new((1 << 53) - 1, 1, 1)),
+            known: Some(Known {
+                last: 0,
+                rejected: vec![],
+            }),
+        }),
+    ];
+    for frame in frames {
+        let mut d = Driver::live();
+        d.receive(frame.clone());
+        assert!(d.closed, "{frame:?}");
+        let reason = d.session.connection().reason.clone();
+        let code = ErrorCode::UnexpectedFrame;
+        assert_eq!(reason, Some(Reason::Violated { code }), "{frame:?}");
+    }
+}
+
+#[test]
+fn a_head_with_a_lower_seq_ends_the_link() {
+    let mut d = Driver::live();
+    d.reconnect();
+    d.resume(at(1), Cursor::new(6, 0, 1), 0);
+    assert!(d.closed, "seq goes on when an epoch opens");
+}
+
+#[test]
+fn a_server_that_sends_everybody_away_makes_nobody_spin() {
+    let mut d = Driver::live();
+    d.advance(60_000);
+    let goaway = ServerKind::Goaway(Goaway {
+        by_ms: 0,
+        window_ms: 0,
+        reason: "drain".into(),
+    });
+    let (opens, from) = (d.opens, d.now.mono.0);
+    for _ in 0..12 {
+        d.receive(goaway.clone());
+        while !d.closed {
+            d.wake();
+        }
+        while d.session.connection().phase == ConnectionPhase::Waiting {
+            d.wake();
+        }
+        d.welcome();
+        if d.opens == opens + 1 {
+            assert_eq!(d.now.mono.0, from, "the first move is at once");
+        }
+    }
+    let passed = d.now.mono.0 - from;
+    assert!(passed > 20_000, "twelve moves within {passed} ms");
+}
+
+#[test]
+fn need_of_what_was_never_pushed_changes_nothing() {
+    let mut d = Driver::live();
+    d.receive(ServerKind::Need(Need {
+        channel: CHANNEL.into(),
+        n: 1_000,
+        cursor: None,
+    }));
+    d.mutate(ChangeKind::Put(card("a", "x")));
+    assert_eq!(d.pushes()[0].first_n, 1);
+}
+
+#[test]
+fn commands_of_one_turn_share_a_message() {
+    let mut d = Driver::live();
+    d.messages = 0;
+    for at in 0..100 {
+        let kind = Some(ChangeKind::Put(card(&at.to_string(), "x")));
+        d.session
+            .mutate(d.now, d.channel, vec![Change { kind }])
+            .unwrap();
+        while let Some(output) = d.session.poll_ready() {
+            match output {
+                Output::Outbox(request) => {
+                    let reply = d.store.handle(request);
+                    d.session.handle_input(d.now, Input::Outbox(reply));
+                }
+                Output::Event(_) => {}
+                other => panic!("not before the end of the turn: {other:?}"),
+            }
+        }
+    }
+    d.drain();
+    assert_eq!(d.messages, 1);
+    let items: usize = d.pushes().iter().map(|push| push.items.len()).sum();
+    assert_eq!(items, 100);
+}
+
+#[test]
+fn a_token_over_its_limit_is_not_sent() {
+    let mut d = Driver::idle(Config::default());
+    d.session.connect(d.now);
+    d.drain();
+    d.input(Input::Token(Ok("x".repeat(16 * 1024 + 1))));
+    assert_eq!(d.opens, 0);
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Closed);
 }

@@ -3,13 +3,14 @@
 //! Invariant: an overlay leaves in the same step in which the base contains its entry or its
 //! rejection is known, never on an `ack`. The application is told once the store has the outcome.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Channel, ChannelStatus, Turn};
 use crate::document::Document;
 use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::session::{Event, Output};
-use crate::wire::{Ack, Change, ClientKind, ErrorCode, Patch, Rejected};
+use crate::wire::{self, Ack, Change, ClientKind, ErrorCode, Patch, Rejected};
 
 impl Channel {
     /// Shows a mutation, queues it, and asks the store for its number.
@@ -148,6 +149,7 @@ impl Channel {
         document: Document,
     ) {
         let mut settled = Vec::new();
+        let refusals: BTreeMap<u64, &Rejected> = rejected.iter().map(|r| (r.n, r)).collect();
         let decided: Vec<u64> = self
             .queue
             .from(0)
@@ -155,7 +157,7 @@ impl Channel {
             .take_while(|&n| n <= last)
             .collect();
         for n in decided {
-            let refusal = rejected.iter().find(|r| r.n == n);
+            let refusal = refusals.get(&n);
             let (code, detail) = refusal.map_or((0, ""), |r| (r.code, r.detail.as_str()));
             self.settle_row(n, code, detail, &mut settled);
         }
@@ -244,7 +246,7 @@ impl Channel {
             MutationStatus::Rejected {
                 // A code from a later version is still a refusal.
                 code: ErrorCode::from_number(code).unwrap_or(ErrorCode::Refused),
-                detail: detail.to_owned(),
+                detail: wire::cut_detail(detail.to_owned()),
             }
         };
         settled.push(Settlement {

@@ -370,7 +370,7 @@ impl Channel {
         let (Some(from), Some(head), Some(known)) = (resume.from, resume.head, resume.known) else {
             return Err(Violation(ErrorCode::UnexpectedFrame));
         };
-        if head.order() < from.order() {
+        if head.epoch < from.epoch || head.seq < from.seq {
             return Err(Violation(ErrorCode::UnexpectedFrame));
         }
         // An answer to an older subscribe of this link: the newer stream runs already.

@@ -48,10 +48,14 @@ impl Presence {
         if frame.full {
             self.peers.clear();
         }
-        for peer in frame.peers {
-            if peer.data.is_none() {
+        for mut peer in frame.peers {
+            let Some(data) = &peer.data else {
                 self.peers.remove(&peer.peer);
-            } else if self.peers.len() < PEERS_MAX || self.peers.contains_key(&peer.peer) {
+                continue;
+            };
+            // A copy: a few bytes must not keep the whole message alive.
+            peer.data = Some(Bytes::copy_from_slice(data));
+            if self.peers.len() < PEERS_MAX || self.peers.contains_key(&peer.peer) {
                 self.peers.insert(peer.peer, peer);
             }
         }

@@ -69,8 +69,9 @@ impl Pusher {
     }
 
     /// The server misses `n`. Obeyed once per number and link; a second time the time-out decides.
+    /// What was not pushed yet nobody can miss.
     pub(crate) fn on_need(&mut self, n: u64) {
-        if self.needed.len() < NEEDED_MAX && self.needed.insert(n) {
+        if n < self.next && self.needed.len() < NEEDED_MAX && self.needed.insert(n) {
             self.restart(n);
         }
     }
@@ -115,6 +116,8 @@ impl Pusher {
         }
         self.hold_until = None;
         let low = queue.low();
+        // Half a message: the whole window always fits into one, with the frame around it.
+        let bytes_max = limits.push_bytes.min(limits.frame_up_bytes / 2) as usize;
         let mut plan: Option<PushPlan> = None;
         for (n, row) in queue.from(self.next) {
             let contiguous = match &plan {
@@ -123,8 +126,7 @@ impl Pusher {
                 None => n == self.next || n == low,
             };
             let room = self.in_flight.len() < limits.push_items as usize
-                && (self.in_flight.is_empty()
-                    || self.in_flight_bytes + row.bytes <= limits.push_bytes as usize);
+                && (self.in_flight.is_empty() || self.in_flight_bytes + row.bytes <= bytes_max);
             if !contiguous || !room {
                 break;
             }

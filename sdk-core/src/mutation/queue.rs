@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{MutationHandle, MutationStatus};
-use crate::document::change::changes_bytes;
-use crate::wire::Change;
+use crate::wire::{Change, changes_encoded_bytes};
 
 /// How many committed numbers are remembered to be told lost. Policy at the limit: the oldest is
 /// forgotten; the application then learns of the loss by `history_lost` alone.
@@ -49,7 +48,7 @@ impl MutationQueue {
     }
 
     pub(crate) fn push(&mut self, handle: MutationHandle, changes: Arc<[Change]>) {
-        let bytes = changes_bytes(&changes);
+        let bytes = changes_encoded_bytes(&changes);
         self.bytes += bytes;
         self.rows.push_back(Row {
             handle,
@@ -73,7 +72,8 @@ impl MutationQueue {
 
     /// The number of a row, if it is here and has one.
     pub(crate) fn number_of(&self, handle: MutationHandle) -> Option<u64> {
-        self.rows.iter().find(|row| row.handle == handle)?.n
+        let at = self.rows.partition_point(|row| row.handle < handle);
+        self.rows.get(at).filter(|row| row.handle == handle)?.n
     }
 
     /// The lowest number still in the outbox, else the next one: what a push carries as `low`.

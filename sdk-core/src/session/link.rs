@@ -12,6 +12,11 @@ use crate::wire::{
     self, ClientKind, CloseCode, ErrorCode, Goaway, Hello, Limits, PROTOCOL_VERSION, Ping, Welcome,
 };
 
+/// The longest pause that a server's word makes us keep.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+/// The longest token (docs/protocol.md §11).
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
 /// A jump of one clock against the other that suggests sleep.
 const CLOCK_JUMP_MS: u64 = 5_000;
 
@@ -58,6 +63,19 @@ impl Session {
             return;
         }
         match token {
+            Ok(token) if token.len() > TOKEN_BYTES_MAX => {
+                let detail = format!(
+                    "token of {} bytes is over the limit of {TOKEN_BYTES_MAX}",
+                    token.len()
+                );
+                self.retry(
+                    Reason::Token {
+                        retryable: false,
+                        detail,
+                    },
+                    None,
+                );
+            }
             Ok(token) => {
                 self.token = token;
                 self.last_conn = ConnId(self.last_conn.0 + 1);
@@ -132,7 +150,8 @@ impl Session {
             return Ok(());
         }
         self.principal = Some(welcome.principal);
-        self.author = welcome.author;
+        // A copy: it must not keep the whole message alive.
+        self.author = bytes::Bytes::copy_from_slice(&welcome.author);
         self.limits = limits;
         self.out.attach(conn, limits.frame_up_bytes as usize);
         let now = self.now.mono;
@@ -245,7 +264,7 @@ impl Session {
                     .clone()
                     .filter(|leave| now >= if in_flight { leave.by } else { leave.at });
                 if let Some(leave) = leave {
-                    self.reconnect(Reason::Goaway {
+                    self.move_on(Reason::Goaway {
                         detail: leave.detail,
                     });
                 } else if connected.renew_at.is_some_and(|at| now >= at) {
@@ -275,6 +294,20 @@ impl Session {
         }
     }
 
+    /// Goes where the server sends us: at once, unless the last link of several did not last. A server
+    /// that sends away whoever comes makes nobody spin.
+    fn move_on(&mut self, reason: Reason) {
+        self.reset_backoff_if_stable();
+        if self.backoff.attempts() == 0 {
+            self.reconnect(reason);
+            // Counts this one, so that the next in a row waits.
+            let _ = self.backoff.next_delay(None, &mut self.rng);
+        } else {
+            self.end_link(CloseCode::Normal);
+            self.retry(reason, None);
+        }
+    }
+
     /// Leaves a healthy link and opens the next one at once.
     fn reconnect(&mut self, reason: Reason) {
         self.end_link(CloseCode::Normal);
@@ -285,14 +318,7 @@ impl Session {
 
     /// The link is gone: wait and try again, or end, as `reason` says.
     fn retry(&mut self, reason: Reason, retry_after: Option<Duration>) {
-        let mut fresh = false;
-        if let Phase::Connected(connected) = &self.phase {
-            fresh = self.now.mono.since(connected.since) >= self.config.stable_after
-                || connected.leave.is_some();
-        }
-        if fresh {
-            self.backoff.reset();
-        }
+        self.reset_backoff_if_stable();
         self.each_channel(|channel, turn| channel.handle_disconnected(turn));
         if !reason.is_retryable() {
             self.end(reason);
@@ -304,9 +330,18 @@ impl Session {
             self.end(Reason::GaveUp);
             return;
         }
-        let delay = self.backoff.next_delay(retry_after, &mut self.rng);
+        let floor = retry_after.map(|after| after.min(RETRY_AFTER_MAX));
+        let delay = self.backoff.next_delay(floor, &mut self.rng);
         let until = self.now.mono + delay;
         self.set_phase(Phase::Waiting { until }, Some(reason));
+    }
+
+    fn reset_backoff_if_stable(&mut self) {
+        if let Phase::Connected(connected) = &self.phase
+            && self.now.mono.since(connected.since) >= self.config.stable_after
+        {
+            self.backoff.reset();
+        }
     }
 
     fn end(&mut self, reason: Reason) {

@@ -2,6 +2,7 @@
 //!
 //! `link.rs` holds the life of a connection; channels and mutations have rooms of their own.
 
+mod contract;
 mod input;
 mod link;
 pub(crate) mod outbound;
@@ -26,12 +27,12 @@ use crate::config::Config;
 use crate::connect::Backoff;
 use crate::document::change::check_changes;
 use crate::document::value::is_json;
-use crate::document::{Document, Record};
+use crate::document::{Document, Record, Rejection};
 use crate::mutation::{ClientId, MutateError, MutationHandle, MutationId, OutboxReply};
 use crate::time::Now;
 use crate::wire::{
-    Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind, Unsubscribe,
-    decode_server,
+    self, Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind,
+    Unsubscribe, decode_server,
 };
 
 /// One client's side of the protocol, as a pure state machine.
@@ -64,6 +65,9 @@ pub struct Session {
     last_handle: u64,
     out: Outbound,
 }
+
+/// What a push says besides its items, at most: the channel's name and four numbers.
+const PUSH_HEADER_BYTES: usize = 512;
 
 /// Why a channel was not subscribed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +151,16 @@ impl Session {
         self.finish_turn();
     }
 
-    /// The next thing to do. Poll until `Wait`, after every input and every command.
+    /// The next thing to do, except for frames that may still share a message with what follows.
+    ///
+    /// For a driver that gets several commands in one turn of its event loop: after each command poll
+    /// this until `None`, and at the end of the turn [`Self::poll_output`] until `Wait`. Then all frames
+    /// of the turn go out in as few messages as the frame limit allows.
+    pub fn poll_ready(&mut self) -> Option<Output> {
+        self.out.poll_ready()
+    }
+
+    /// The next thing to do. Poll until `Wait`, after every input and every command or turn of commands.
     pub fn poll_output(&mut self) -> Output {
         if let Some(output) = self.out.poll() {
             return output;
@@ -219,6 +232,14 @@ impl Session {
             return Err(MutateError::ChannelFailed(code));
         }
         check_changes(&changes, &self.limits)?;
+        let encoded = wire::changes_encoded_bytes(&changes);
+        if encoded + PUSH_HEADER_BYTES > self.limits.frame_up_bytes as usize {
+            // Queued, it would end every link that it is sent on.
+            return Err(MutateError::Invalid(Rejection::new(
+                ErrorCode::TooLarge,
+                format!("mutation of {encoded} encoded bytes does not fit into one message"),
+            )));
+        }
         let rows: usize = self.channels.values().map(|c| c.queue.len()).sum();
         let bytes: usize = self.channels.values().map(|c| c.queue.bytes()).sum();
         if rows >= self.config.outbox_rows_max || bytes >= self.config.outbox_bytes_max {
@@ -373,13 +394,15 @@ impl Session {
         if let Phase::Connected(connected) = &mut self.phase {
             connected.liveness.on_frame(self.now.mono);
         }
-        let bytes_max = self.limits.frame_down_bytes as usize;
+        // What `hello` said, whatever the server says of itself.
+        let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
         let frames = match decode_server(message, bytes_max) {
             Ok(frames) => frames,
             Err(error) => return self.handle_violation(error.code()),
         };
         for frame in frames {
-            if let Err(code) = self.handle_frame(frame) {
+            let done = contract::check(&frame).and_then(|()| self.handle_frame(frame));
+            if let Err(code) = done {
                 return self.handle_violation(code);
             }
             // A frame may have ended the link; what followed it is void.
@@ -429,11 +452,12 @@ impl Session {
     fn handle_error(&mut self, error: ErrorFrame) {
         // A number from a later version is still a refusal.
         let code = ErrorCode::from_number(error.code).unwrap_or(ErrorCode::Refused);
+        let detail = wire::cut_detail(error.detail);
         if error.fatal {
             let retry_after = error
                 .retry_ms
                 .map(|ms| Duration::from_millis(u64::from(ms)));
-            return self.handle_refusal(code, error.detail, retry_after);
+            return self.handle_refusal(code, detail, retry_after);
         }
         let channel = error
             .channel
@@ -441,16 +465,16 @@ impl Session {
         match (channel, error.n) {
             (Some(id), Some(n)) => {
                 self.with_channel(id, |channel, turn| {
-                    channel.handle_row_error(turn, n, code, &error.detail);
+                    channel.handle_row_error(turn, n, code, &detail);
                 });
             }
             (Some(id), None) if code.ends_channel() => {
-                self.with_channel(id, |channel, turn| channel.fail(turn, code, error.detail));
+                self.with_channel(id, |channel, turn| channel.fail(turn, code, detail));
             }
             (channel, _) => self.out.event(Event::Warning {
                 channel,
                 code,
-                detail: error.detail,
+                detail,
             }),
         }
     }

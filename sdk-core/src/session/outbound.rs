@@ -61,6 +61,11 @@ impl Outbound {
         self.message.clear();
     }
 
+    /// Leaves the message that is being filled as it is.
+    pub(crate) fn poll_ready(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+
     pub(crate) fn poll(&mut self) -> Option<Output> {
         if self.queue.is_empty() {
             self.flush();

@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::client::{ClientFrame, ClientFrames, ClientKind};
 use super::code::ErrorCode;
+use super::parts::Change;
 use super::server::{ServerFrame, ServerFrames, ServerKind};
 
 /// Why bytes from the peer are not frames. The connection ends with [`DecodeError::code`].
@@ -94,6 +95,15 @@ pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
         .encode(message)
         .expect("a growing buffer takes every message");
 }
+
+/// Bytes of a mutation in its push, framing included: names and values alone may be a fifth of that.
+#[must_use]
+pub fn changes_encoded_bytes(changes: &[Change]) -> usize {
+    prost::encoding::message::encoded_len_repeated(1, changes) + ITEM_FRAMING_BYTES
+}
+
+/// Tag and length of an item.
+const ITEM_FRAMING_BYTES: usize = 5;
 
 /// One server's frame as a message of its own.
 #[must_use]
