@@ -253,3 +253,13 @@ describe("closing", () => {
     await expect(board.ready()).rejects.toMatchObject({ code: "closed" });
   });
 });
+
+it("changes made in one turn of the event loop share messages, and all are sent in it", async () => {
+  const { server, board } = await ready();
+  const before = server.messages;
+  const made = Array.from({ length: 200 }, (_, at) => board.set("cards", "a", { position: at }));
+  expect(board.get("cards", "a")?.position).toBe(199);
+  await undefined;
+  expect(server.messages - before).toBe(1);
+  await Promise.all(made.map((mutation) => mutation.committed));
+});

@@ -127,7 +127,7 @@ impl Shared {
         // Read under the lock: the core's time must not run backwards between two threads.
         let now = self.clock.now();
         let result = command(&mut state, now);
-        state.settle(now);
+        state.settle_command(now);
         drop(state);
         self.wake.notify_one();
         result
@@ -261,6 +261,14 @@ impl State {
         Some(&mut self.channels.get_mut(&channel)?.decoded)
     }
 
+    /// Does what follows from a command. Frames wait for the driver's turn, so that commands given
+    /// before it share messages.
+    pub(crate) fn settle_command(&mut self, now: Now) {
+        while let Some(output) = self.session.poll_ready() {
+            self.settle_output(now, output);
+        }
+    }
+
     /// Drains the core: what only concerns this side happens here, the rest becomes [`Work`].
     pub(crate) fn settle(&mut self, now: Now) {
         loop {
@@ -269,16 +277,24 @@ impl State {
                     self.work.deadline = deadline;
                     return;
                 }
-                Output::Outbox(request) => {
-                    let reply = self.outbox.handle(request);
-                    self.session.handle_input(now, Input::Outbox(reply));
-                }
-                Output::Event(event) => self.address(event),
-                order @ (Output::Open { .. }
-                | Output::Send { .. }
-                | Output::Close { .. }
-                | Output::FetchToken) => self.work.orders.push(order),
+                output => self.settle_output(now, output),
             }
+        }
+    }
+
+    fn settle_output(&mut self, now: Now, output: Output) {
+        match output {
+            // Said by `poll_output` alone, and kept there.
+            Output::Wait(_) => {}
+            Output::Outbox(request) => {
+                let reply = self.outbox.handle(request);
+                self.session.handle_input(now, Input::Outbox(reply));
+            }
+            Output::Event(event) => self.address(event),
+            order @ (Output::Open { .. }
+            | Output::Send { .. }
+            | Output::Close { .. }
+            | Output::FetchToken) => self.work.orders.push(order),
         }
     }
 

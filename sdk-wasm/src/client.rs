@@ -64,7 +64,7 @@ impl JsClient {
         let name: ChannelName = name.parse()?;
         let channel = self
             .driver
-            .run(|session, now| session.subscribe(now, name))?;
+            .command(|session, now| session.subscribe(now, name))?;
         Ok(channel.0)
     }
 
@@ -80,7 +80,7 @@ impl JsClient {
     /// Lets a channel go.
     pub fn unsubscribe(&self, channel: u32) {
         self.driver
-            .run(|session, now| session.unsubscribe(now, ChannelId(channel)));
+            .command(|session, now| session.unsubscribe(now, ChannelId(channel)));
     }
 
     /// Applies a mutation, given as one flat array of strings (`convert.rs`), and names it.
@@ -88,7 +88,7 @@ impl JsClient {
         let changes = convert::changes(changes)?;
         let handle = self
             .driver
-            .run(|session, now| session.mutate(now, ChannelId(channel), changes))?;
+            .command(|session, now| session.mutate(now, ChannelId(channel), changes))?;
         Ok(handle.0 as f64)
     }
 
@@ -135,7 +135,7 @@ impl JsClient {
 
     /// Says who one is, as JSON text; `undefined`: no longer present.
     pub fn set_presence(&self, channel: u32, data: Option<String>) -> Result<(), CallError> {
-        Ok(self.driver.run(|session, now| {
+        Ok(self.driver.command(|session, now| {
             session.set_presence(now, ChannelId(channel), data.map(Bytes::from))
         })?)
     }

@@ -1,5 +1,8 @@
 //! The driver loop: feed one input, do everything that the core asks for, sleep until the next.
 //!
+//! Commands of the application only do at once what cannot wait; their frames go out in a microtask,
+//! so that many commands in one turn of the event loop share messages.
+//!
 //! Invariant: no `RefCell` is borrowed while JavaScript runs. Whatever JavaScript does from inside
 //! a socket's method or from inside `flush` may call back in; such a call feeds its input, and the
 //! turn that is under way picks up what follows from it.
@@ -13,10 +16,27 @@ use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{ConnId, Input, LinkClosed, MemoryOutbox, OutboxRequest, Output, Session};
 use wasm_bindgen::JsValue;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::timer::Timer;
 use crate::transport::{WebSocketLink, websocket};
 use crate::{clock, convert};
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = queueMicrotask)]
+    fn queue_microtask(task: &JsValue);
+}
+
+/// How far a turn goes.
+#[derive(Clone, Copy)]
+enum Until {
+    /// All is done, and the timer is set.
+    Idle,
+    /// Nothing is left but frames, which may still share a message.
+    OnlyFrames,
+}
 
 /// One session and what it needs of the platform.
 pub(crate) struct Driver {
@@ -28,6 +48,8 @@ pub(crate) struct Driver {
     timer: Timer,
     deadline: Cell<Option<MonoTime>>,
     in_turn: Cell<bool>,
+    /// A microtask is queued that sends what commands left unsent.
+    frames_wait: Cell<bool>,
     url: String,
     websocket: Function,
     flush: Function,
@@ -48,6 +70,7 @@ impl Driver {
             timer: Timer::default(),
             deadline: Cell::new(None),
             in_turn: Cell::new(false),
+            frames_wait: Cell::new(false),
             url,
             websocket,
             flush,
@@ -59,10 +82,27 @@ impl Driver {
         read(&self.session.borrow())
     }
 
-    /// Feeds an input or a command to the session, then does all that follows from it.
+    /// Gives a command of the application to the session. What it wants sent goes out at the end of the
+    /// present turn of the event loop.
+    pub(crate) fn command<T>(&self, command: impl FnOnce(&mut Session, Now) -> T) -> T {
+        let result = command(&mut self.session.borrow_mut(), clock::now());
+        self.turn(Until::OnlyFrames);
+        if !self.frames_wait.replace(true) {
+            let me = self.me.clone();
+            queue_microtask(&Closure::once_into_js(move || {
+                if let Some(driver) = me.upgrade() {
+                    driver.frames_wait.set(false);
+                    driver.turn(Until::Idle);
+                }
+            }));
+        }
+        result
+    }
+
+    /// Feeds an input to the session, then does all that follows from it.
     pub(crate) fn run<T>(&self, command: impl FnOnce(&mut Session, Now) -> T) -> T {
         let result = command(&mut self.session.borrow_mut(), clock::now());
-        self.turn();
+        self.turn(Until::Idle);
         result
     }
 
@@ -72,14 +112,21 @@ impl Driver {
         self.run(|session, now| session.handle_input(now, Input::Closed { conn, reason }));
     }
 
-    fn turn(&self) {
+    fn turn(&self, until: Until) {
         if self.in_turn.replace(true) {
             return;
         }
         let events = Array::new();
-        let deadline = loop {
+        loop {
             // A statement of its own, so that the borrow ends here.
-            let output = self.session.borrow_mut().poll_output();
+            let output = match until {
+                Until::Idle => self.session.borrow_mut().poll_output(),
+                Until::OnlyFrames => {
+                    let ready = self.session.borrow_mut().poll_ready();
+                    let Some(ready) = ready else { break };
+                    ready
+                }
+            };
             match output {
                 Output::Open { conn, kind: _ } => self.open(conn),
                 Output::Send { conn, message } => self.send(conn, &message),
@@ -93,10 +140,12 @@ impl Driver {
                         events.push(&event);
                     }
                 }
-                Output::Wait(deadline) => break deadline,
+                Output::Wait(deadline) => {
+                    self.sleep_until(deadline);
+                    break;
+                }
             }
-        };
-        self.sleep_until(deadline);
+        }
         self.in_turn.set(false);
         if events.length() > 0
             && let Err(thrown) = self.flush.call1(&JsValue::UNDEFINED, &events)

@@ -51,6 +51,8 @@ export class FakeServer {
   readonly sockets: FakeSocket[] = [];
   /** Every frame that arrived, in order. */
   readonly received: Json[] = [];
+  /** How many messages they came in. */
+  messages = 0;
   /** While `true`, pushes are kept unanswered. */
   holding = false;
   /** Decides about each mutation. */
@@ -281,6 +283,7 @@ export class FakeSocket {
 
   send(data: Uint8Array): void {
     if (this.readyState !== 1) throw new Error("not open");
+    this.server.messages += 1;
     const frames = decode(data.slice());
     queueMicrotask(() => {
       for (const frame of frames) if (this.readyState === 1) this.server.handle(this, frame);
