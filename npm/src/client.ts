@@ -326,7 +326,7 @@ export class Client {
     const { token: source = "" } = this.#options;
     let answer: (core: Core) => void;
     try {
-      const token: unknown = typeof source === "function" ? await source() : source;
+      const token: unknown = typeof source === "function" ? await inTime(source) : source;
       if (typeof token !== "string") {
         throw new TidewireError("token", `token() gave ${typeof token}: it must give a string`);
       }
@@ -340,6 +340,23 @@ export class Client {
     if (this.#core !== core) return;
     this.#command(answer, ignore);
     this.#deliveries.run();
+  }
+}
+
+/** How long the application may take to hand out a token; then that counts as a failure to be retried. */
+const TOKEN_TIMEOUT_MS = 30_000;
+
+async function inTime(source: () => string | Promise<string>): Promise<string> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new TidewireError("token", `no token within ${TOKEN_TIMEOUT_MS / 1000} s`, { retryable: true }));
+    }, TOKEN_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([source(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -22,11 +22,16 @@ interface Entry {
 /** How many changed ids a collection remembers for those who catch up; who is further behind reads anew. */
 const CHANGES_MAX = 4096;
 
+/** How many records that changed and were not read again keep their old object; then all of those go. */
+const STALE_MAX = 1024;
+
 /** One collection's cache, its sorted ids, and which records changed lately. */
 export class Collection {
   readonly name: string;
   #reader: DocumentReader;
   #entries = new Map<string, Entry>();
+  /** Ids whose entry is not fresh: deleted records, and those that nobody looks at any more. */
+  #stale = new Set<string>();
   #changes: string[] = [];
   #dropped = 0;
   #ids: readonly string[] | undefined;
@@ -45,7 +50,11 @@ export class Collection {
   /** Notes that a record looks different now. */
   changed(id: string): void {
     const entry = this.#entries.get(id);
-    if (entry) entry.fresh = false;
+    if (entry?.fresh) {
+      entry.fresh = false;
+      this.#stale.add(id);
+      if (this.#stale.size > STALE_MAX) this.#dropStale();
+    }
     this.#changes.push(id);
     if (this.#changes.length > CHANGES_MAX) {
       this.#dropped += this.#changes.splice(0, CHANGES_MAX / 2).length;
@@ -61,6 +70,7 @@ export class Collection {
   get(id: string): object | undefined {
     const entry = this.#entries.get(id);
     if (entry?.fresh) return entry.value;
+    this.#stale.delete(id);
     const text = this.#reader.record(this.name, id);
     if (text === undefined) {
       this.#entries.delete(id);
@@ -73,6 +83,11 @@ export class Collection {
     const value = parseRecord(text, id);
     this.#entries.set(id, { text, value, fresh: true });
     return value;
+  }
+
+  #dropStale(): void {
+    for (const id of this.#stale) this.#entries.delete(id);
+    this.#stale.clear();
   }
 
   /** The same array until a record comes or goes. */

@@ -90,7 +90,7 @@ export class Selection {
   #row(id: string): Row | undefined {
     const record = this.#collection.get(id) as Record<string, unknown> | undefined;
     if (!record || !this.#matches(record)) return undefined;
-    return { id, key: this.#keyOf(record), record };
+    return { id, key: sortable(this.#keyOf(record)), record };
   }
 
   #position(row: Row): number {
@@ -157,6 +157,15 @@ function sameFilter(a: Options["filter"], b: Options["filter"]): boolean {
   );
 }
 
+/**
+ * What cannot be ordered counts as absent. Values come from whoever may write: comparing an object
+ * calls its `toString`, which may be a field with anything in it.
+ */
+function sortable(key: SortKey): SortKey {
+  if (Number.isNaN(key)) return undefined;
+  return typeof key === "object" && !(key instanceof Date) ? undefined : key;
+}
+
 /** Numbers before strings before the rest, absent ones last: some order for any mixture. */
 function compareKeys(a: SortKey, b: SortKey): number {
   const rank = rankOf(a) - rankOf(b);
@@ -166,7 +175,7 @@ function compareKeys(a: SortKey, b: SortKey): number {
 }
 
 function rankOf(key: SortKey): number {
-  if (key == null || Number.isNaN(key)) return 3;
+  if (key == null) return 3;
   if (typeof key === "number" || typeof key === "bigint") return 0;
   return typeof key === "string" ? 1 : 2;
 }

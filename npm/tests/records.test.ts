@@ -161,3 +161,14 @@ describe("a selection", () => {
     expect(board.select("cards", todo)[2]?.position).toBe(2);
   });
 });
+
+it("a value that cannot be ordered counts as absent, whatever its fields are called", async () => {
+  const { server, board } = await ready();
+  const hostile = { toString: 1, valueOf: 1, __proto__: null };
+  server.put(BOARD, "cards", "h1", { title: hostile, column: "todo", position: 3 });
+  server.put(BOARD, "cards", "h2", { title: [], column: "todo", position: 3 });
+  await arrive();
+  const ids = (descending: boolean) => board.select("cards", { sortBy: "title", descending }).map((c) => c.id);
+  expect(ids(false)).toEqual(["a", "b", "h1", "h2"]);
+  expect(ids(true)).toEqual(["b", "a", "h1", "h2"]);
+});
