@@ -5,14 +5,15 @@
 //! generator; the checkers trust nothing but their own model of every log ([`truth`]).
 //!
 //! ```text
-//! run      one seed: faults, healing, calm        world    queue, time, everybody
-//! shape    what the seed's world is made of       network  links in the world
-//! faults   which faults, how often                havoc    how they strike, how they heal
-//! drivers  what clients and nodes want done    requests to the broker, and their fate
-//! client   Session, driver loop, store            node     Channel, what the network half does
-//! app      what applications do                   policy   what they may do
-//! truth    the logs as they really are            watch    what every view has to show
-//! report   many seeds and their sum               scene    a calm world that a test disturbs by hand
+//! run      one seed: faults, healing, calm      world     queue, time, everybody
+//! shape    what the seed's world is made of     network   links in the world
+//! faults   which faults, how often              havoc     how they strike, how they heal
+//! drivers  what clients and nodes want done     requests  requests to the broker, and their fate
+//! client   Session, driver loop, store          node      Channel, what the network half does
+//! app      what applications do                 policy    what they may do
+//! link     first in, first out, until it dies   outlet    the bounded queue to a connection
+//! truth    the logs as they really are          watch     what every view has to show
+//! report   many seeds and their sum             scene     a calm world that a test disturbs
 //! ```
 
 pub mod app;
