@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
 use tidewire_core::{
-    ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input, MemoryOutbox, MutateError, OutboxReply,
-    OutboxRequest, Output, Session,
+    ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input,
+    MemoryOutbox, MutateError, OutboxReply, OutboxRequest, Output, Session,
 };
 use tidewire_core::{ChannelName, Settlement};
 use tidewire_server::channel::Author;
