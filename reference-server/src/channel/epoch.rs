@@ -26,7 +26,7 @@ const SPREAD: u64 = 1 << 16;
 ///
 /// The spread goes on top of whichever number is highest. With a bare `claim + 1`, two logs that were
 /// both lost could have had the same epoch, opened for the same claim: a client that saw the first one
-/// would have taken the second for its continuation (tests/fixtures/seeds.txt, 43).
+/// would have taken the second for its continuation (tests/fixtures/seeds.txt, 70).
 pub(super) fn next(known: u64, claim: u64, unix: UnixTime, rng: &mut fastrand::Rng) -> u64 {
     let clock = unix.0.saturating_mul(1 << 11).min(CLAIM_MAX);
     let floor = known.max(claim).max(clock);
