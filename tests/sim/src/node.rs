@@ -259,6 +259,12 @@ impl Node {
             ClientKind::Subscribe(subscribe) => {
                 let channel = self.index(&subscribe.channel)?;
                 if denied.read.contains(&(principal.to_string(), channel)) {
+                    // Refused is let go: nothing of an earlier subscription goes on.
+                    if let Some(connection) = self.connections.get_mut(&conn)
+                        && connection.subscribed.remove(&channel)
+                    {
+                        self.post(channel, ChannelInput::Unsubscribe { conn }, effects);
+                    }
                     queue.put(&server_message(ServerKind::Error(ErrorFrame {
                         code: ErrorCode::Forbidden as u32,
                         channel: Some(subscribe.channel),
