@@ -30,7 +30,7 @@ use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
 use crate::session::outbound::Outbound;
 use crate::session::{Event, Recovery};
-use crate::time::MonoTime;
+use crate::time::{MonoTime, UnixTime};
 use crate::wire::{
     ClientKind, Cursor, ErrorCode, Known, Limits, Patch, PresenceSet, Resume, ServerKind,
     SnapshotBegin, SnapshotEnd, Subscribe,
@@ -64,6 +64,8 @@ enum State {
 /// What a channel works with during one turn.
 pub(crate) struct Turn<'a> {
     pub(crate) now: MonoTime,
+    /// What time the server has, as far as we know: deadlines are in its time.
+    pub(crate) server_now: UnixTime,
     pub(crate) config: &'a Config,
     pub(crate) limits: Limits,
     /// Whose mutations are one's own, once welcomed.

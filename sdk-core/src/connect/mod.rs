@@ -2,6 +2,8 @@
 
 mod backoff;
 mod liveness;
+mod server_clock;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use liveness::{Liveness, Verdict};
+pub(crate) use server_clock::ServerClock;

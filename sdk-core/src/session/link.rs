@@ -155,6 +155,7 @@ impl Session {
         self.limits = limits;
         self.out.attach(conn, limits.frame_up_bytes as usize);
         let now = self.now.mono;
+        self.server_clock.start(welcome.server_ms, now);
         let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)));
         let life = welcome
             .expires_ms
@@ -289,6 +290,9 @@ impl Session {
             mono,
             unix: now.unix,
         };
+        if unix_passed > mono_passed.saturating_add(CLOCK_JUMP_MS) {
+            self.server_clock.on_slept(unix_passed - mono_passed);
+        }
         if went_back > CLOCK_JUMP_MS || unix_passed.abs_diff(mono_passed) > CLOCK_JUMP_MS {
             self.probe();
         }

@@ -24,7 +24,7 @@ use self::phase::Phase;
 use crate::channel::name::ChannelName;
 use crate::channel::{Channel, ChannelId, ChannelStatus, Turn};
 use crate::config::Config;
-use crate::connect::Backoff;
+use crate::connect::{Backoff, ServerClock};
 use crate::document::change::check_changes;
 use crate::document::value::is_json;
 use crate::document::{Document, Record, Rejection};
@@ -46,6 +46,7 @@ pub struct Session {
     client: ClientId,
     rng: Rng,
     now: Now,
+    server_clock: ServerClock,
     phase: Phase,
     state: ConnectionState,
     backoff: Backoff,
@@ -114,6 +115,7 @@ impl Session {
             client,
             rng: Rng::with_seed(seed),
             now,
+            server_clock: ServerClock::default(),
             phase: Phase::Idle,
             state: ConnectionState {
                 phase: ConnectionPhase::Idle,
@@ -423,6 +425,7 @@ impl Session {
                 return Err(ErrorCode::UnexpectedFrame);
             }
             ServerKind::Heartbeat(heartbeat) => {
+                self.server_clock.sample(heartbeat.server_ms, self.now.mono);
                 self.out.frame(ClientKind::Pong(Pong {
                     t: heartbeat.server_ms,
                 }));
@@ -549,6 +552,7 @@ impl Session {
         let channel = self.channels.get_mut(&id)?;
         let mut turn = Turn {
             now: self.now.mono,
+            server_now: self.server_clock.now(self.now),
             config: &self.config,
             limits: self.limits,
             author: &self.author,
