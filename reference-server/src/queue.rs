@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tidewire_core::wire::{CloseCode, ErrorCode, ErrorFrame, ServerKind, server_message};
 use tokio::sync::Notify;
 
-use crate::channel::{ConnId, Outlet, OutletFull};
+use crate::channel::{ConnId, Message, Outlet, OutletFull};
 use crate::routing::ChannelHandle;
 use crate::telemetry::{CloseLabel, Metrics};
 
@@ -261,8 +261,8 @@ pub(crate) struct ChannelOutlet {
 }
 
 impl Outlet for ChannelOutlet {
-    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
-        self.queue.offer(message, &self.channel)
+    fn try_send(&self, message: &Message) -> Result<(), OutletFull> {
+        self.queue.offer(message.proto(), &self.channel)
     }
 }
 

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use prost::Message;
+use bytes::Bytes;
+use prost::Message as _;
 use tidewire_core::document::Rejection;
 use tidewire_core::document::squash::squash;
 use tidewire_core::wire::{
     Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Patch,
     Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch,
-    cut_detail, encode_server, server_message,
+    cut_detail,
 };
 
 use super::fold::{Fold, known};
 use super::input::Author;
+use super::message::Message;
 use super::ring::Ring;
 use crate::broker::{Entry, EntryBody, TableRow};
 
@@ -50,7 +51,7 @@ fn ops_bytes(ops: &[Op]) -> usize {
 pub(super) struct PatchMessage {
     pub(super) from: Cursor,
     pub(super) to: Cursor,
-    pub(super) message: Bytes,
+    pub(super) message: Message,
 }
 
 /// The patches that lead on from `from` through entries that follow it, each of one epoch and about
@@ -108,7 +109,7 @@ pub(super) fn replay_squashed(channel: &str, ring: &Ring, from: Cursor) -> Optio
     patch.patch.ops = squash(std::mem::take(&mut patch.patch.ops));
     patch
         .finish(channel)
-        .filter(|patch| patch.message.len() <= SQUASHED_BYTES_MAX)
+        .filter(|patch| patch.message.proto().len() <= SQUASHED_BYTES_MAX)
 }
 
 struct PatchBuilder {
@@ -158,7 +159,7 @@ impl PatchBuilder {
         if self.to == self.from {
             return None;
         }
-        let message = server_message(ServerKind::Patch(Patch {
+        let message = Message::from(ServerKind::Patch(Patch {
             channel: channel.into(),
             epoch: self.to.epoch,
             from: self.from.seq,
@@ -193,7 +194,7 @@ fn mid(author: &Author, n: u64, outcome: &Result<Vec<Op>, Rejection>) -> Mid {
 pub(super) struct SnapshotMessages {
     pub(super) cursor: Cursor,
     /// Parts, then the end.
-    pub(super) messages: Vec<Bytes>,
+    pub(super) messages: Vec<Message>,
     /// The table at `cursor`: each subscriber's `begin` carries its own row.
     table: BTreeMap<Author, TableRow>,
 }
@@ -210,7 +211,7 @@ impl SnapshotMessages {
         for (collection, id, record) in fold.document.records() {
             let size = record.bytes() + collection.len() + id.len() + 16;
             if bytes + size > PART_BYTES && !part.records.is_empty() {
-                messages.push(server_message(ServerKind::SnapshotPart(part.clone())));
+                messages.push(Message::from(ServerKind::SnapshotPart(part.clone())));
                 part.records.clear();
                 bytes = 0;
             }
@@ -218,9 +219,9 @@ impl SnapshotMessages {
             part.records.push(record.to_wire(collection, id));
         }
         if !part.records.is_empty() {
-            messages.push(server_message(ServerKind::SnapshotPart(part)));
+            messages.push(Message::from(ServerKind::SnapshotPart(part)));
         }
-        messages.push(server_message(ServerKind::SnapshotEnd(SnapshotEnd {
+        messages.push(Message::from(ServerKind::SnapshotEnd(SnapshotEnd {
             channel: channel.into(),
             records: fold.document.len() as u64,
             digest: fold.document.digest(),
@@ -312,13 +313,4 @@ pub(super) fn error(
         retry_ms: None,
         detail: cut_detail(detail.into()),
     })
-}
-
-/// Several frames as one message.
-pub(super) fn message(frames: impl IntoIterator<Item = ServerKind>) -> Bytes {
-    let mut message = BytesMut::new();
-    for frame in frames {
-        encode_server(frame, &mut message);
-    }
-    message.freeze()
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
+use super::message::Message;
 use crate::broker::{BrokerReply, BrokerRequest};
 
 /// One connection, as the channel knows it. Never used again within a process.
@@ -18,9 +19,9 @@ pub struct Author(pub [u8; 16]);
 
 /// The bounded way to one connection. The channel hands it ready-made messages and never waits.
 pub trait Outlet: Send + Sync {
-    /// Takes one encoded message (concatenable `Frames`) whole, or refuses it when the queue has no room.
+    /// Takes one message whole, in the codec of the connection, or refuses it when the queue has no room.
     /// After a refusal the owner calls the channel with [`ChannelInput::Drained`] once there is room again.
-    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull>;
+    fn try_send(&self, message: &Message) -> Result<(), OutletFull>;
 }
 
 /// The queue to a connection has no room.

@@ -12,6 +12,7 @@ mod epoch;
 mod evaluate;
 mod fold;
 mod input;
+mod message;
 mod policy;
 mod presence;
 mod push;
@@ -34,6 +35,7 @@ use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
 pub use config::{ChannelConfig, Lag};
 pub use input::{Author, ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull, Subscriber};
+pub use message::Message;
 pub use policy::{Policy, View};
 
 use crate::broker::{BrokerReply, Entry, EntryBody, RunId, Snapshot};
@@ -104,7 +106,7 @@ enum Request {
 /// A push of the turn that is being appended, and what it is told once that is durable.
 struct Decided {
     push: WaitingPush,
-    answer: Option<Bytes>,
+    answer: Option<Message>,
     /// It was told `hold` because the broker takes too long.
     held: bool,
 }
@@ -259,7 +261,7 @@ impl Channel {
         let subscriber = seat.subscriber.clone();
         if let Err((code, detail)) = self.presence.set(conn, &subscriber.principal, &data) {
             let error = encode::error(self.name.as_str(), code, false, None, detail);
-            self.answer(&subscriber, encode::message([error]));
+            self.answer(&subscriber, error.into());
         }
     }
 
@@ -449,7 +451,7 @@ impl Channel {
             return;
         }
         let channel = self.name.as_str();
-        let frame = |peers| encode::message([encode::presence(channel, false, peers)]);
+        let frame = |peers| Message::from(encode::presence(channel, false, peers));
         let shared = frame(self.presence.changes(&changed, None));
         for (conn, seat) in &mut self.seats {
             if !seat.hears_presence() {
@@ -480,14 +482,14 @@ impl Channel {
         if seat.take_presence_due() {
             let peers = self.presence.others(conn);
             let list = encode::presence(self.name.as_str(), true, peers);
-            if seat.send(&encode::message([list])).is_err() {
+            if seat.send(&list.into()).is_err() {
                 seat.owe_presence();
             }
         }
     }
 
     /// Sends an answer to whoever asked, subscribed or not.
-    fn answer(&mut self, subscriber: &Subscriber, message: Bytes) {
+    fn answer(&mut self, subscriber: &Subscriber, message: Message) {
         let sent = match self.seats.get_mut(&subscriber.conn) {
             Some(seat) => seat.answer(message),
             // No seat, no queue: whoever pushes without reading is let go.
@@ -506,7 +508,7 @@ impl Channel {
         let code = ErrorCode::UnexpectedFrame;
         let error = encode::error(self.name.as_str(), code, true, None, detail);
         // If there is no room for the reason, the close code has to do.
-        let _ = subscriber.outlet.try_send(&encode::message([error]));
+        let _ = subscriber.outlet.try_send(&error.into());
         self.outputs.push_back(ChannelOutput::Close {
             conn: subscriber.conn,
             code,

@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidewire_core::wire::{Cursor, ServerKind};
 
 use super::config::Lag;
 use super::encode::{self, PART_BYTES, PatchMessage, SnapshotMessages};
 use super::input::{OutletFull, Subscriber};
+use super::message::Message;
 use super::ring::Ring;
 
 /// Bytes of answers (never patches) that may wait for room in the outlet. Above it the connection is
@@ -45,7 +45,7 @@ pub(super) enum SeatLost {
 pub(super) struct Seat {
     pub(super) subscriber: Subscriber,
     stream: Stream,
-    answers: VecDeque<Bytes>,
+    answers: VecDeque<Message>,
     answers_bytes: usize,
     /// Presence changes were lost: the whole list is due once there is room.
     presence_due: bool,
@@ -86,14 +86,15 @@ impl Seat {
     }
 
     /// Sends an answer, or keeps it until there is room.
-    pub(super) fn answer(&mut self, message: Bytes) -> Result<(), SeatLost> {
+    pub(super) fn answer(&mut self, message: Message) -> Result<(), SeatLost> {
         if self.answers.is_empty() && self.subscriber.outlet.try_send(&message).is_ok() {
             return Ok(());
         }
-        if self.answers_bytes + message.len() > ANSWERS_BYTES_MAX {
+        let bytes = message.proto().len();
+        if self.answers_bytes + bytes > ANSWERS_BYTES_MAX {
             return Err(SeatLost::AnswersFull);
         }
-        self.answers_bytes += message.len();
+        self.answers_bytes += bytes;
         self.answers.push_back(message);
         Ok(())
     }
@@ -155,7 +156,7 @@ impl Seat {
     }
 
     /// Sends one message past the answers' queue, if nothing waits there.
-    pub(super) fn send(&self, message: &Bytes) -> Result<(), OutletFull> {
+    pub(super) fn send(&self, message: &Message) -> Result<(), OutletFull> {
         if self.answers.is_empty() {
             self.subscriber.outlet.try_send(message)
         } else {
@@ -169,7 +170,7 @@ impl Seat {
             if self.subscriber.outlet.try_send(message).is_err() {
                 return;
             }
-            self.answers_bytes -= message.len();
+            self.answers_bytes -= message.proto().len();
             self.answers.pop_front();
         }
     }
@@ -186,10 +187,7 @@ impl Seat {
             match &mut self.stream {
                 Stream::Silent | Stream::Live => return Ok(()),
                 Stream::Lagged => {
-                    if self
-                        .send(&encode::message([encode::lagged(source.channel)]))
-                        .is_ok()
-                    {
+                    if self.send(&encode::lagged(source.channel).into()).is_ok() {
                         self.stream = Stream::Silent;
                     }
                     return Ok(());
@@ -240,6 +238,6 @@ impl Seat {
 }
 
 /// Joins answers into one message.
-pub(super) fn joined(answers: Vec<ServerKind>) -> Option<Bytes> {
-    (!answers.is_empty()).then(|| encode::message(answers))
+pub(super) fn joined(answers: Vec<ServerKind>) -> Option<Message> {
+    (!answers.is_empty()).then(|| Message::new(answers))
 }

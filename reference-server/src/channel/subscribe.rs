@@ -102,7 +102,7 @@ impl Channel {
         };
         seat.owe_presence();
         let sent = seat
-            .answer(encode::message([first]))
+            .answer(first.into())
             .and_then(|()| seat.pump(&source(&self.name, &self.config, fold)));
         match sent {
             Ok(()) => self.pay_presence(conn),

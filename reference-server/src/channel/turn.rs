@@ -310,6 +310,6 @@ impl Channel {
     pub(super) fn hold(&mut self, subscriber: &Subscriber) {
         let retry_ms = self.rng.u32(HOLD_MS);
         let hold = encode::hold(self.name.as_str(), ErrorCode::Overloaded, retry_ms);
-        self.answer(subscriber, encode::message([hold]));
+        self.answer(subscriber, hold.into());
     }
 }

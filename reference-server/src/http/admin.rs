@@ -7,12 +7,11 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use tidewire_core::wire::Cursor;
 use tidewire_core::{ChannelName, ChannelNameError};
 
 use crate::app::App;
-use crate::channel::{Author, ChannelInput, Outlet, OutletFull, Subscriber};
+use crate::channel::{Author, ChannelInput, Message, Outlet, OutletFull, Subscriber};
 use crate::routing::ChannelHandle;
 
 /// How long the broker may take to make a decision durable before the operator is told.
@@ -152,7 +151,7 @@ fn answer(status: StatusCode, text: &str) -> Response {
 struct Nowhere;
 
 impl Outlet for Nowhere {
-    fn try_send(&self, _: &Bytes) -> Result<(), OutletFull> {
+    fn try_send(&self, _: &Message) -> Result<(), OutletFull> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use tidewire_server::channel::{Outlet, OutletFull};
+use tidewire_server::channel::{Message, Outlet, OutletFull};
 
 /// A queue that refuses what does not fit.
 #[derive(Debug)]
@@ -84,7 +84,8 @@ impl Queue {
 }
 
 impl Outlet for Queue {
-    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
+    fn try_send(&self, message: &Message) -> Result<(), OutletFull> {
+        let message = message.proto();
         let mut state = self.state();
         if !state.messages.is_empty() && state.bytes + message.len() > self.bytes_max {
             let smallest = state

@@ -13,8 +13,8 @@ use tidewire_core::wire::{
 
 use crate::broker::{BrokerReply, BrokerRequest, Log, RunId};
 use crate::channel::{
-    Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull,
-    Policy, Subscriber, View,
+    Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, ConnId, Message, Outlet,
+    OutletFull, Policy, Subscriber, View,
 };
 
 pub(super) const CHANNEL: &str = "board:main";
@@ -52,13 +52,13 @@ impl Inbox {
 }
 
 impl Outlet for Inbox {
-    fn try_send(&self, message: &Bytes) -> Result<(), OutletFull> {
+    fn try_send(&self, message: &Message) -> Result<(), OutletFull> {
         let mut state = self.state.lock().unwrap();
         if state.1 == 0 {
             return Err(OutletFull);
         }
         state.1 -= 1;
-        state.0.push(message.clone());
+        state.0.push(message.proto().clone());
         Ok(())
     }
 }
