@@ -236,7 +236,7 @@ fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
 }
 
 /// Whether `text` can be a record id or a field name.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: a document is the fold of its ops. Applying an op of the log cannot fail.
 
 pub mod change;
+mod equal;
+pub mod precondition;
 mod record;
 pub mod squash;
 pub mod value;
@@ -11,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use change::Rejection;
+pub use equal::json_equal;
 pub use record::{Record, RecordKey};
 
 use crate::wire::{self, Op, OpKind};
