@@ -28,6 +28,11 @@ pub struct Config {
     pub outbox_rows_max: usize,
     /// How many bytes of mutations may wait for the server, over all channels.
     pub outbox_bytes_max: usize,
+    /// Longest life of a mutation: from the call with a `ttl`, else from its first send.
+    pub ttl_max: Duration,
+    /// How long after its deadline the server still knows how a mutation ended; the server's own setting
+    /// must not be shorter.
+    pub retention: Duration,
     /// How many channels may be subscribed.
     pub channels_max: usize,
     /// Bytes of records that a snapshot may have.
@@ -48,6 +53,8 @@ impl Default for Config {
             presence_interval: Duration::from_millis(50),
             outbox_rows_max: 10_000,
             outbox_bytes_max: 16 * 1024 * 1024,
+            ttl_max: Duration::from_secs(7 * 24 * 60 * 60),
+            retention: Duration::from_secs(30 * 24 * 60 * 60),
             channels_max: 1000,
             snapshot_bytes_max: 256 * 1024 * 1024,
         }

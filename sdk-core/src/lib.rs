@@ -45,8 +45,8 @@ pub use channel::name::{ChannelName, ChannelNameError};
 pub use channel::{ChannelId, ChannelStatus};
 pub use config::Config;
 pub use mutation::{
-    ClientId, MemoryOutbox, MutateError, MutationHandle, MutationId, MutationStatus, OutboxReply,
-    OutboxRequest, Settlement,
+    ClientId, MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus,
+    OutboxReply, OutboxRequest, Settlement,
 };
 pub use session::{
     ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, NetworkHint, Output,

@@ -13,8 +13,8 @@ use tidewire_core::wire::{
     Welcome, encode_server,
 };
 use tidewire_core::{
-    ChannelId, ClientId, Config, ConnId, Input, LinkClosed, MemoryOutbox, NetworkHint, OutboxReply,
-    Output, Session, TokenError,
+    ChannelId, ClientId, Config, ConnId, Input, LinkClosed, MemoryOutbox, MutateOptions,
+    NetworkHint, OutboxReply, Output, Session, TokenError,
 };
 
 const AUTHOR: &[u8] = &[7; 16];
@@ -481,7 +481,9 @@ impl World {
                 self.drain(0);
             }
             Step::Mutate(changes) => {
-                let _ = self.session.mutate(self.now, self.channel, changes);
+                let _ =
+                    self.session
+                        .mutate(self.now, self.channel, changes, MutateOptions::default());
                 self.drain(0);
             }
             Step::Presence(data) => {

@@ -10,8 +10,8 @@ use tidewire_core::wire::{
 };
 use tidewire_core::{
     ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input, LinkClosed,
-    MemoryOutbox, MutateError, MutationHandle, MutationStatus, NetworkHint, Output, Reason,
-    Recovery, Session, TokenError,
+    MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationStatus, NetworkHint, Output,
+    Reason, Recovery, Session, TokenError,
 };
 
 const CHANNEL: &str = "board:main";
@@ -205,7 +205,12 @@ impl Driver {
     fn mutate(&mut self, kind: ChangeKind) -> MutationHandle {
         let handle = self
             .session
-            .mutate(self.now, self.channel, vec![Change { kind: Some(kind) }])
+            .mutate(
+                self.now,
+                self.channel,
+                vec![Change { kind: Some(kind) }],
+                MutateOptions::default(),
+            )
             .unwrap();
         self.drain();
         handle
@@ -654,7 +659,8 @@ fn a_refused_channel_fails_and_gives_its_mutations_up() {
             d.channel,
             vec![Change {
                 kind: Some(ChangeKind::Put(card("a", "x")))
-            }]
+            }],
+            MutateOptions::default(),
         ),
         Err(MutateError::ChannelFailed(ErrorCode::Forbidden))
     ));
@@ -825,7 +831,9 @@ fn a_full_outbox_refuses_and_evicts_nothing() {
     let change = Change {
         kind: Some(ChangeKind::Put(card("c", "x"))),
     };
-    let refused = d.session.mutate(d.now, d.channel, vec![change]);
+    let refused = d
+        .session
+        .mutate(d.now, d.channel, vec![change], MutateOptions::default());
     assert_eq!(refused, Err(MutateError::QueueFull { rows: 2 }));
     assert_eq!(d.session.ids(d.channel, "cards").len(), 2);
 }
@@ -876,15 +884,21 @@ fn a_mutation_that_fits_no_message_is_refused_in_the_call() {
     };
     // Names and values stay below 64 KiB; with the framing around each it is over 128 KiB.
     let many = vec![del("a"); 20_000];
-    let refused = d.session.mutate(d.now, d.channel, many);
+    let refused = d
+        .session
+        .mutate(d.now, d.channel, many, MutateOptions::default());
     assert!(
         matches!(refused, Err(MutateError::Invalid(r)) if r.code == ErrorCode::TooLarge),
         "queued, it would end every link it is sent on"
     );
     let fits = vec![del("a"); 10_000];
-    d.session.mutate(d.now, d.channel, fits).unwrap();
+    d.session
+        .mutate(d.now, d.channel, fits, MutateOptions::default())
+        .unwrap();
     let fits = vec![del("a"); 10_000];
-    d.session.mutate(d.now, d.channel, fits).unwrap();
+    d.session
+        .mutate(d.now, d.channel, fits, MutateOptions::default())
+        .unwrap();
     d.drain();
     // The driver checks that every message keeps to the limit.
     assert_eq!(
@@ -1028,7 +1042,12 @@ fn commands_of_one_turn_share_a_message() {
     for at in 0..100 {
         let kind = Some(ChangeKind::Put(card(&at.to_string(), "x")));
         d.session
-            .mutate(d.now, d.channel, vec![Change { kind }])
+            .mutate(
+                d.now,
+                d.channel,
+                vec![Change { kind }],
+                MutateOptions::default(),
+            )
             .unwrap();
         while let Some(output) = d.session.poll_ready() {
             match output {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tidewire_core::wire::{Change, ChangeKind, Cursor, ErrorCode, Inc, Record, RecordRef, Unset};
 use tidewire_core::{
     ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState, MutateError,
-    MutationId, Reason, Recovery, SubscribeError,
+    MutateOptions, MutationId, Reason, Recovery, SubscribeError,
 };
 
 use crate::client::{Owner, connect_once};
@@ -113,6 +113,7 @@ impl ReadyError {
 #[derive(Debug, Default)]
 pub struct Batch {
     changes: Vec<Change>,
+    options: MutateOptions,
     refused: Option<MutateError>,
 }
 
@@ -231,8 +232,8 @@ impl ChannelHandle {
             return Err(refused);
         }
         let shared = self.owner.shared();
-        let (handle, status) =
-            shared.command(|state, now| state.mutate(now, self.id, batch.changes))?;
+        let (handle, status) = shared
+            .command(|state, now| state.mutate(now, self.id, batch.changes, batch.options))?;
         let id = shared.lock().session().mutation_id(handle);
         Ok(Mutation::new(handle, id, status, self.owner.clone()))
     }

@@ -12,7 +12,8 @@ use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::{Change, ErrorCode};
 use tidewire_core::{
     ChannelId, ChannelName, ConnectionPhase, ConnectionState, Event, Input, MemoryOutbox,
-    MutateError, MutationHandle, MutationId, MutationStatus, Output, Reason, Session,
+    MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus, Output, Reason,
+    Session,
 };
 use tokio::sync::{Notify, watch};
 
@@ -243,8 +244,9 @@ impl State {
         now: Now,
         channel: ChannelId,
         changes: Vec<Change>,
+        options: MutateOptions,
     ) -> Result<(MutationHandle, watch::Receiver<MutationStatus>), MutateError> {
-        let handle = self.session.mutate(now, channel, changes)?;
+        let handle = self.session.mutate(now, channel, changes, options)?;
         let (status, receiver) = watch::channel(MutationStatus::Queued);
         self.mutations.insert(
             handle,

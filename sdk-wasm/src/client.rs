@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::{Array, Function};
 use tidewire_core::{
-    ChannelId, ChannelName, ClientId, Config, Input, MutationHandle, NetworkHint, Session,
-    TokenError,
+    ChannelId, ChannelName, ClientId, Config, Input, MutateOptions, MutationHandle, NetworkHint,
+    Session, TokenError,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -86,9 +86,9 @@ impl JsClient {
     /// Applies a mutation, given as one flat array of strings (`convert.rs`), and names it.
     pub fn mutate(&self, channel: u32, changes: Vec<String>) -> Result<f64, CallError> {
         let changes = convert::changes(changes)?;
-        let handle = self
-            .driver
-            .command(|session, now| session.mutate(now, ChannelId(channel), changes))?;
+        let handle = self.driver.command(|session, now| {
+            session.mutate(now, ChannelId(channel), changes, MutateOptions::default())
+        })?;
         Ok(handle.0 as f64)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Channel, ChannelStatus, Turn};
 use crate::document::Document;
-use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest, Settlement};
+use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::session::{Event, Output};
 use crate::wire::{self, Ack, Change, ClientKind, ErrorCode, Patch, Rejected};
 
@@ -19,11 +19,13 @@ impl Channel {
         turn: &mut Turn<'_>,
         handle: MutationHandle,
         changes: Vec<Change>,
+        options: MutateOptions,
     ) {
         let changes: Arc<[Change]> = changes.into();
         self.view
             .push(handle, Arc::clone(&changes), &turn.limits, &mut self.dirty);
-        self.queue.push(handle, Arc::clone(&changes));
+        self.queue
+            .push(handle, Arc::clone(&changes), options.preconditions);
         turn.out.push(Output::Outbox(OutboxRequest::Append {
             channel: self.name.clone(),
             handle,

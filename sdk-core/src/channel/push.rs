@@ -1,7 +1,6 @@
 //! What may be pushed now: from which number on, inside which window.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use crate::mutation::queue::MutationQueue;
 use crate::time::MonoTime;
@@ -139,7 +138,11 @@ impl Pusher {
                 items: Vec::new(),
             })
             .items
-            .push(Arc::clone(&row.changes));
+            .push(Item {
+                changes: row.changes.to_vec(),
+                pre: row.preconditions.clone(),
+                ..Item::default()
+            });
         }
         if plan.is_some() && self.waiting_since.is_none() {
             self.waiting_since = Some(now);
@@ -160,7 +163,7 @@ impl Pusher {
 pub(crate) struct PushPlan {
     pub(crate) first_n: u64,
     low: u64,
-    items: Vec<Arc<[crate::wire::Change]>>,
+    items: Vec<Item>,
 }
 
 impl PushPlan {
@@ -175,14 +178,7 @@ impl PushPlan {
             epoch,
             first_n: self.first_n,
             low: self.low,
-            items: self
-                .items
-                .into_iter()
-                .map(|changes| Item {
-                    changes: changes.to_vec(),
-                    ..Item::default()
-                })
-                .collect(),
+            items: self.items,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Mutations: what the application asked for, from the call to its one outcome.
 
 pub(crate) mod optimistic;
+mod options;
 mod outbox;
 pub(crate) mod queue;
 
 use std::fmt;
 
+pub use options::MutateOptions;
 pub use outbox::{MemoryOutbox, OutboxReply, OutboxRequest, Settlement};
 
 use crate::channel::name::ChannelName;

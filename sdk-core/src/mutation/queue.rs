@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{MutationHandle, MutationStatus};
-use crate::wire::{Change, changes_encoded_bytes};
+use crate::wire::{Change, Precondition, item_encoded_bytes};
 
 /// How many committed numbers are remembered to be told lost. Policy at the limit: the oldest is
 /// forgotten; the application then learns of the loss by `history_lost` alone.
@@ -17,6 +17,7 @@ pub(crate) struct Row {
     /// Given by the store.
     pub(crate) n: Option<u64>,
     pub(crate) changes: Arc<[Change]>,
+    pub(crate) preconditions: Vec<Precondition>,
     pub(crate) bytes: usize,
     pub(crate) status: MutationStatus,
     /// How often it was sent: an answer outside the log is about one copy, and others may be on their way.
@@ -47,13 +48,19 @@ impl MutationQueue {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, handle: MutationHandle, changes: Arc<[Change]>) {
-        let bytes = changes_encoded_bytes(&changes);
+    pub(crate) fn push(
+        &mut self,
+        handle: MutationHandle,
+        changes: Arc<[Change]>,
+        preconditions: Vec<Precondition>,
+    ) {
+        let bytes = item_encoded_bytes(&changes, &preconditions);
         self.bytes += bytes;
         self.rows.push_back(Row {
             handle,
             n: None,
             changes,
+            preconditions,
             bytes,
             status: MutationStatus::Queued,
             copies: 0,

@@ -25,10 +25,13 @@ use crate::channel::name::ChannelName;
 use crate::channel::{Channel, ChannelId, ChannelStatus, Turn};
 use crate::config::Config;
 use crate::connect::{Backoff, ServerClock};
-use crate::document::change::check_changes;
+use crate::document::change::{changes_bytes, check_changes};
+use crate::document::precondition::check_preconditions;
 use crate::document::value::is_json;
 use crate::document::{Document, Record, Rejection};
-use crate::mutation::{ClientId, MutateError, MutationHandle, MutationId, OutboxReply};
+use crate::mutation::{
+    ClientId, MutateError, MutateOptions, MutationHandle, MutationId, OutboxReply,
+};
 use crate::time::Now;
 use crate::wire::{
     self, Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind,
@@ -220,6 +223,7 @@ impl Session {
         now: Now,
         channel: ChannelId,
         changes: Vec<Change>,
+        options: MutateOptions,
     ) -> Result<MutationHandle, MutateError> {
         self.observe(now);
         if self.is_closed() {
@@ -234,7 +238,12 @@ impl Session {
             return Err(MutateError::ChannelFailed(code));
         }
         check_changes(&changes, &self.limits)?;
-        let encoded = wire::changes_encoded_bytes(&changes);
+        check_preconditions(
+            &options.preconditions,
+            changes_bytes(&changes),
+            &self.limits,
+        )?;
+        let encoded = wire::item_encoded_bytes(&changes, &options.preconditions);
         if encoded + PUSH_HEADER_BYTES > self.limits.frame_up_bytes as usize {
             // Queued, it would end every link that it is sent on.
             return Err(MutateError::Invalid(Rejection::new(
@@ -251,7 +260,7 @@ impl Session {
         let handle = MutationHandle(self.last_handle);
         self.handles.insert(handle, channel);
         self.with_channel(channel, |channel, turn| {
-            channel.mutate(turn, handle, changes);
+            channel.mutate(turn, handle, changes, options);
         });
         self.finish_turn();
         Ok(handle)

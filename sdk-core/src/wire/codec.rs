@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::client::{ClientFrame, ClientFrames, ClientKind};
+use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
 use super::code::ErrorCode;
 use super::parts::Change;
 use super::server::{ServerFrame, ServerFrames, ServerKind};
@@ -98,12 +98,14 @@ pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
 
 /// Bytes of a mutation in its push, framing included: names and values alone may be a fifth of that.
 #[must_use]
-pub fn changes_encoded_bytes(changes: &[Change]) -> usize {
-    prost::encoding::message::encoded_len_repeated(1, changes) + ITEM_FRAMING_BYTES
+pub fn item_encoded_bytes(changes: &[Change], preconditions: &[Precondition]) -> usize {
+    prost::encoding::message::encoded_len_repeated(1, changes)
+        + prost::encoding::message::encoded_len_repeated(3, preconditions)
+        + ITEM_FRAMING_BYTES
 }
 
-/// Tag and length of an item.
-const ITEM_FRAMING_BYTES: usize = 5;
+/// Tag and length of an item, its deadline and what it comes after, at their longest.
+const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9;
 
 /// One server's frame as a message of its own.
 #[must_use]

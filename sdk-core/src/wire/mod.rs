@@ -17,8 +17,8 @@ pub use client::{
 };
 pub use code::{Actor, CloseCode, ErrorCode};
 pub use codec::{
-    DecodeError, changes_encoded_bytes, client_message, decode_client, decode_server,
-    encode_client, encode_server, server_message,
+    DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
+    item_encoded_bytes, server_message,
 };
 pub use parts::{
     Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,

@@ -8,7 +8,7 @@ use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
 use tidewire_core::{
     ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input,
-    MemoryOutbox, MutateError, OutboxReply, OutboxRequest, Output, Session,
+    MemoryOutbox, MutateError, MutateOptions, OutboxReply, OutboxRequest, Output, Session,
 };
 use tidewire_core::{ChannelName, Settlement};
 use tidewire_server::channel::Author;
@@ -295,7 +295,10 @@ impl Client {
             return Ok(());
         };
         let id = watch.id;
-        match running.session.mutate(now, id, changes.clone()) {
+        match running
+            .session
+            .mutate(now, id, changes.clone(), MutateOptions::default())
+        {
             Ok(handle) => {
                 self.mutations += 1;
                 if let Some(watch) = running.of(channel) {
