@@ -35,7 +35,7 @@ export type ErrorCode =
 /** Everything that tidewire throws or rejects with. */
 export class TidewireError extends Error {
   override readonly name = "TidewireError";
-  /** A stable name to branch on; `docs/protocol.md` lists those that come from the server. */
+  /** A stable name to branch on; `docs/errors.md` says what each means and what to do. */
   readonly code: ErrorCode;
   /** Whether the same call may succeed later, unchanged. */
   readonly retryable: boolean;

@@ -2,6 +2,7 @@
 
 mod board;
 mod browser;
+mod codes;
 mod demo;
 mod freshness;
 mod links;

@@ -6,6 +6,7 @@
 
 use crate::board;
 use crate::browser;
+use crate::codes;
 use crate::links;
 use crate::node;
 use crate::npm;
@@ -121,6 +122,7 @@ fn unit(_: Consent) -> anyhow::Result<()> {
 
 fn docs(_: Consent) -> anyhow::Result<()> {
     links::check()?;
+    codes::check()?;
     let args = ["doc", "--locked", "--workspace", "--no-deps"];
     run_through(
         command("cargo", &place::root())
