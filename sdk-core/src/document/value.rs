@@ -5,18 +5,26 @@ use bytes::Bytes;
 /// The deepest nesting of arrays and objects in a value.
 pub const VALUE_DEPTH_MAX: usize = 64;
 
-/// Whether `text` is one JSON value (RFC 8259) in UTF-8, nested at most [`VALUE_DEPTH_MAX`] deep.
+/// Whether `text` is one JSON value (RFC 8259) in UTF-8, nested at most [`VALUE_DEPTH_MAX`] deep, with
+/// no white space around it.
+///
+/// White space around a value would be lost where values are embedded in JSON, and two clients would
+/// hold different texts.
 ///
 /// Iterative: hostile nesting cannot overflow the stack.
 #[must_use]
 pub fn is_json(text: &[u8]) -> bool {
-    std::str::from_utf8(text).is_ok() && Scanner { text, at: 0 }.document().is_some()
+    let bare = |end: Option<&u8>| end.is_some_and(|b| !is_space(*b));
+    bare(text.first())
+        && bare(text.last())
+        && std::str::from_utf8(text).is_ok()
+        && Scanner { text, at: 0 }.document().is_some()
 }
 
 /// The integer that a value is, if it is one and fits in an `i64`. `1.0` and `1e3` are not integers.
 #[must_use]
 pub fn as_integer(value: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(value).ok()?.trim_matches(is_space);
+    let text = std::str::from_utf8(value).ok()?;
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.bytes().all(|b| b.is_ascii_digit())
         && (digits.len() == 1 || !digits.starts_with('0'));
@@ -47,8 +55,8 @@ pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-const fn is_space(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r')
+const fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 struct Scanner<'a> {
@@ -133,7 +141,7 @@ impl Scanner<'_> {
     }
 
     fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        while self.peek().is_some_and(is_space) {
             self.at += 1;
         }
     }
@@ -223,7 +231,7 @@ mod tests {
             "[]",
             "{}",
             "[[],{}]",
-            " {\"a\" : [1, 2] , \"b\":{\"c\":null}} ",
+            "{ \"a\" : [1, 2] , \"b\":{\"c\":null} }",
             "\"ü\"",
             "{\"__proto__\":1}",
         ] {
@@ -232,6 +240,8 @@ mod tests {
         for bad in [
             "",
             " ",
+            " 1",
+            "{}\n",
             "01",
             "-",
             "1.",
@@ -279,7 +289,7 @@ mod tests {
     #[test]
     fn integers_are_exact_or_nothing() {
         assert_eq!(as_integer(b"9223372036854775807"), Some(i64::MAX));
-        assert_eq!(as_integer(b" -9223372036854775808 "), Some(i64::MIN));
+        assert_eq!(as_integer(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(as_integer(b"-0"), Some(0));
         for bad in [
             "9223372036854775808",

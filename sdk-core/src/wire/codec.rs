@@ -3,8 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
+use super::SUBPROTOCOL_PROTO;
 use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
 use super::code::ErrorCode;
+#[cfg(feature = "json")]
+use super::json;
 use super::parts::Change;
 use super::server::{ServerFrame, ServerFrames, ServerKind};
 
@@ -48,6 +51,99 @@ fn check_size(message: &Bytes, bytes_max: usize) -> Result<(), DecodeError> {
         });
     }
     Ok(())
+}
+
+/// How frames become messages. The WebSocket subprotocol chooses it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Binary messages.
+    #[default]
+    Protobuf,
+    /// Text messages, for people and for languages without Protobuf.
+    #[cfg(feature = "json")]
+    Json,
+}
+
+impl Codec {
+    /// Every codec of this build, the best first.
+    pub const ALL: &'static [Self] = &[
+        Self::Protobuf,
+        #[cfg(feature = "json")]
+        Self::Json,
+    ];
+
+    /// The WebSocket subprotocol that speaks it.
+    #[must_use]
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Protobuf => SUBPROTOCOL_PROTO,
+            #[cfg(feature = "json")]
+            Self::Json => super::SUBPROTOCOL_JSON,
+        }
+    }
+
+    /// Whether its messages are text; otherwise they are binary.
+    #[must_use]
+    pub const fn is_text(self) -> bool {
+        match self {
+            Self::Protobuf => false,
+            #[cfg(feature = "json")]
+            Self::Json => true,
+        }
+    }
+
+    /// Decodes one message from a client; see [`decode_client`].
+    pub fn decode_client(
+        self,
+        message: Bytes,
+        bytes_max: usize,
+    ) -> Result<Vec<ClientKind>, DecodeError> {
+        match self {
+            Self::Protobuf => decode_client(message, bytes_max),
+            #[cfg(feature = "json")]
+            Self::Json => check_size(&message, bytes_max).and_then(|()| json::decode(&message)),
+        }
+    }
+
+    /// Decodes one message from a server; see [`decode_server`].
+    pub fn decode_server(
+        self,
+        message: Bytes,
+        bytes_max: usize,
+    ) -> Result<Vec<ServerKind>, DecodeError> {
+        match self {
+            Self::Protobuf => decode_server(message, bytes_max),
+            #[cfg(feature = "json")]
+            Self::Json => check_size(&message, bytes_max).and_then(|()| json::decode(&message)),
+        }
+    }
+
+    /// Appends a client's frame to a message.
+    pub fn encode_client(self, kind: ClientKind, message: &mut BytesMut) {
+        match self {
+            Self::Protobuf => encode_client(kind, message),
+            #[cfg(feature = "json")]
+            Self::Json => json::encode(&kind, message),
+        }
+    }
+
+    /// Appends a server's frame to a message.
+    pub fn encode_server(self, kind: ServerKind, message: &mut BytesMut) {
+        match self {
+            Self::Protobuf => encode_server(kind, message),
+            #[cfg(feature = "json")]
+            Self::Json => json::encode(&kind, message),
+        }
+    }
+
+    /// Appends the frames of an encoded message to another. The result is never longer than both.
+    pub fn append(self, next: &[u8], message: &mut BytesMut) {
+        match self {
+            Self::Protobuf => message.extend_from_slice(next),
+            #[cfg(feature = "json")]
+            Self::Json => json::append(next, message),
+        }
+    }
 }
 
 /// Decodes one message from a client. An empty message is no frames.

@@ -7,6 +7,8 @@
 mod client;
 mod code;
 mod codec;
+#[cfg(feature = "json")]
+mod json;
 mod parts;
 mod server;
 
@@ -17,7 +19,7 @@ pub use client::{
 };
 pub use code::{Actor, CloseCode, ErrorCode};
 pub use codec::{
-    DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
+    Codec, DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
     item_encoded_bytes, server_message,
 };
 pub use parts::{
@@ -35,6 +37,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The WebSocket subprotocol of the Protobuf codec.
 pub const SUBPROTOCOL_PROTO: &str = "tidewire.v1.proto";
+
+/// The WebSocket subprotocol of the JSON codec.
+pub const SUBPROTOCOL_JSON: &str = "tidewire.v1.json";
 
 /// `detail` texts are cut to this many bytes.
 pub const DETAIL_BYTES_MAX: usize = 200;
