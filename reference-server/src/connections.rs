@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use tidewire_core::wire::{Goaway, ServerKind};
+use tidewire_core::wire::{Codec, Goaway, ServerKind};
 use tokio::sync::watch;
 
 use crate::channel::ConnId;
@@ -45,13 +45,13 @@ impl Connections {
     }
 
     /// Registers a connection until the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> Result<Registered, TooManyConnections> {
+    pub(crate) fn enter(self: &Arc<Self>, codec: Codec) -> Result<Registered, TooManyConnections> {
         let mut open = self.open();
         if open.len() >= self.limit {
             return Err(TooManyConnections);
         }
         let conn = self.next_conn();
-        let queue = Arc::new(SendQueue::new(conn, Arc::clone(&self.metrics)));
+        let queue = Arc::new(SendQueue::new(conn, codec, Arc::clone(&self.metrics)));
         open.insert(conn, Arc::clone(&queue));
         self.count.send_replace(open.len());
         self.metrics.connections.inc();

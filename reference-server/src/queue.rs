@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
-use tidewire_core::wire::{CloseCode, ErrorCode, ErrorFrame, ServerKind, server_message};
+use tidewire_core::wire::{CloseCode, Codec, ErrorCode, ErrorFrame, ServerKind, cut_detail};
 use tokio::sync::Notify;
 
 use crate::channel::{ConnId, Message, Outlet, OutletFull};
@@ -47,6 +47,11 @@ impl Ending {
         close: Some(CloseCode::Normal),
     };
 
+    /// Text where binary was agreed, or the other way round.
+    pub(crate) const WRONG_CODEC: Self = Self {
+        label: CloseLabel::Code(ErrorCode::Malformed),
+        close: Some(CloseCode::UnsupportedData),
+    };
     pub(crate) const GOING_AWAY: Self = Self::of(ErrorCode::GoingAway);
 
     pub(crate) const fn of(code: ErrorCode) -> Self {
@@ -68,6 +73,7 @@ pub(crate) enum Batch {
 
 pub(crate) struct SendQueue {
     conn: ConnId,
+    codec: Codec,
     state: Mutex<State>,
     ready: Notify,
     /// Whether the client was let in; before that it is told nothing of its own accord.
@@ -85,9 +91,10 @@ struct State {
 }
 
 impl SendQueue {
-    pub(crate) fn new(conn: ConnId, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(conn: ConnId, codec: Codec, metrics: Arc<Metrics>) -> Self {
         Self {
             conn,
+            codec,
             state: Mutex::default(),
             ready: Notify::new(),
             welcomed: AtomicBool::new(false),
@@ -97,6 +104,10 @@ impl SendQueue {
 
     pub(crate) fn conn(&self) -> ConnId {
         self.conn
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
     }
 
     pub(crate) fn set_welcomed(&self) {
@@ -111,6 +122,12 @@ impl SendQueue {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    fn encode(&self, kind: ServerKind) -> Bytes {
+        let mut message = BytesMut::new();
+        self.codec.encode_server(kind, &mut message);
+        message.freeze()
+    }
+
     fn push(&self, state: &mut State, message: Bytes) {
         state.bytes += message.len();
         self.metrics.queue_bytes.inc_by(len(&message));
@@ -119,7 +136,7 @@ impl SendQueue {
 
     /// Queues an answer of the server itself; ends the connection when even the reserve is used up.
     pub(crate) fn send(&self, kind: ServerKind) {
-        let message = server_message(kind);
+        let message = self.encode(kind);
         {
             let mut state = self.state();
             if state.ending.is_some() {
@@ -138,17 +155,22 @@ impl SendQueue {
 
     /// Queues a fatal error and ends the connection behind it.
     pub(crate) fn fail(&self, code: ErrorCode, detail: impl Into<String>) {
+        self.fail_with(Ending::of(code), code, detail);
+    }
+
+    /// Like [`Self::fail`], where the close code is not the one that goes with the error's.
+    pub(crate) fn fail_with(&self, ending: Ending, code: ErrorCode, detail: impl Into<String>) {
         let frame = ErrorFrame {
             code: code as u32,
             fatal: true,
-            detail: tidewire_core::wire::cut_detail(detail.into()),
+            detail: cut_detail(detail.into()),
             ..ErrorFrame::default()
         };
         {
             let mut state = self.state();
             if state.ending.is_none() {
-                self.push(&mut state, server_message(ServerKind::Error(frame)));
-                state.ending = Some(Ending::of(code));
+                self.push(&mut state, self.encode(ServerKind::Error(frame)));
+                state.ending = Some(ending);
             }
         }
         self.ready.notify_one();
@@ -192,13 +214,13 @@ impl SendQueue {
             let mut joined = BytesMut::with_capacity(bytes);
             joined.extend_from_slice(&first);
             for next in state.messages.drain(..count - 1) {
-                joined.extend_from_slice(&next);
+                self.codec.append(&next, &mut joined);
             }
             joined.freeze()
         };
         state.bytes -= bytes;
         drop(state);
-        self.metrics.queue_bytes.dec_by(len(&message));
+        self.metrics.queue_bytes.dec_by(bytes as i64);
         self.metrics.frames_out.inc_by(count as u64);
         Some(Batch::Message(message))
     }
@@ -262,7 +284,8 @@ pub(crate) struct ChannelOutlet {
 
 impl Outlet for ChannelOutlet {
     fn try_send(&self, message: &Message) -> Result<(), OutletFull> {
-        self.queue.offer(message.proto(), &self.channel)
+        let message = message.encoded(self.queue.codec);
+        self.queue.offer(message, &self.channel)
     }
 }
 
@@ -272,7 +295,7 @@ mod tests {
 
     fn queue() -> (SendQueue, Arc<ChannelHandle>) {
         let name = "a:b".parse().unwrap();
-        let queue = SendQueue::new(ConnId(1), Metrics::new());
+        let queue = SendQueue::new(ConnId(1), Codec::Protobuf, Metrics::new());
         (queue, Arc::new(ChannelHandle::new(name)))
     }
 

@@ -11,10 +11,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tidewire_core::wire::{CloseCode, ErrorCode, decode_client};
+use tidewire_core::wire::{Codec, ErrorCode};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::App;
@@ -155,7 +156,7 @@ async fn write(
                 app.metrics.bytes_out.inc_by(message.len() as u64);
                 // Slow but moving is no failure.
                 let limit = base + Duration::from_secs(message.len() as u64 / BYTES_PER_SECOND_MIN);
-                match timeout(limit, sink.send(Message::Binary(message))).await {
+                match timeout(limit, sink.send(to_socket(queue.codec(), message))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Ending::BROKEN,
                     // Nothing can be told to a peer that does not read.
@@ -191,6 +192,15 @@ async fn write(
     }
 }
 
+fn to_socket(codec: Codec, message: Bytes) -> Message {
+    if codec.is_text() {
+        let text = Utf8Bytes::try_from(message).expect("the JSON codec writes text");
+        Message::Text(text)
+    } else {
+        Message::Binary(message)
+    }
+}
+
 impl Drop for Connection {
     /// Also when the application's code panicked: no channel may keep a seat for nobody.
     fn drop(&mut self) {
@@ -201,6 +211,7 @@ impl Drop for Connection {
 impl Connection {
     /// Reads until the client or the server is done; the queue then has the ending.
     async fn read(&mut self, stream: &mut SplitStream<WebSocket>) {
+        let codec = self.queue.codec();
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
             let message = tokio::select! {
@@ -222,15 +233,23 @@ impl Connection {
                         None => return self.queue.end(Ending::BROKEN),
                     }
                 }
-                Some(Ok(Message::Binary(message))) => self.handle_message(message).await,
+                Some(Ok(Message::Binary(message))) if !codec.is_text() => {
+                    self.handle_message(message).await
+                }
+                Some(Ok(Message::Text(message))) if codec.is_text() => {
+                    self.handle_message(message.into()).await
+                }
                 // Answered by the WebSocket layer.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(Message::Text(_))) => {
-                    self.queue.end(Ending {
-                        label: CloseLabel::Code(ErrorCode::Malformed),
-                        close: Some(CloseCode::UnsupportedData),
-                    });
-                    return;
+                Some(Ok(Message::Binary(_) | Message::Text(_))) => {
+                    let agreed = codec.subprotocol();
+                    let detail = match codec.is_text() {
+                        true => format!("{agreed} travels in text messages, not in binary ones"),
+                        false => format!("{agreed} travels in binary messages, not in text ones"),
+                    };
+                    return self
+                        .queue
+                        .fail_with(Ending::WRONG_CODEC, ErrorCode::Malformed, detail);
                 }
             };
             if let Err(fault) = taken {
@@ -243,11 +262,13 @@ impl Connection {
         }
     }
 
-    async fn handle_message(&mut self, message: bytes::Bytes) -> Result<(), Fault> {
+    async fn handle_message(&mut self, message: Bytes) -> Result<(), Fault> {
         let metrics = &self.app.metrics;
         metrics.bytes_in.inc_by(message.len() as u64);
         let bytes_max = self.app.config.limits.frame_up_bytes as usize;
-        let frames = decode_client(message, bytes_max)
+        let codec = self.queue.codec();
+        let frames = codec
+            .decode_client(message, bytes_max)
             .map_err(|error| Fault::new(error.code(), error.to_string()))?;
         metrics.frames_in.inc_by(frames.len() as u64);
         let wait = self.bucket.take(frames.len(), self.app.clock.mono());

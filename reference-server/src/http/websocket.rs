@@ -7,7 +7,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tidewire_core::wire::SUBPROTOCOL_PROTO;
+use tidewire_core::wire::Codec;
 
 use crate::app::App;
 use crate::auth::AuthRequest;
@@ -36,17 +36,17 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Re
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    let upgrade = upgrade.protocols([SUBPROTOCOL_PROTO]);
-    if upgrade.selected_protocol().is_none() {
+    let upgrade = upgrade.protocols(Codec::ALL.iter().map(|codec| codec.subprotocol()));
+    let Some(codec) = selected(&upgrade) else {
         return refuse(
             StatusCode::BAD_REQUEST,
-            "offer the WebSocket subprotocol tidewire.v1.proto; no other is spoken here\n",
+            "offer the WebSocket subprotocol tidewire.v1.proto or tidewire.v1.json\n",
         );
-    }
+    };
     if app.connections.is_draining() {
         return busy("this server is going away\n");
     }
-    let Ok(registered) = app.connections.enter() else {
+    let Ok(registered) = app.connections.enter(codec) else {
         return busy("this server has as many connections as it takes\n");
     };
     let limits = app.config.limits;
@@ -60,6 +60,13 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Re
         .max_frame_size(up)
         .max_message_size(up)
         .on_upgrade(move |socket| connection::serve(app, auth, registered, socket))
+}
+
+/// The codec of the subprotocol that was agreed; a client that offers several gets the best.
+fn selected(upgrade: &WebSocketUpgrade) -> Option<Codec> {
+    let name = upgrade.selected_protocol()?;
+    let mut codecs = Codec::ALL.iter().copied();
+    codecs.find(|codec| codec.subprotocol() == name)
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> Response {

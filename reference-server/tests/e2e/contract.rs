@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidewire_core::wire::{
-    ClientKind, ErrorCode, Hello, Ping, Pong, ServerKind, client_message, server_message,
+    ClientKind, Codec, ErrorCode, Hello, Ping, Pong, ServerKind, client_message, server_message,
 };
 use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -249,11 +249,20 @@ async fn out_of_contract_frames_end_their_own_connection_with_a_code() {
 }
 
 #[tokio::test]
-async fn a_text_message_is_unsupported_data() {
+async fn a_message_of_the_other_kind_is_unsupported_data() {
     let server = Program::start(&[]);
-    let mut client = server.client("ana").await;
-    client.send_raw(Message::text("{}")).await;
-    assert_eq!(client.end().await.1, Some(1003));
+    let ping = client_message(ClientKind::Ping(Ping { t: 1 }));
+    for (codec, message) in [
+        (Codec::Protobuf, Message::text(r#"[{"type":"ping","t":1}]"#)),
+        (Codec::Json, Message::Binary(ping)),
+    ] {
+        let mut client = Client::welcomed(&server.public(), codec, "ana").await;
+        client.send_raw(message).await;
+        let (fatal, closed) = client.end().await;
+        let fatal = fatal.expect("it is told why, in the codec that was agreed");
+        assert_eq!(fatal.code, ErrorCode::Malformed as u32);
+        assert_eq!(closed, Some(1003));
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tidewire_core::document::{Document, put_op};
 use tidewire_core::wire::{
-    Change, ChangeKind, ClientKind, Cursor, ErrorFrame, Field, Hello, Item, PROTOCOL_VERSION, Push,
-    Record, SUBPROTOCOL_PROTO, ServerKind, Subscribe, decode_server, encode_client,
+    Change, ChangeKind, ClientKind, Codec, Cursor, ErrorFrame, Field, Hello, Item,
+    PROTOCOL_VERSION, Push, Record, ServerKind, Subscribe,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -167,6 +167,7 @@ impl Drop for Program {
 
 /// One raw connection.
 pub(crate) struct Client {
+    codec: Codec,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     frames: std::collections::VecDeque<ServerKind>,
 }
@@ -177,7 +178,21 @@ impl Client {
         address: &str,
         origin: Option<&str>,
     ) -> Result<Self, (u16, String)> {
-        Self::connect_with(address, origin, Some(SUBPROTOCOL_PROTO)).await
+        Self::connect_with(address, origin, Some(Codec::Protobuf.subprotocol())).await
+    }
+
+    /// What was agreed.
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Upgrades and says hello.
+    pub(crate) async fn welcomed(address: &str, codec: Codec, name: &str) -> Self {
+        let connected = Self::connect_with(address, None, Some(codec.subprotocol())).await;
+        let mut client = connected.expect("it is let in");
+        client.send([hello(name)]).await;
+        assert!(matches!(client.next().await, ServerKind::Welcome(_)));
+        client
     }
 
     pub(crate) async fn connect_with(
@@ -200,8 +215,11 @@ impl Client {
         match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
             Ok((socket, response)) => {
                 let chosen = response.headers().get("Sec-WebSocket-Protocol").unwrap();
-                assert_eq!(chosen, SUBPROTOCOL_PROTO);
+                let codec = Codec::ALL
+                    .iter()
+                    .find(|codec| codec.subprotocol() == chosen);
                 Ok(Self {
+                    codec: *codec.expect("a codec that was offered"),
                     socket,
                     frames: Default::default(),
                 })
@@ -220,9 +238,24 @@ impl Client {
     pub(crate) async fn send(&mut self, frames: impl IntoIterator<Item = ClientKind>) {
         let mut message = BytesMut::new();
         for frame in frames {
-            encode_client(frame, &mut message);
+            self.codec.encode_client(frame, &mut message);
         }
-        self.send_raw(Message::Binary(message.freeze())).await;
+        let message = match self.codec.is_text() {
+            true => Message::text(String::from_utf8(message.to_vec()).unwrap()),
+            false => Message::Binary(message.freeze()),
+        };
+        self.send_raw(message).await;
+    }
+
+    /// The frames of a message; `None` if it carries none. The wrong kind of message is a failure.
+    fn decode(&self, message: Message) -> Option<Vec<ServerKind>> {
+        let bytes = match message {
+            Message::Text(text) if self.codec.is_text() => text.into(),
+            Message::Binary(bytes) if !self.codec.is_text() => bytes,
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return None,
+            other => panic!("{:?} was agreed, not {other:?}", self.codec),
+        };
+        Some(self.codec.decode_server(bytes, 16 << 20).unwrap())
     }
 
     pub(crate) async fn send_raw(&mut self, message: Message) {
@@ -237,12 +270,8 @@ impl Client {
                 return frame;
             }
             match self.message().await {
-                Some(Message::Binary(message)) => {
-                    self.frames
-                        .extend(decode_server(message, 16 << 20).unwrap());
-                }
-                Some(Message::Ping(_) | Message::Pong(_)) => {}
-                other => panic!("a frame was expected, not {other:?}"),
+                None | Some(Message::Close(_)) => panic!("a frame was expected, not the end"),
+                Some(message) => self.frames.extend(self.decode(message).unwrap_or_default()),
             }
         }
     }
@@ -277,16 +306,13 @@ impl Client {
         self.frames.drain(..).for_each(&mut note);
         loop {
             match self.message().await {
-                Some(Message::Binary(message)) => {
-                    decode_server(message, 16 << 20)
-                        .unwrap()
-                        .into_iter()
-                        .for_each(&mut note);
-                }
                 Some(Message::Close(frame)) => {
                     return (fatal, frame.map(|frame| frame.code.into()));
                 }
-                Some(_) => {}
+                Some(message) => {
+                    let frames = self.decode(message).unwrap_or_default();
+                    frames.into_iter().for_each(&mut note);
+                }
                 None => return (fatal, None),
             }
         }
