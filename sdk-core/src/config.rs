@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use crate::wire::Codec;
+
 /// Settings of a [`crate::Session`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
+    /// How frames become messages; the driver asks for its subprotocol.
+    pub codec: Codec,
     /// First step of the back-off between attempts.
     pub retry_delay_base: Duration,
     /// Longest delay between attempts.
@@ -42,6 +46,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            codec: Codec::Protobuf,
             retry_delay_base: Duration::from_secs(1),
             retry_delay_max: Duration::from_secs(30),
             retries_max: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use tidewire_core::time::Now;
+use tidewire_core::wire::Codec;
 use tidewire_core::{
     ChannelNameError, ClientId, Config, ConnectionPhase, ConnectionState, Input, NetworkHint,
     Session, SubscribeError,
@@ -40,6 +41,7 @@ pub struct ClientBuilder {
     url: String,
     provider: Option<Arc<dyn TokenProvider>>,
     config: Config,
+    codec: Option<Codec>,
     tls: Option<Arc<ClientConfig>>,
     runtime: Option<Handle>,
 }
@@ -84,6 +86,7 @@ impl Client {
             url: url.into(),
             provider: None,
             config: Config::default(),
+            codec: None,
             tls: None,
             runtime: None,
         }
@@ -169,6 +172,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How frames travel. [`Codec::Protobuf`] unless told otherwise; [`Codec::Json`] is larger, and
+    /// readable for people and proxies that look at it.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
     /// TLS settings in place of the web's roots: for a private authority or client certificates.
     pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
@@ -189,7 +199,9 @@ impl ClientBuilder {
             Some(runtime) => runtime,
             None => Handle::try_current().map_err(|_| BuildError::NoRuntime)?,
         };
-        let dialer = Dialer::new(&endpoint, self.tls)?;
+        let mut config = self.config;
+        config.codec = self.codec.unwrap_or(config.codec);
+        let dialer = Dialer::new(&endpoint, config.codec, self.tls)?;
         let mut client = [0; 16];
         getrandom::fill(&mut client).map_err(BuildError::Random)?;
         let seed = getrandom::u64().map_err(BuildError::Random)?;
@@ -197,7 +209,7 @@ impl ClientBuilder {
         // The alarm and the clock are tokio's: both must be made on the runtime.
         let _entered = runtime.enter();
         let clock = Clock::start();
-        let session = Session::new(self.config, ClientId(client), seed, clock.now());
+        let session = Session::new(config, ClientId(client), seed, clock.now());
         let shared = Arc::new(Shared::new(session, clock));
         runtime.spawn(Driver::new(shared.clone(), dialer, provider).run());
         Ok(Client {

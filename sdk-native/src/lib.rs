@@ -51,7 +51,7 @@ pub use mutation::{Mutation, MutationError};
 pub use presence::{Peer, Presence};
 pub use subscription::{ChangeStream, Changes, EventStream, PresenceStream};
 pub use tidewire_core::document::Rejection;
-pub use tidewire_core::wire::{Cursor, ErrorCode};
+pub use tidewire_core::wire::{Codec, Cursor, ErrorCode};
 pub use tidewire_core::{
     ChannelName, ChannelNameError, ChannelStatus, Config, ConnectionPhase, ConnectionState,
     MutateError, MutationId, MutationStatus, NetworkHint, PresenceError, Reason, Recovery,

@@ -72,7 +72,7 @@ async fn an_upgrade_without_our_subprotocols_is_told_which_are_spoken() {
         ("mqtt, tidewire.v1.json", Codec::Json),
     ] {
         let client = Client::connect_with(&server.public(), None, Some(offered)).await;
-        let client = client.ok().expect("one of them is spoken");
+        let client = client.expect("one of them is spoken");
         assert_eq!(client.codec(), chosen);
     }
 }

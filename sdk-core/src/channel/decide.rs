@@ -24,8 +24,12 @@ impl Channel {
         let changes: Arc<[Change]> = changes.into();
         self.view
             .push(handle, Arc::clone(&changes), &turn.limits, &mut self.dirty);
+        let bytes = turn
+            .config
+            .codec
+            .item_bytes(&changes, &options.preconditions);
         self.queue
-            .push(handle, Arc::clone(&changes), options.preconditions);
+            .push(handle, Arc::clone(&changes), options.preconditions, bytes);
         turn.out.push(Output::Outbox(OutboxRequest::Append {
             channel: self.name.clone(),
             handle,

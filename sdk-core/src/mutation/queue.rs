@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{MutationHandle, MutationStatus};
-use crate::wire::{Change, Precondition, item_encoded_bytes};
+use crate::wire::{Change, Precondition};
 
 /// How many committed numbers are remembered to be told lost. Policy at the limit: the oldest is
 /// forgotten; the application then learns of the loss by `history_lost` alone.
@@ -48,13 +48,14 @@ impl MutationQueue {
         self.bytes
     }
 
+    /// `bytes`: of its item in a push.
     pub(crate) fn push(
         &mut self,
         handle: MutationHandle,
         changes: Arc<[Change]>,
         preconditions: Vec<Precondition>,
+        bytes: usize,
     ) {
-        let bytes = item_encoded_bytes(&changes, &preconditions);
         self.bytes += bytes;
         self.rows.push_back(Row {
             handle,

@@ -35,7 +35,7 @@ use crate::mutation::{
 use crate::time::Now;
 use crate::wire::{
     self, Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind,
-    Unsubscribe, decode_server,
+    Unsubscribe,
 };
 
 /// One client's side of the protocol, as a pure state machine.
@@ -112,6 +112,7 @@ impl Session {
     /// `client`: 128 random bits; `seed`: for jitter. Nothing happens before [`Self::connect`].
     #[must_use]
     pub fn new(config: Config, client: ClientId, seed: u64, now: Now) -> Self {
+        let out = Outbound::new(config.codec);
         Self {
             backoff: Backoff::new(config.retry_delay_base, config.retry_delay_max),
             config,
@@ -137,7 +138,7 @@ impl Session {
             handles: BTreeMap::new(),
             last_channel: 0,
             last_handle: 0,
-            out: Outbound::default(),
+            out,
         }
     }
 
@@ -243,7 +244,10 @@ impl Session {
             changes_bytes(&changes),
             &self.limits,
         )?;
-        let encoded = wire::item_encoded_bytes(&changes, &options.preconditions);
+        let encoded = self
+            .config
+            .codec
+            .item_bytes(&changes, &options.preconditions);
         if encoded + PUSH_HEADER_BYTES > self.limits.frame_up_bytes as usize {
             // Queued, it would end every link that it is sent on.
             return Err(MutateError::Invalid(Rejection::new(
@@ -407,7 +411,7 @@ impl Session {
         }
         // What `hello` said, whatever the server says of itself.
         let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
-        let frames = match decode_server(message, bytes_max) {
+        let frames = match self.config.codec.decode_server(message, bytes_max) {
             Ok(frames) => frames,
             Err(error) => return self.handle_violation(error.code()),
         };

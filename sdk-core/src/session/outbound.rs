@@ -6,11 +6,12 @@ use bytes::BytesMut;
 
 use super::input::ConnId;
 use super::output::{Event, Output};
-use crate::wire::{self, ClientKind, CloseCode};
+use crate::wire::{ClientKind, CloseCode, Codec};
 
 /// Collects outputs. All frames of one turn go out in as few messages as the frame limit allows.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
+    codec: Codec,
     queue: VecDeque<Output>,
     link: Option<ConnId>,
     message: BytesMut,
@@ -18,6 +19,13 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
+    pub(crate) fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn push(&mut self, output: Output) {
         self.queue.push_back(output);
     }
@@ -38,12 +46,15 @@ impl Outbound {
         if self.link.is_none() {
             return;
         }
-        let before = self.message.len();
-        wire::encode_client(kind, &mut self.message);
-        if before > 0 && self.message.len() > self.message_bytes_max {
-            let last = self.message.split_off(before);
+        let mut next = BytesMut::new();
+        self.codec.encode_client(kind, &mut next);
+        if self.message.len() + next.len() > self.message_bytes_max {
             self.flush();
-            self.message = last;
+        }
+        if self.message.is_empty() {
+            self.message = next;
+        } else {
+            self.codec.append(&next, &mut self.message);
         }
     }
 
@@ -86,26 +97,31 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{ClientKind, Ping, decode_client};
+    use crate::wire::{ClientKind, Ping};
 
     #[test]
     fn frames_share_a_message_up_to_the_limit() {
-        let mut out = Outbound::default();
-        out.attach(ConnId(1), 10);
-        for t in 1..=3 {
-            out.frame(ClientKind::Ping(Ping { t }));
+        for &codec in Codec::ALL {
+            let mut out = Outbound::new(codec);
+            let mut ping = BytesMut::new();
+            codec.encode_client(ClientKind::Ping(Ping { t: 1 }), &mut ping);
+            out.attach(ConnId(1), 2 * ping.len());
+            for t in 1..=3 {
+                out.frame(ClientKind::Ping(Ping { t }));
+            }
+            let mut counts = Vec::new();
+            while let Some(Output::Send { message, .. }) = out.poll() {
+                assert!(message.len() <= 2 * ping.len());
+                counts.push(codec.decode_client(message, 100).unwrap().len());
+            }
+            assert_eq!(counts, [2, 1], "{codec:?}");
+            out.attach(ConnId(2), 1);
+            out.frame(ClientKind::Ping(Ping { t: 4 }));
+            assert!(
+                matches!(out.poll(), Some(Output::Send { .. })),
+                "one goes alone"
+            );
+            assert!(out.poll().is_none());
         }
-        let mut counts = Vec::new();
-        while let Some(Output::Send { message, .. }) = out.poll() {
-            assert!(message.len() <= 12);
-            counts.push(decode_client(message, 100).unwrap().len());
-        }
-        assert_eq!(counts, [1, 1, 1]);
-        out.attach(ConnId(2), 1000);
-        for t in 1..=3 {
-            out.frame(ClientKind::Ping(Ping { t }));
-        }
-        assert!(matches!(out.poll(), Some(Output::Send { .. })));
-        assert!(out.poll().is_none());
     }
 }

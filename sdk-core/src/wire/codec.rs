@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
+use prost::encoding::message::encoded_len_repeated;
 
 use super::SUBPROTOCOL_PROTO;
 use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
@@ -136,6 +137,21 @@ impl Codec {
         }
     }
 
+    /// Bytes of a mutation in its push, framing included, at most: names and values alone may be a
+    /// fifth of that.
+    #[must_use]
+    pub fn item_bytes(self, changes: &[Change], preconditions: &[Precondition]) -> usize {
+        match self {
+            Self::Protobuf => {
+                encoded_len_repeated(1, changes)
+                    + encoded_len_repeated(3, preconditions)
+                    + ITEM_FRAMING_BYTES
+            }
+            #[cfg(feature = "json")]
+            Self::Json => json::item_bytes(changes, preconditions),
+        }
+    }
+
     /// Appends the frames of an encoded message to another. The result is never longer than both.
     pub fn append(self, next: &[u8], message: &mut BytesMut) {
         match self {
@@ -190,14 +206,6 @@ pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
     frames
         .encode(message)
         .expect("a growing buffer takes every message");
-}
-
-/// Bytes of a mutation in its push, framing included: names and values alone may be a fifth of that.
-#[must_use]
-pub fn item_encoded_bytes(changes: &[Change], preconditions: &[Precondition]) -> usize {
-    prost::encoding::message::encoded_len_repeated(1, changes)
-        + prost::encoding::message::encoded_len_repeated(3, preconditions)
-        + ITEM_FRAMING_BYTES
 }
 
 /// Tag and length of an item, its deadline and what it comes after, at their longest.

@@ -20,7 +20,7 @@ pub use client::{
 pub use code::{Actor, CloseCode, ErrorCode};
 pub use codec::{
     Codec, DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
-    item_encoded_bytes, server_message,
+    server_message,
 };
 pub use parts::{
     Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,

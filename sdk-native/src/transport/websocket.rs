@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use rustls::{ClientConfig, RootCertStore};
 use tidewire_core::LinkClosed;
-use tidewire_core::wire::{self, CloseCode, Limits};
+use tidewire_core::wire::{self, CloseCode, Codec, Limits};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
 };
@@ -45,6 +45,7 @@ pub struct TlsError(#[from] rustls::Error);
 /// Opens links to one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
+    codec: Codec,
     request: Request,
     tls: Arc<ClientConfig>,
 }
@@ -53,6 +54,7 @@ impl Dialer {
     /// `tls`: `None` trusts the roots of the web.
     pub(crate) fn new(
         endpoint: &Endpoint,
+        codec: Codec,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self, TlsError> {
         let mut request = endpoint
@@ -61,13 +63,17 @@ impl Dialer {
             .expect("an endpoint is a complete ws url");
         request.headers_mut().insert(
             SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(wire::SUBPROTOCOL_PROTO),
+            HeaderValue::from_static(codec.subprotocol()),
         );
         let tls = match tls {
             Some(tls) => tls,
             None => Arc::new(web_roots()?),
         };
-        Ok(Self { request, tls })
+        Ok(Self {
+            codec,
+            request,
+            tls,
+        })
     }
 
     /// Starts a link. Nothing happens until it is polled.
@@ -83,6 +89,7 @@ impl Dialer {
             .max_message_size(Some(2 * message_bytes_max))
             .max_frame_size(Some(2 * message_bytes_max));
         WebSocket {
+            codec: self.codec,
             phase: Phase::Dialling(Box::pin(async move {
                 connect_async_tls_with_config(request, Some(config), true, Some(connector))
                     .await
@@ -107,6 +114,7 @@ fn web_roots() -> Result<ClientConfig, TlsError> {
 
 /// One link, from dialling to its end.
 pub(crate) struct WebSocket {
+    codec: Codec,
     phase: Phase,
     unsent: VecDeque<Bytes>,
     unsent_bytes: usize,
@@ -167,7 +175,7 @@ impl WebSocket {
             self.unflushed = true;
             socket
                 .as_mut()
-                .start_send(Message::Binary(message))
+                .start_send(to_socket(self.codec, message))
                 .map_err(closed_by)?;
         }
         if self.unsent_bytes > UNSENT_BYTES_MAX {
@@ -194,12 +202,15 @@ impl WebSocket {
         };
         loop {
             let closed = match ready!(Pin::new(&mut **socket).poll_next(cx)) {
-                Some(Ok(Message::Binary(message))) => {
+                Some(Ok(Message::Binary(message))) if !self.codec.is_text() => {
                     return Poll::Ready(LinkEvent::Received(message));
                 }
+                Some(Ok(Message::Text(message))) if self.codec.is_text() => {
+                    return Poll::Ready(LinkEvent::Received(message.into()));
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                Some(Ok(Message::Text(_))) => LinkClosed {
-                    detail: "text on a binary subprotocol".into(),
+                Some(Ok(Message::Binary(_) | Message::Text(_))) => LinkClosed {
+                    detail: format!("{} was agreed", self.codec.subprotocol()),
                     ..LinkClosed::default()
                 },
                 Some(Ok(Message::Close(frame))) => closed_with(frame),
@@ -217,7 +228,7 @@ impl WebSocket {
         };
         let goodbye = async {
             for message in self.unsent.drain(..) {
-                socket.feed(Message::Binary(message)).await?;
+                socket.feed(to_socket(self.codec, message)).await?;
             }
             let frame = CloseFrame {
                 code: (code as u16).into(),
@@ -233,6 +244,15 @@ impl WebSocket {
         };
         // Whatever goes wrong here, the link is over.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, goodbye).await;
+    }
+}
+
+fn to_socket(codec: Codec, message: Bytes) -> Message {
+    if codec.is_text() {
+        let text = Utf8Bytes::try_from(message).expect("the JSON codec writes text");
+        Message::Text(text)
+    } else {
+        Message::Binary(message)
     }
 }
 

@@ -82,10 +82,19 @@ fn open(message: &mut BytesMut) {
     }
 }
 
-/// Bytes of a part as it is written.
-pub(super) fn encoded_bytes(part: &impl Serialize) -> usize {
+/// Bytes of an item as it is written, with its comma and the longest numbers.
+pub(super) fn item_bytes(changes: &[Change], preconditions: &[Precondition]) -> usize {
     let mut counter = Counter(0);
-    serde_json::to_writer(&mut counter, part).expect("counting takes everything");
+    let lists = (
+        changes,
+        preconditions,
+        &Item {
+            deadline_ms: u64::MAX,
+            after: u64::MAX,
+            ..Item::default()
+        },
+    );
+    serde_json::to_writer(&mut counter, &lists).expect("counting takes everything");
     counter.0
 }
 
