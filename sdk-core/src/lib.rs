@@ -42,7 +42,7 @@ pub mod time;
 pub mod wire;
 
 pub use channel::name::{ChannelName, ChannelNameError};
-pub use channel::{ChannelId, ChannelStatus};
+pub use channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
 pub use mutation::{
     ClientId, MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus,

@@ -173,12 +173,10 @@ impl Channel {
         self.store_outcomes(turn, settled);
     }
 
-    /// A subscribe was answered in a higher epoch: what was committed above the table's `last` is lost.
-    pub(super) fn raise_epoch(&mut self, turn: &mut Turn<'_>, epoch: u64, last: u64) {
-        if epoch <= self.max_epoch {
-            return;
-        }
-        self.max_epoch = epoch;
+    /// A snapshot of a higher epoch takes the place of the base: what was committed above its table's
+    /// `last` is lost. Not when `max_epoch` rises: a `resume` has raised it perhaps, and after it a patch
+    /// of a lost log arrived late.
+    pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, last: u64) {
         let lost = self
             .queue
             .take_lost(last)

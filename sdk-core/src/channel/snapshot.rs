@@ -1,47 +1,172 @@
 //! A snapshot on its way in: invisible until it is whole.
+//!
+//! Parts carry no cursor. On a link that reorders, one of an older snapshot may mix in: then count or
+//! digest betray it, and the channel subscribes again.
 
 use crate::document::{Document, Record};
-use crate::wire::{Cursor, Known, SnapshotEnd, SnapshotPart};
+use crate::wire::{Cursor, Known, SnapshotBegin, SnapshotEnd, SnapshotPart};
 
 /// Parts received so far.
 #[derive(Debug)]
-pub(crate) struct IncomingSnapshot {
-    pub(crate) cursor: Cursor,
-    pub(crate) known: Known,
+pub(super) struct IncomingSnapshot {
+    pub(super) cursor: Cursor,
+    pub(super) known: Known,
     document: Document,
     records: u64,
     bytes: usize,
+    /// What the end said, if it overtook a part.
+    end: Option<SnapshotEnd>,
+}
+
+/// What a part or an end made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing that was not there already.
+    Repeated,
+    /// It grew.
+    Grown,
+    /// The end is here, and parts are missing.
+    Awaiting,
+    /// All of it is here.
+    Whole,
+    /// What arrived is not what was sent.
+    Damaged,
+    /// It is larger than this client takes.
+    TooLarge,
 }
 
 impl IncomingSnapshot {
-    pub(crate) fn new(cursor: Cursor, known: Known) -> Self {
-        Self {
-            cursor,
-            known,
+    /// `None`: a field is missing that every snapshot has.
+    pub(super) fn new(begin: SnapshotBegin) -> Option<Self> {
+        Some(Self {
+            cursor: begin.cursor?,
+            known: begin.known?,
             document: Document::default(),
             records: 0,
             bytes: 0,
-        }
+            end: None,
+        })
     }
 
-    /// Adds a part; `false` once the snapshot is larger than allowed.
-    pub(crate) fn add(&mut self, part: &SnapshotPart, bytes_max: usize) -> bool {
+    pub(super) fn add(&mut self, part: &SnapshotPart, bytes_max: usize) -> Progress {
+        let before = self.records;
         for wire in &part.records {
             let record = Record::from_fields(&wire.fields);
+            match self.document.record(&wire.collection, &wire.id) {
+                // A second copy of a part.
+                Some(old) => self.bytes -= wire.collection.len() + wire.id.len() + old.bytes(),
+                None => self.records += 1,
+            }
             self.bytes += wire.collection.len() + wire.id.len() + record.bytes();
-            self.records += 1;
             self.document
                 .replace(&wire.collection, &wire.id, Some(record));
         }
-        self.bytes <= bytes_max
+        if self.bytes > bytes_max {
+            return Progress::TooLarge;
+        }
+        match self.verdict() {
+            Progress::Grown if self.records == before => Progress::Repeated,
+            verdict => verdict,
+        }
     }
 
-    /// The document, if what arrived is what was sent.
-    pub(crate) fn finish(self, end: &SnapshotEnd) -> Option<(Cursor, Known, Document)> {
-        (self.records == end.records && self.document.digest() == end.digest).then_some((
-            self.cursor,
-            self.known,
-            self.document,
-        ))
+    pub(super) fn finish(&mut self, end: SnapshotEnd) -> Progress {
+        self.end = Some(end);
+        self.verdict()
+    }
+
+    pub(super) fn into_document(self) -> (Cursor, Known, Document) {
+        (self.cursor, self.known, self.document)
+    }
+
+    fn verdict(&self) -> Progress {
+        let Some(end) = &self.end else {
+            return Progress::Grown;
+        };
+        match self.records.cmp(&end.records) {
+            std::cmp::Ordering::Less => Progress::Awaiting,
+            std::cmp::Ordering::Equal if self.document.digest() == end.digest => Progress::Whole,
+            _ => Progress::Damaged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+
+    fn begin() -> SnapshotBegin {
+        SnapshotBegin {
+            channel: "a:b".into(),
+            cursor: Some(Cursor::new(5, 1, 11)),
+            known: Some(Known::default()),
+        }
+    }
+
+    fn part(ids: &[&str]) -> SnapshotPart {
+        let record = |id: &&str| wire::Record {
+            collection: "c".into(),
+            id: (*id).into(),
+            fields: vec![wire::Field {
+                name: "f".into(),
+                value: "1".into(),
+            }],
+        };
+        SnapshotPart {
+            channel: "a:b".into(),
+            records: ids.iter().map(record).collect(),
+        }
+    }
+
+    fn end(ids: &[&str]) -> SnapshotEnd {
+        let mut whole = IncomingSnapshot::new(begin()).unwrap();
+        whole.add(&part(ids), 1_000);
+        SnapshotEnd {
+            channel: "a:b".into(),
+            records: ids.len() as u64,
+            digest: whole.document.digest(),
+        }
+    }
+
+    #[test]
+    fn parts_may_come_twice_and_after_the_end() {
+        let mut incoming = IncomingSnapshot::new(begin()).unwrap();
+        assert_eq!(incoming.add(&part(&["x"]), 1_000), Progress::Grown);
+        assert_eq!(incoming.add(&part(&["x"]), 1_000), Progress::Repeated);
+        assert_eq!(incoming.finish(end(&["x", "y"])), Progress::Awaiting);
+        assert_eq!(incoming.add(&part(&["y"]), 1_000), Progress::Whole);
+        assert_eq!(incoming.into_document().2.len(), 2);
+    }
+
+    #[test]
+    fn what_does_not_belong_to_it_damages_it() {
+        let mut incoming = IncomingSnapshot::new(begin()).unwrap();
+        incoming.add(&part(&["x"]), 1_000);
+        assert_eq!(incoming.finish(end(&["y"])), Progress::Damaged);
+        let mut incoming = IncomingSnapshot::new(begin()).unwrap();
+        incoming.add(&part(&["x", "y"]), 1_000);
+        assert_eq!(incoming.finish(end(&["x"])), Progress::Damaged);
+    }
+
+    #[test]
+    fn its_size_is_bounded_and_copies_do_not_count() {
+        let mut incoming = IncomingSnapshot::new(begin()).unwrap();
+        for _ in 0..100 {
+            assert_ne!(incoming.add(&part(&["x"]), 10), Progress::TooLarge);
+        }
+        assert_eq!(
+            incoming.add(&part(&["x", "y", "z"]), 10),
+            Progress::TooLarge
+        );
+    }
+
+    #[test]
+    fn without_its_table_row_it_is_none() {
+        let bare = SnapshotBegin {
+            known: None,
+            ..begin()
+        };
+        assert!(IncomingSnapshot::new(bare).is_none());
     }
 }

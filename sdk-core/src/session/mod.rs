@@ -22,7 +22,7 @@ pub use output::{ConnectionPhase, ConnectionState, Event, Output, Reason, Recove
 use self::outbound::Outbound;
 use self::phase::Phase;
 use crate::channel::name::ChannelName;
-use crate::channel::{Channel, ChannelId, ChannelStatus, Turn};
+use crate::channel::{Channel, ChannelId, ChannelState, ChannelStatus, StreamCounts, Turn};
 use crate::config::Config;
 use crate::connect::{Backoff, ServerClock};
 use crate::document::change::{changes_bytes, check_changes};
@@ -213,7 +213,27 @@ impl Session {
             channel.released = true;
             channel.presence_mut().set(None);
         }
+        self.with_channel(channel, |channel, turn| {
+            // What it has mutated is brought to its outcome, paused or not.
+            if channel.queue.len() > 0 {
+                channel.resume(turn);
+            }
+        });
         self.finish_turn();
+    }
+
+    /// Wants nothing from a channel for a while: the server is told, and presence ends. The view stays,
+    /// and what is mutated meanwhile waits, shown as pending. Lasts over reconnects, until
+    /// [`Self::resume`].
+    pub fn pause(&mut self, now: Now, channel: ChannelId) {
+        self.observe(now);
+        self.with_channel(channel, |channel, turn| channel.pause(turn));
+    }
+
+    /// Ends a pause: the channel comes back to the head, and what waits is pushed.
+    pub fn resume(&mut self, now: Now, channel: ChannelId) {
+        self.observe(now);
+        self.with_channel(channel, |channel, turn| channel.resume(turn));
     }
 
     /// Applies a mutation to the view at once and queues it. All of its changes, or none.
@@ -347,6 +367,18 @@ impl Session {
     #[must_use]
     pub fn status(&self, channel: ChannelId) -> Option<&ChannelStatus> {
         Some(&self.channels.get(&channel)?.status)
+    }
+
+    /// Where a channel's subscription stands. For diagnosis; [`Self::status`] is what people see.
+    #[must_use]
+    pub fn state(&self, channel: ChannelId) -> Option<ChannelState> {
+        Some(self.channels.get(&channel)?.state())
+    }
+
+    /// What a channel's stream has met since it was opened. For diagnosis.
+    #[must_use]
+    pub fn stream_counts(&self, channel: ChannelId) -> Option<StreamCounts> {
+        Some(self.channels.get(&channel)?.counts())
     }
 
     /// How far the base of a channel has come.
@@ -487,11 +519,16 @@ impl Session {
             (Some(id), None) if code.ends_channel() => {
                 self.with_channel(id, |channel, turn| channel.fail(turn, code, detail));
             }
-            (channel, _) => self.out.event(Event::Warning {
-                channel,
-                code,
-                detail,
-            }),
+            (channel, _) => {
+                self.out.event(Event::Warning {
+                    channel,
+                    code,
+                    detail,
+                });
+                if let Some(id) = channel.filter(|_| code == ErrorCode::Unsupported) {
+                    self.with_channel(id, |channel, turn| channel.handle_fetch_refused(turn));
+                }
+            }
         }
     }
 

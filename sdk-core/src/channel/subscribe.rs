@@ -1,0 +1,144 @@
+//! Asking for the stream: when a channel subscribes, again and again if need be, and when it does not.
+//!
+//! Invariant: subscribes that follow each other closely keep a growing distance, whatever a server does.
+
+use std::time::Duration;
+
+use super::{Channel, ChannelState, Turn};
+use crate::session::Event;
+use crate::wire::{ClientKind, ErrorCode, Subscribe, Unsubscribe};
+
+/// First and longest delay between subscribes that follow each other closely.
+pub(super) const RESUBSCRIBE_BASE: Duration = Duration::from_millis(200);
+pub(super) const RESUBSCRIBE_MAX: Duration = Duration::from_secs(10);
+/// A subscribe this long after the last one is free of delay.
+const RESUBSCRIBE_CALM: Duration = Duration::from_secs(5);
+
+impl Channel {
+    /// A welcomed link is there: subscribe at once.
+    pub(crate) fn handle_connected(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.state, ChannelState::Idle | ChannelState::Backoff) {
+            self.pacing.reset();
+            self.subscribe(turn);
+        }
+    }
+
+    /// The link is gone, and with it the stream, its parts and its pushes.
+    pub(crate) fn handle_disconnected(&mut self, turn: &mut Turn<'_>) {
+        match self.state {
+            ChannelState::Idle | ChannelState::Suspended | ChannelState::Failed => {}
+            _ => self.leave_stream(turn, ChannelState::Backoff),
+        }
+    }
+
+    /// Ends the subscription: the server refuses it for good.
+    pub(crate) fn fail(&mut self, turn: &mut Turn<'_>, code: ErrorCode, detail: String) {
+        if self.state == ChannelState::Failed {
+            return;
+        }
+        self.leave_stream(turn, ChannelState::Failed);
+        self.status = super::ChannelStatus::Failed {
+            code,
+            detail: detail.clone(),
+        };
+        turn.out.event(Event::Channel {
+            channel: self.id,
+            status: self.status.clone(),
+        });
+        self.give_up_all(turn, code, &detail);
+    }
+
+    /// The application subscribes to a failed channel once more, or takes up one that it let go.
+    pub(crate) fn revive(&mut self, turn: &mut Turn<'_>) {
+        self.released = false;
+        if self.state == ChannelState::Failed {
+            self.state = ChannelState::Idle;
+            self.status = super::ChannelStatus::Loading;
+            self.refresh_status(turn);
+            if turn.linked {
+                self.subscribe(turn);
+            }
+        }
+    }
+
+    /// The application wants nothing from the channel for a while. What it mutates meanwhile waits.
+    pub(crate) fn pause(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.state, ChannelState::Suspended | ChannelState::Failed) {
+            return;
+        }
+        if turn.linked {
+            turn.out.frame(ClientKind::Unsubscribe(Unsubscribe {
+                channel: self.name.to_string(),
+            }));
+        }
+        self.leave_stream(turn, ChannelState::Suspended);
+    }
+
+    /// The pause is over. However often an application pauses, subscribes keep their distance.
+    pub(crate) fn resume(&mut self, turn: &mut Turn<'_>) {
+        if self.state != ChannelState::Suspended {
+            return;
+        }
+        self.state = ChannelState::Backoff;
+        if turn.linked {
+            self.resubscribe(turn);
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, turn: &mut Turn<'_>) {
+        self.close_stream();
+        self.subscribed_at = Some(turn.now);
+        self.counts.subscribes += 1;
+        self.state = ChannelState::Subscribing;
+        self.expect_progress(turn);
+        turn.out.frame(ClientKind::Subscribe(Subscribe {
+            channel: self.name.to_string(),
+            have: self.applied,
+            max_epoch: self.max_epoch,
+        }));
+        self.refresh_status(turn);
+    }
+
+    /// Subscribes again: at once if the last time is long ago, else after a growing delay. No fault of
+    /// the server can make a channel spin.
+    pub(super) fn resubscribe(&mut self, turn: &mut Turn<'_>) {
+        let calm = self
+            .subscribed_at
+            .is_none_or(|at| turn.now.since(at) >= RESUBSCRIBE_CALM);
+        if calm {
+            self.pacing.reset();
+        }
+        if self.pacing.attempts() == 0 {
+            // Counts this one, so that the next in a row waits.
+            let _ = self.pacing.next_delay(None, turn.rng);
+            self.subscribe(turn);
+            return;
+        }
+        let delay = self.pacing.next_delay(Some(RESUBSCRIBE_BASE), turn.rng);
+        self.close_stream();
+        self.state = ChannelState::Backoff;
+        self.subscribe_at = Some(turn.now + delay);
+        self.refresh_status(turn);
+    }
+
+    /// No stream any more, and nobody in it.
+    fn leave_stream(&mut self, turn: &mut Turn<'_>, to: ChannelState) {
+        self.close_stream();
+        self.state = to;
+        if self.presence.on_disconnected() {
+            turn.out.event(Event::Presence { channel: self.id });
+        }
+        self.refresh_status(turn);
+    }
+
+    /// What belonged to one stream: its parts, what waits in it, its pushes and its clocks.
+    fn close_stream(&mut self) {
+        self.pusher.close();
+        self.incoming = None;
+        self.reorder.clear();
+        self.gap.restart();
+        self.recovery = None;
+        self.subscribe_at = None;
+        self.progress_by = None;
+    }
+}
