@@ -240,6 +240,17 @@ impl Driver {
             .collect()
     }
 
+    /// Which ranges were asked for: after, through.
+    fn fetches(&mut self) -> Vec<(u64, u64)> {
+        let frames = self.take_frames().into_iter();
+        frames
+            .filter_map(|frame| match frame {
+                ClientKind::Fetch(fetch) => Some((fetch.after, fetch.through)),
+                _ => None,
+            })
+            .collect()
+    }
+
     fn outcomes(&self, of: MutationHandle) -> Vec<MutationStatus> {
         let events = self.events.iter();
         events
@@ -368,8 +379,8 @@ fn a_damaged_snapshot_is_asked_for_again() {
     }));
     d.receive(ServerKind::SnapshotEnd(SnapshotEnd {
         channel: CHANNEL.into(),
-        records: 1,
-        digest: 0,
+        records: 0,
+        digest: 1,
     }));
     assert_eq!(d.subscribes().len(), 1);
 }
@@ -394,7 +405,9 @@ fn patches_apply_only_where_the_base_stands() {
     assert!(d.subscribes().is_empty());
     d.patch(3, 4, vec![put_op("a", "hole")], vec![]);
     assert_eq!(d.title("a").unwrap(), "\"1\"");
-    assert_eq!(d.subscribes()[0].have, Some(at(2)));
+    assert_eq!(d.fetches(), [(2, 3)]);
+    d.patch(2, 3, vec![put_op("a", "2")], vec![]);
+    assert_eq!(d.title("a").unwrap(), "\"hole\"");
 }
 
 #[test]
@@ -408,21 +421,22 @@ fn another_tag_at_the_same_seq_resubscribes() {
 }
 
 #[test]
-fn patches_of_the_old_stream_are_void_until_the_answer() {
+fn patches_that_come_before_the_answer_wait_for_it() {
     let mut d = Driver::live();
     d.receive(ServerKind::Lagged(Lagged {
         channel: CHANNEL.into(),
     }));
-    d.patch(1, 2, vec![put_op("a", "old")], vec![]);
+    d.patch(2, 3, vec![put_op("a", "3")], vec![]);
     assert_eq!(d.title("a"), None);
-    d.resume(at(1), at(2), 0);
     assert_eq!(d.status(), &ChannelStatus::Stale);
-    d.patch(1, 2, vec![put_op("a", "new")], vec![]);
-    assert_eq!(d.title("a").unwrap(), "\"new\"");
+    d.resume(at(1), at(3), 0);
+    assert_eq!(d.title("a"), None);
+    d.patch(1, 2, vec![put_op("a", "2")], vec![]);
+    assert_eq!(d.title("a").unwrap(), "\"3\"");
     assert_eq!(d.status(), &ChannelStatus::Live);
     assert!(d.events.contains(&Event::Recovered {
         channel: d.channel,
-        recovery: Recovery::Replayed { entries: 1 }
+        recovery: Recovery::Replayed { entries: 2 }
     }));
 }
 
@@ -773,6 +787,8 @@ fn heartbeats_are_answered_and_a_hole_they_show_is_mended() {
     }));
     assert!(matches!(d.take_frames()[0], ClientKind::Pong(_)));
     assert_eq!(d.status(), &ChannelStatus::Live);
+    d.wake();
+    assert_eq!(d.fetches(), [(1, 3)]);
     d.wake();
     assert_eq!(d.subscribes().len(), 1);
 }
