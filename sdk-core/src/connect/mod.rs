@@ -2,8 +2,10 @@
 
 mod backoff;
 mod liveness;
+mod renewal;
 mod server_clock;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use liveness::{Liveness, Verdict};
+pub(crate) use renewal::{Renewal, RenewalDue};
 pub(crate) use server_clock::ServerClock;

@@ -90,6 +90,9 @@ pub enum NetworkHint {
     Online,
     /// The platform says that there is none: probe a living link.
     Offline,
-    /// The program was asleep, frozen or hidden and is back: probe a living link.
+    /// The program was asleep, frozen or hidden and is back: retry now, probe a living link.
     Resumed,
+    /// The program is about to be frozen, its page perhaps kept in the back-forward cache: leave, and
+    /// try nothing until `Resumed`.
+    Frozen,
 }

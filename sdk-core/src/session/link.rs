@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::input::{ConnId, LinkClosed, NetworkHint, TokenError, TransportKind};
 use super::output::{ConnectionState, Event, Output, Reason};
-use super::phase::{Connected, Leave, Phase, renew_after};
+use super::phase::{Connected, Leave, Phase};
 use super::{ConnectionPhase, Session};
-use crate::connect::{Liveness, Verdict};
+use crate::connect::{Backoff, Liveness, Renewal, Verdict};
 use crate::time::Now;
 use crate::wire::{
     self, ClientKind, CloseCode, ErrorCode, Goaway, Hello, Limits, PROTOCOL_VERSION, Ping, Welcome,
@@ -32,7 +32,7 @@ impl Session {
                 self.backoff.reset();
                 self.fetch_token();
             }
-            Phase::Idle | Phase::Waiting { .. } => self.fetch_token(),
+            Phase::Idle | Phase::Waiting { .. } | Phase::Suspended => self.fetch_token(),
             _ => {}
         }
     }
@@ -51,50 +51,41 @@ impl Session {
 
     fn fetch_token(&mut self) {
         self.set_phase(Phase::FetchingToken, None);
-        if !self.fetching {
-            self.fetching = true;
-            self.out.push(Output::FetchToken);
-        }
+        self.ask_for_token();
     }
 
     pub(super) fn handle_token(&mut self, token: Result<String, TokenError>) {
         self.fetching = false;
-        if !matches!(self.phase, Phase::FetchingToken) {
-            return;
+        let token = token.and_then(|token| match token.len() {
+            0..=TOKEN_BYTES_MAX => Ok(token),
+            bytes => Err(TokenError {
+                retryable: false,
+                detail: format!("token of {bytes} bytes is over the limit of {TOKEN_BYTES_MAX}"),
+            }),
+        });
+        match &self.phase {
+            Phase::Connected(connected) if connected.renewal.is_fetching() => {
+                self.handle_new_token(token);
+            }
+            Phase::FetchingToken => match token {
+                Ok(token) => self.open(token),
+                Err(error) => self.retry(error.into(), None),
+            },
+            // The link that it was for is gone; the next one asks again.
+            _ => {}
         }
-        match token {
-            Ok(token) if token.len() > TOKEN_BYTES_MAX => {
-                let detail = format!(
-                    "token of {} bytes is over the limit of {TOKEN_BYTES_MAX}",
-                    token.len()
-                );
-                self.retry(
-                    Reason::Token {
-                        retryable: false,
-                        detail,
-                    },
-                    None,
-                );
-            }
-            Ok(token) => {
-                self.token = token;
-                self.last_conn = ConnId(self.last_conn.0 + 1);
-                let conn = self.last_conn;
-                let by = self.now.mono + self.config.connect_timeout;
-                self.set_phase(Phase::Opening { conn, by }, None);
-                self.out.push(Output::Open {
-                    conn,
-                    kind: TransportKind::WebSocket,
-                });
-            }
-            Err(error) => {
-                let reason = Reason::Token {
-                    retryable: error.retryable,
-                    detail: error.detail,
-                };
-                self.retry(reason, None);
-            }
-        }
+    }
+
+    fn open(&mut self, token: String) {
+        self.token = token;
+        self.last_conn = ConnId(self.last_conn.0 + 1);
+        let conn = self.last_conn;
+        let by = self.now.mono + self.config.connect_timeout;
+        self.set_phase(Phase::Opening { conn, by }, None);
+        self.out.push(Output::Open {
+            conn,
+            kind: TransportKind::WebSocket,
+        });
     }
 
     pub(super) fn handle_opened(&mut self, opened: ConnId) {
@@ -129,8 +120,11 @@ impl Session {
     }
 
     pub(super) fn handle_welcome(&mut self, welcome: Welcome) -> Result<(), ErrorCode> {
-        let Phase::Handshaking { conn, .. } = self.phase else {
-            return Err(ErrorCode::UnexpectedFrame);
+        let conn = match &self.phase {
+            Phase::Handshaking { conn, .. } => *conn,
+            // A copy of the one that we had.
+            Phase::Connected(connected) if connected.session == welcome.session => return Ok(()),
+            _ => return Err(ErrorCode::UnexpectedFrame),
         };
         let limits = welcome.limits.ok_or(ErrorCode::UnexpectedFrame)?;
         if welcome.author.len() != 16 {
@@ -162,7 +156,10 @@ impl Session {
             .checked_sub(welcome.server_ms)
             .filter(|_| welcome.expires_ms > 0)
             .map(Duration::from_millis);
-        let connected = Connected {
+        let backoff = Backoff::new(self.config.retry_delay_base, self.config.retry_delay_max);
+        let mut renewal = Renewal::new(backoff, self.config.progress_timeout);
+        renewal.plan(life, now, &mut self.rng);
+        let connected = Box::new(Connected {
             conn,
             since: now,
             liveness: Liveness::new(
@@ -170,11 +167,10 @@ impl Session {
                 self.config.probe_timeout,
                 now,
             ),
-            renew_at: life
-                .and_then(|life| renew_after(life, &mut self.rng))
-                .map(|after| now + after),
+            renewal,
+            session: bytes::Bytes::copy_from_slice(&welcome.session),
             leave: None,
-        };
+        });
         self.set_phase(Phase::Connected(connected), None);
         self.each_channel(|channel, turn| channel.handle_connected(turn));
         Ok(())
@@ -221,10 +217,24 @@ impl Session {
     }
 
     pub(super) fn handle_hint(&mut self, hint: NetworkHint) {
-        match self.phase {
-            Phase::Waiting { .. } if hint != NetworkHint::Offline => self.fetch_token(),
-            Phase::Connected(_) => self.probe(),
+        match (hint, &self.phase) {
+            (_, Phase::Idle | Phase::Closed { .. }) => {}
+            (NetworkHint::Frozen, _) => self.suspend(),
+            (NetworkHint::Resumed, Phase::Suspended) => self.fetch_token(),
+            (NetworkHint::Online | NetworkHint::Resumed, Phase::Waiting { .. }) => {
+                self.fetch_token();
+            }
+            (_, Phase::Connected(_)) => self.probe(),
             _ => {}
+        }
+    }
+
+    /// A frozen program answers nothing: it leaves cleanly, so that nobody waits for it.
+    fn suspend(&mut self) {
+        if !matches!(self.phase, Phase::Suspended) {
+            self.reset_backoff_if_stable();
+            self.end_link(CloseCode::Normal);
+            self.set_phase(Phase::Suspended, Some(Reason::Suspended));
         }
     }
 
@@ -268,11 +278,8 @@ impl Session {
                     self.move_on(Reason::Goaway {
                         detail: leave.detail,
                     });
-                } else if connected.renew_at.is_some_and(|at| now >= at) {
-                    self.reconnect(Reason::Refused {
-                        code: ErrorCode::TokenExpired,
-                        detail: "the token ends soon: a new one is fetched".into(),
-                    });
+                } else {
+                    self.renew();
                 }
             }
             _ => {}
@@ -313,7 +320,7 @@ impl Session {
     }
 
     /// Leaves a healthy link and opens the next one at once.
-    fn reconnect(&mut self, reason: Reason) {
+    pub(super) fn reconnect(&mut self, reason: Reason) {
         self.end_link(CloseCode::Normal);
         self.backoff.reset();
         self.report(ConnectionPhase::Connecting, Some(reason));
@@ -348,7 +355,7 @@ impl Session {
         }
     }
 
-    fn end(&mut self, reason: Reason) {
+    pub(super) fn end(&mut self, reason: Reason) {
         self.end_link(CloseCode::Normal);
         self.set_phase(
             Phase::Closed {

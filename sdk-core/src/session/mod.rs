@@ -8,6 +8,7 @@ mod link;
 pub(crate) mod outbound;
 mod output;
 mod phase;
+mod renew;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -483,6 +484,10 @@ impl Session {
                 }
                 return Ok(());
             }
+            ServerKind::Refreshed(refreshed) => {
+                self.handle_refreshed(refreshed);
+                return Ok(());
+            }
             ServerKind::Goaway(goaway) => {
                 self.handle_goaway(goaway);
                 return Ok(());
@@ -501,11 +506,14 @@ impl Session {
         // A number from a later version is still a refusal.
         let code = ErrorCode::from_number(error.code).unwrap_or(ErrorCode::Refused);
         let detail = wire::cut_detail(error.detail);
+        let retry_after = error
+            .retry_ms
+            .map(|ms| Duration::from_millis(u64::from(ms)));
         if error.fatal {
-            let retry_after = error
-                .retry_ms
-                .map(|ms| Duration::from_millis(u64::from(ms)));
             return self.handle_refusal(code, detail, retry_after);
+        }
+        if error.channel.is_none() && error.id.is_none() {
+            self.handle_refresh_error(code, retry_after);
         }
         let channel = error
             .channel

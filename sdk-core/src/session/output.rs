@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::input::{ConnId, TransportKind};
+use super::input::{ConnId, TokenError, TransportKind};
 use crate::channel::{ChannelId, ChannelStatus};
 use crate::document::RecordKey;
 use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest};
@@ -180,6 +180,8 @@ pub enum Reason {
     },
     /// Nothing was heard for too long.
     Timeout,
+    /// The page or program was frozen.
+    Suspended,
     /// The server drains.
     Goaway {
         /// What the server said.
@@ -208,6 +210,15 @@ pub enum Reason {
     GaveUp,
 }
 
+impl From<TokenError> for Reason {
+    fn from(error: TokenError) -> Self {
+        Self::Token {
+            retryable: error.retryable,
+            detail: error.detail,
+        }
+    }
+}
+
 impl Reason {
     /// The stable name, what JavaScript sees as `code`.
     #[must_use]
@@ -216,6 +227,7 @@ impl Reason {
             Self::Application => "closed",
             Self::Network { .. } => "network",
             Self::Timeout => "heartbeat_timeout",
+            Self::Suspended => "suspended",
             Self::Goaway { .. } => "going_away",
             Self::Refused { code, .. } | Self::Violated { code } => code.name(),
             Self::Token { .. } => "token",
@@ -232,6 +244,7 @@ impl Reason {
                 detail.clone()
             }
             Self::Timeout => "nothing was heard from the server for too long".into(),
+            Self::Suspended => "the page or program is frozen".into(),
             Self::Refused { detail, .. } => detail.clone(),
             Self::Violated { .. } => "the server sent what the protocol does not allow".into(),
             Self::GaveUp => "the allowed number of attempts is used up".into(),
@@ -243,7 +256,7 @@ impl Reason {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Application | Self::GaveUp => false,
-            Self::Network { .. } | Self::Timeout | Self::Goaway { .. } => true,
+            Self::Network { .. } | Self::Timeout | Self::Suspended | Self::Goaway { .. } => true,
             // A bug on one side: a new link starts clean, and back-off bounds the noise.
             Self::Violated { .. } => true,
             Self::Refused { code, .. } => code.is_retryable(),

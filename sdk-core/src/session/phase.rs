@@ -1,10 +1,10 @@
 //! Where a session stands with its server.
 
-use std::time::Duration;
+use bytes::Bytes;
 
 use super::input::ConnId;
 use super::output::ConnectionPhase;
-use crate::connect::Liveness;
+use crate::connect::{Liveness, Renewal};
 use crate::time::MonoTime;
 
 /// One lifecycle, one enum: each phase carries what only it needs.
@@ -19,9 +19,11 @@ pub(crate) enum Phase {
     /// `hello` was sent.
     Handshaking { conn: ConnId, by: MonoTime },
     /// `welcome` came.
-    Connected(Connected),
+    Connected(Box<Connected>),
     /// The next attempt has its time.
     Waiting { until: MonoTime },
+    /// The page or program is frozen: nothing is tried until it is back.
+    Suspended,
     /// Over; `connect` starts anew unless the application closed it.
     Closed { by_application: bool },
 }
@@ -32,8 +34,9 @@ pub(crate) struct Connected {
     pub(crate) conn: ConnId,
     pub(crate) since: MonoTime,
     pub(crate) liveness: Liveness,
-    /// When to reconnect for a new token.
-    pub(crate) renew_at: Option<MonoTime>,
+    pub(crate) renewal: Renewal,
+    /// Names the welcome, so that a copy of it is known.
+    pub(crate) session: Bytes,
     /// The server asked us to go.
     pub(crate) leave: Option<Leave>,
 }
@@ -63,14 +66,14 @@ impl Phase {
             }
             Self::Connected(connected) if connected.leave.is_some() => ConnectionPhase::Draining,
             Self::Connected(_) => ConnectionPhase::Connected,
-            Self::Waiting { .. } => ConnectionPhase::Waiting,
+            Self::Waiting { .. } | Self::Suspended => ConnectionPhase::Waiting,
             Self::Closed { .. } => ConnectionPhase::Closed,
         }
     }
 
     pub(crate) fn deadline(&self, in_flight: bool) -> Option<MonoTime> {
         match self {
-            Self::Idle | Self::FetchingToken | Self::Closed { .. } => None,
+            Self::Idle | Self::FetchingToken | Self::Suspended | Self::Closed { .. } => None,
             Self::Opening { by, .. } | Self::Handshaking { by, .. } => Some(*by),
             Self::Waiting { until } => Some(*until),
             Self::Connected(connected) => {
@@ -80,7 +83,7 @@ impl Phase {
                     .map(|leave| if in_flight { leave.by } else { leave.at });
                 [
                     Some(connected.liveness.deadline()),
-                    connected.renew_at,
+                    connected.renewal.deadline(),
                     leave,
                 ]
                 .into_iter()
@@ -89,11 +92,4 @@ impl Phase {
             }
         }
     }
-}
-
-/// How long before a token's end to fetch the next: a random part of its life, 75–95 %, so that
-/// clients that came together do not refresh together. `None`: it ends too soon to plan for.
-pub(crate) fn renew_after(life: Duration, rng: &mut fastrand::Rng) -> Option<Duration> {
-    let life_ms = u64::try_from(life.as_millis()).ok()?;
-    (life_ms >= 1000).then(|| Duration::from_millis(life_ms / 100 * rng.u64(75..=95)))
 }

@@ -1,0 +1,84 @@
+//! A new token on a living link: asked for, sent, answered (docs/protocol.md §6).
+
+use std::time::Duration;
+
+use super::Session;
+use super::input::TokenError;
+use super::output::{Output, Reason};
+use super::phase::Phase;
+use crate::connect::RenewalDue;
+use crate::wire::{ClientKind, ErrorCode, Refresh, Refreshed};
+
+impl Session {
+    /// Does what is due for the token of the present link.
+    pub(super) fn renew(&mut self) {
+        let now = self.now.mono;
+        let Phase::Connected(connected) = &mut self.phase else {
+            return;
+        };
+        match connected.renewal.poll(now) {
+            RenewalDue::Nothing => {}
+            RenewalDue::Token => self.ask_for_token(),
+            RenewalDue::Unanswered => self.reconnect(Reason::Timeout),
+        }
+    }
+
+    /// Asks the application, unless it is looking already.
+    pub(super) fn ask_for_token(&mut self) {
+        if !self.fetching {
+            self.fetching = true;
+            self.out.push(Output::FetchToken);
+        }
+    }
+
+    /// The application's answer, for a link that has a token still.
+    pub(super) fn handle_new_token(&mut self, token: Result<String, TokenError>) {
+        let now = self.now.mono;
+        let Phase::Connected(connected) = &mut self.phase else {
+            return;
+        };
+        match token {
+            Ok(token) => {
+                connected.renewal.on_sent(now);
+                self.out.frame(ClientKind::Refresh(Refresh { token }));
+            }
+            Err(error) if error.retryable => connected.renewal.on_failed(None, now, &mut self.rng),
+            Err(error) => self.end(error.into()),
+        }
+    }
+
+    /// The server took the token. One that nobody waits for is a copy.
+    pub(super) fn handle_refreshed(&mut self, refreshed: Refreshed) {
+        let server_now = self.server_clock.now(self.now);
+        if let Phase::Connected(connected) = &mut self.phase
+            && connected.renewal.is_sent()
+        {
+            let life_ms = refreshed.expires_ms.saturating_sub(server_now.0);
+            let life = (refreshed.expires_ms > 0).then(|| Duration::from_millis(life_ms));
+            connected.renewal.plan(life, self.now.mono, &mut self.rng);
+        }
+    }
+
+    /// The server said something that concerns no channel, perhaps about the token. A refusal for good
+    /// is fatal, and ends the link.
+    pub(super) fn handle_refresh_error(&mut self, code: ErrorCode, retry_after: Option<Duration>) {
+        let now = self.now.mono;
+        let Phase::Connected(connected) = &mut self.phase else {
+            return;
+        };
+        if !connected.renewal.is_sent() {
+            return;
+        }
+        match code {
+            // The old token is still good.
+            ErrorCode::AuthUnavailable | ErrorCode::Overloaded => {
+                connected.renewal.on_failed(retry_after, now, &mut self.rng);
+            }
+            ErrorCode::Unsupported => self.reconnect(Reason::Refused {
+                code,
+                detail: "the server takes a new token on a new link only".into(),
+            }),
+            _ => {}
+        }
+    }
+}
