@@ -317,6 +317,15 @@ impl Node {
                 effects.push(Effect::Flush(conn));
             }
             ClientKind::Pong(_) => {}
+            // As the real server's connection: ranges are not served yet.
+            ClientKind::Fetch(fetch) => {
+                queue.put(&server_message(ServerKind::Error(ErrorFrame {
+                    code: ErrorCode::Unsupported as u32,
+                    channel: Some(fetch.channel),
+                    ..ErrorFrame::default()
+                })));
+                effects.push(Effect::Flush(conn));
+            }
             other => return Err(Violation::new("wire", format!("a client sent {other:?}"))),
         }
         Ok(())
