@@ -1,0 +1,96 @@
+//! What is pushed when, and how much at a time.
+
+use crate::support::*;
+
+#[test]
+fn what_was_sent_is_sent_again_with_the_same_number() {
+    let mut d = Driver::live();
+    d.mutate(ChangeKind::Put(card("a", "x")));
+    d.mutate(ChangeKind::Set(card("a", "y")));
+    let first: Vec<_> = d.pushes();
+    assert_eq!(first.iter().map(|p| p.first_n).collect::<Vec<_>>(), [1, 2]);
+    d.reconnect();
+    assert!(d.pushes().is_empty(), "nothing is pushed before the resume");
+    d.resume(at(1), at(1), 1);
+    let again = d.pushes();
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].first_n, again[0].low), (2, 1));
+}
+
+#[test]
+fn need_is_obeyed_once_and_the_clock_helps_after_that() {
+    let mut d = Driver::live();
+    d.mutate(ChangeKind::Put(card("a", "x")));
+    d.take_frames();
+    let need = ServerKind::Need(Need {
+        channel: CHANNEL.into(),
+        n: 1,
+        cursor: None,
+    });
+    d.receive(need.clone());
+    assert_eq!(d.pushes().len(), 1);
+    d.receive(need);
+    assert!(d.pushes().is_empty());
+    d.advance(10_000);
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
+fn the_push_window_is_bounded_and_refills() {
+    let mut d = Driver::live();
+    for i in 0..600 {
+        d.mutate(ChangeKind::Put(card(&format!("c{i}"), "x")));
+    }
+    let sent: usize = d.pushes().iter().map(|p| p.items.len()).sum();
+    assert_eq!(sent, 256);
+    d.receive(ServerKind::Ack(Ack {
+        channel: CHANNEL.into(),
+        through: 200,
+        seq: 2,
+    }));
+    let sent: usize = d.pushes().iter().map(|p| p.items.len()).sum();
+    assert_eq!(sent, 200);
+}
+
+#[test]
+fn need_of_what_was_never_pushed_changes_nothing() {
+    let mut d = Driver::live();
+    d.receive(ServerKind::Need(Need {
+        channel: CHANNEL.into(),
+        n: 1_000,
+        cursor: None,
+    }));
+    d.mutate(ChangeKind::Put(card("a", "x")));
+    assert_eq!(d.pushes()[0].first_n, 1);
+}
+
+#[test]
+fn commands_of_one_turn_share_a_message() {
+    let mut d = Driver::live();
+    d.messages = 0;
+    for at in 0..100 {
+        let kind = Some(ChangeKind::Put(card(&at.to_string(), "x")));
+        d.session
+            .mutate(
+                d.now,
+                d.channel,
+                vec![Change { kind }],
+                MutateOptions::default(),
+            )
+            .unwrap();
+        while let Some(output) = d.session.poll_ready() {
+            match output {
+                Output::Outbox(request) => {
+                    let reply = d.store.handle(request);
+                    d.session.handle_input(d.now, Input::Outbox(reply));
+                }
+                Output::Event(_) => {}
+                other => panic!("not before the end of the turn: {other:?}"),
+            }
+        }
+    }
+    d.drain();
+    assert_eq!(d.messages, 1);
+    let items: usize = d.pushes().iter().map(|push| push.items.len()).sum();
+    assert_eq!(items, 100);
+}

@@ -1,0 +1,105 @@
+//! The whole state in parts, and what it decides.
+
+use crate::support::*;
+
+#[test]
+fn first_snapshot_makes_the_channel_live() {
+    let mut d = Driver::start();
+    assert_eq!(d.status(), &ChannelStatus::Loading);
+    let subscribe = &d.subscribes()[0];
+    assert_eq!((subscribe.have, subscribe.max_epoch), (None, 0));
+    d.snapshot(at(1), &[card("a", "x")], 0, vec![]);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    assert_eq!(d.title("a").unwrap(), "\"x\"");
+    assert!(d.events.contains(&Event::Recovered {
+        channel: d.channel,
+        recovery: Recovery::Snapshot
+    }));
+}
+
+#[test]
+fn half_a_snapshot_is_invisible() {
+    let mut d = Driver::start();
+    d.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+        channel: CHANNEL.into(),
+        cursor: Some(at(1)),
+        known: Some(Known::default()),
+    }));
+    d.receive(ServerKind::SnapshotPart(SnapshotPart {
+        channel: CHANNEL.into(),
+        records: vec![card("a", "x")],
+    }));
+    assert_eq!(d.title("a"), None);
+    assert_eq!(d.status(), &ChannelStatus::Loading);
+}
+
+#[test]
+fn a_damaged_snapshot_is_asked_for_again() {
+    let mut d = Driver::start();
+    d.take_frames();
+    d.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+        channel: CHANNEL.into(),
+        cursor: Some(at(1)),
+        known: Some(Known::default()),
+    }));
+    d.receive(ServerKind::SnapshotEnd(SnapshotEnd {
+        channel: CHANNEL.into(),
+        records: 0,
+        digest: 1,
+    }));
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
+fn a_snapshot_without_the_table_row_ends_the_link() {
+    let mut d = Driver::start();
+    d.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+        channel: CHANNEL.into(),
+        cursor: Some(at(1)),
+        known: None,
+    }));
+    assert!(d.closed);
+}
+
+#[test]
+fn a_snapshot_decides_what_its_table_row_covers() {
+    let mut d = Driver::live();
+    let good = d.mutate(ChangeKind::Put(card("a", "x")));
+    let bad = d.mutate(ChangeKind::Put(card("b", "x")));
+    let open = d.mutate(ChangeKind::Put(card("c", "x")));
+    d.reconnect();
+    d.take_frames();
+    let refused = Rejected {
+        n: 2,
+        code: ErrorCode::Refused as u32,
+        detail: "no".into(),
+    };
+    d.snapshot(at(9), &[card("a", "x")], 2, vec![refused]);
+    assert_eq!(d.outcomes(good).last(), Some(&MutationStatus::Committed));
+    assert_eq!(d.outcomes(bad).last().unwrap().name(), "rejected");
+    assert_eq!(d.title("b"), None);
+    assert!(!d.outcomes(open).last().unwrap().is_terminal());
+    assert_eq!(d.pushes()[0].first_n, 3);
+}
+
+#[test]
+fn a_vanished_log_is_told_and_its_commits_are_lost() {
+    let mut d = Driver::live();
+    let kept = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    let pending = d.mutate(ChangeKind::Put(card("b", "x")));
+    d.reconnect();
+    assert_eq!(d.subscribes()[0].max_epoch, 5);
+    d.snapshot(Cursor::new(6, 1, 77), &[], 0, vec![]);
+    assert_eq!(d.outcomes(kept).last(), Some(&MutationStatus::Lost));
+    assert_eq!(d.title("a"), None);
+    assert_eq!(d.title("b").unwrap(), "\"x\"");
+    assert!(d.events.contains(&Event::HistoryLost {
+        channel: d.channel,
+        from: at(2),
+        to: Cursor::new(6, 1, 77)
+    }));
+    let push = d.pushes().remove(0);
+    assert_eq!((push.first_n, push.low, push.epoch), (2, 2, 6));
+    assert!(!d.outcomes(pending).last().unwrap().is_terminal());
+}

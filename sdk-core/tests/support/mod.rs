@@ -1,0 +1,344 @@
+//! A session and the server that a test plays for it.
+
+pub(crate) use bytes::{Bytes, BytesMut};
+pub(crate) use tidewire_core::time::{MonoTime, Now, UnixTime};
+pub(crate) use tidewire_core::wire::{
+    Ack, Change, ChangeKind, ClientKind, Cursor, ErrorCode, ErrorFrame, Field, Goaway, Head,
+    Heartbeat, Known, Lagged, Limits, Merge, Mid, Need, Op, OpKind, Patch, Push, Record, RecordRef,
+    Rejected, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, Subscribe, Welcome,
+    decode_client, encode_server, server_message,
+};
+pub(crate) use tidewire_core::{
+    ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input, LinkClosed,
+    MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationStatus, NetworkHint, Output,
+    Reason, Recovery, Session, TokenError,
+};
+
+pub(crate) const CHANNEL: &str = "board:main";
+pub(crate) const AUTHOR: [u8; 16] = [7; 16];
+
+/// Drives a session by hand and keeps what it said.
+pub(crate) struct Driver {
+    pub(crate) session: Session,
+    pub(crate) store: MemoryOutbox,
+    pub(crate) now: Now,
+    pub(crate) conn: ConnId,
+    pub(crate) opens: u32,
+    pub(crate) messages: u32,
+    pub(crate) token_fetches: u32,
+    pub(crate) closed: bool,
+    pub(crate) events: Vec<Event>,
+    pub(crate) frames: Vec<ClientKind>,
+    pub(crate) wake_at: Option<MonoTime>,
+    pub(crate) channel: ChannelId,
+}
+
+impl Driver {
+    /// Connected and subscribed, nothing answered yet.
+    pub(crate) fn start() -> Self {
+        let mut driver = Self::idle(Config::default());
+        driver.connect();
+        driver.channel = driver
+            .session
+            .subscribe(driver.now, CHANNEL.parse().unwrap())
+            .unwrap();
+        driver.drain();
+        driver
+    }
+
+    pub(crate) fn idle(config: Config) -> Self {
+        let now = Now {
+            mono: MonoTime(1_000),
+            unix: UnixTime(1_700_000_000_000),
+        };
+        Self {
+            session: Session::new(config, ClientId([1; 16]), 42, now),
+            store: MemoryOutbox::default(),
+            now,
+            conn: ConnId(0),
+            opens: 0,
+            messages: 0,
+            token_fetches: 0,
+            closed: false,
+            events: Vec::new(),
+            frames: Vec::new(),
+            wake_at: None,
+            channel: ChannelId(0),
+        }
+    }
+
+    /// With a first snapshot of an empty channel at seq 1.
+    pub(crate) fn live() -> Self {
+        let mut driver = Self::start();
+        driver.snapshot(Cursor::new(5, 1, 11), &[], 0, vec![]);
+        driver.take_frames();
+        driver.events.clear();
+        driver
+    }
+
+    pub(crate) fn connect(&mut self) {
+        self.session.connect(self.now);
+        self.drain();
+        self.welcome();
+    }
+
+    pub(crate) fn welcome(&mut self) {
+        self.input(Input::Token(Ok("t".into())));
+        self.input(Input::Opened { conn: self.conn });
+        self.receive(ServerKind::Welcome(Welcome {
+            session: Bytes::from_static(&[9; 16]),
+            principal: "ana".into(),
+            author: Bytes::from_static(&AUTHOR),
+            server_ms: self.now.unix.0,
+            expires_ms: 0,
+            limits: Some(Limits::DEFAULT),
+            heartbeat_ms: 25_000,
+            flags: 0,
+        }));
+    }
+
+    pub(crate) fn reconnect(&mut self) {
+        self.input(Input::Closed {
+            conn: self.conn,
+            reason: LinkClosed::default(),
+        });
+        self.session.connect(self.now);
+        self.drain();
+        self.welcome();
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.session.handle_input(self.now, input);
+        self.drain();
+    }
+
+    pub(crate) fn receive(&mut self, frame: ServerKind) {
+        let message = server_message(frame);
+        let conn = self.conn;
+        self.input(Input::Received { conn, message });
+    }
+
+    pub(crate) fn advance(&mut self, ms: u64) {
+        self.now.mono.0 += ms;
+        self.now.unix.0 += ms;
+        self.input(Input::Timeout);
+    }
+
+    /// Sleeps until the session wants to be woken.
+    pub(crate) fn wake(&mut self) {
+        let at = self.wake_at.expect("the session waits for a moment");
+        let ms = at.0.saturating_sub(self.now.mono.0);
+        self.advance(ms);
+    }
+
+    pub(crate) fn drain(&mut self) {
+        loop {
+            match self.session.poll_output() {
+                Output::Open { conn, .. } => {
+                    self.conn = conn;
+                    self.opens += 1;
+                    self.closed = false;
+                }
+                Output::Send { conn, message } => {
+                    assert_eq!(conn, self.conn);
+                    self.messages += 1;
+                    let limit = Limits::DEFAULT.frame_up_bytes as usize;
+                    self.frames.extend(decode_client(message, limit).unwrap());
+                }
+                Output::Close { conn, .. } => {
+                    assert_eq!(conn, self.conn);
+                    self.closed = true;
+                }
+                Output::FetchToken => self.token_fetches += 1,
+                Output::Outbox(request) => {
+                    let reply = self.store.handle(request);
+                    self.session.handle_input(self.now, Input::Outbox(reply));
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::Wait(at) => {
+                    self.wake_at = at;
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn snapshot(
+        &mut self,
+        cursor: Cursor,
+        records: &[Record],
+        last: u64,
+        rejected: Vec<Rejected>,
+    ) {
+        let mut document = tidewire_core::document::Document::default();
+        for record in records {
+            document.apply(&tidewire_core::document::put_op(record.clone()));
+        }
+        self.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+            channel: CHANNEL.into(),
+            cursor: Some(cursor),
+            known: Some(Known { last, rejected }),
+        }));
+        for record in records {
+            self.receive(ServerKind::SnapshotPart(SnapshotPart {
+                channel: CHANNEL.into(),
+                records: vec![record.clone()],
+            }));
+        }
+        self.receive(ServerKind::SnapshotEnd(SnapshotEnd {
+            channel: CHANNEL.into(),
+            records: records.len() as u64,
+            digest: document.digest(),
+        }));
+    }
+
+    pub(crate) fn resume(&mut self, from: Cursor, head: Cursor, last: u64) {
+        self.receive(ServerKind::Resume(Resume {
+            channel: CHANNEL.into(),
+            from: Some(from),
+            head: Some(head),
+            known: Some(Known {
+                last,
+                rejected: vec![],
+            }),
+        }));
+    }
+
+    pub(crate) fn patch(&mut self, from: u64, to: u64, ops: Vec<Op>, mids: Vec<Mid>) {
+        self.receive(ServerKind::Patch(patch(from, to, ops, mids)));
+    }
+
+    pub(crate) fn mutate(&mut self, kind: ChangeKind) -> MutationHandle {
+        let handle = self
+            .session
+            .mutate(
+                self.now,
+                self.channel,
+                vec![Change { kind: Some(kind) }],
+                MutateOptions::default(),
+            )
+            .unwrap();
+        self.drain();
+        handle
+    }
+
+    pub(crate) fn take_frames(&mut self) -> Vec<ClientKind> {
+        std::mem::take(&mut self.frames)
+    }
+
+    pub(crate) fn pushes(&mut self) -> Vec<Push> {
+        let frames = self.take_frames().into_iter();
+        frames
+            .filter_map(|frame| match frame {
+                ClientKind::Push(push) => Some(push),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn subscribes(&mut self) -> Vec<Subscribe> {
+        let frames = self.take_frames().into_iter();
+        frames
+            .filter_map(|frame| match frame {
+                ClientKind::Subscribe(subscribe) => Some(subscribe),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Which ranges were asked for: after, through.
+    pub(crate) fn fetches(&mut self) -> Vec<(u64, u64)> {
+        let frames = self.take_frames().into_iter();
+        frames
+            .filter_map(|frame| match frame {
+                ClientKind::Fetch(fetch) => Some((fetch.after, fetch.through)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn outcomes(&self, of: MutationHandle) -> Vec<MutationStatus> {
+        let events = self.events.iter();
+        events
+            .filter_map(|event| match event {
+                Event::Mutation { handle, status, .. } if *handle == of => Some(status.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn title(&self, id: &str) -> Option<String> {
+        let record = self.session.record(self.channel, "cards", id)?;
+        let value = record.field("title")?;
+        Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    pub(crate) fn status(&self) -> &ChannelStatus {
+        self.session.status(self.channel).unwrap()
+    }
+}
+
+pub(crate) fn card(id: &str, title: &str) -> Record {
+    Record {
+        collection: "cards".into(),
+        id: id.into(),
+        fields: vec![Field {
+            name: "title".into(),
+            value: Bytes::from(format!("\"{title}\"")),
+        }],
+    }
+}
+
+pub(crate) fn put_op(id: &str, title: &str) -> Op {
+    Op {
+        kind: Some(OpKind::Put(card(id, title))),
+    }
+}
+
+pub(crate) fn merge_op(id: &str, title: &str) -> Op {
+    let record = card(id, title);
+    Op {
+        kind: Some(OpKind::Merge(Merge {
+            collection: record.collection,
+            id: record.id,
+            fields: record.fields,
+            unset: vec![],
+        })),
+    }
+}
+
+pub(crate) fn mid(n: u64) -> Mid {
+    Mid {
+        author: Bytes::from_static(&AUTHOR),
+        n,
+        code: 0,
+        detail: String::new(),
+    }
+}
+
+pub(crate) fn refusal(n: u64) -> Mid {
+    Mid {
+        code: ErrorCode::Refused as u32,
+        detail: "no".into(),
+        ..mid(n)
+    }
+}
+
+/// Tags are `10 + seq` in these tests, the epoch is 5.
+pub(crate) fn patch(from: u64, to: u64, ops: Vec<Op>, mids: Vec<Mid>) -> Patch {
+    Patch {
+        channel: CHANNEL.into(),
+        epoch: 5,
+        from,
+        from_tag: 10 + from,
+        to,
+        to_tag: 10 + to,
+        ms: 1,
+        ops,
+        mids,
+    }
+}
+
+pub(crate) fn at(seq: u64) -> Cursor {
+    Cursor::new(5, seq, 10 + seq)
+}
