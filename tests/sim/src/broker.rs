@@ -17,6 +17,8 @@ const EARLIER_MAX: usize = 8;
 pub struct Broker {
     /// Whether it answers.
     pub is_up: bool,
+    /// Whether earlier states are kept, so that a tail can be lost.
+    pub remembers: bool,
     run: RunId,
     shelves: BTreeMap<usize, Shelf>,
 }
@@ -40,6 +42,7 @@ impl Broker {
     pub const fn new() -> Self {
         Self {
             is_up: true,
+            remembers: true,
             run: RunId(1),
             shelves: BTreeMap::new(),
         }
@@ -67,9 +70,10 @@ impl Broker {
                 if admitted {
                     truth.append(channel, entries, run)?;
                     appended = true;
-                    shelf
-                        .earlier
-                        .push_back((shelf.log.head().seq, shelf.log.clone()));
+                    if self.remembers {
+                        let state = (shelf.log.head().seq, shelf.log.clone());
+                        shelf.earlier.push_back(state);
+                    }
                     if shelf.earlier.len() > EARLIER_MAX {
                         shelf.earlier.pop_front();
                     }

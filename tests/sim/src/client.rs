@@ -45,7 +45,7 @@ pub enum Wish {
     /// A channel has failed: the application will try it again.
     Retry(usize),
     /// Something worth a line in the timeline.
-    Note(String),
+    Note(Event),
 }
 
 /// One client.
@@ -377,10 +377,10 @@ impl Client {
                     {
                         wishes.push(Wish::Retry(watch.channel));
                     }
-                    wishes.push(Wish::Note(format!("{event:?}")));
                     if let Some(told) = &mut self.told {
-                        told.push(event);
+                        told.push(event.clone());
                     }
+                    wishes.push(Wish::Note(event));
                 }
                 Output::Wait(at) => {
                     running.generation += 1;
@@ -446,6 +446,7 @@ impl Running {
                     watch.on_settled(&own)?;
                 }
             }
+            Input::Received { .. } => self.watches.values_mut().for_each(Watch::suspect),
             _ => {}
         }
         self.session.handle_input(now, input);
@@ -492,7 +493,7 @@ impl Running {
             .iter()
             .position(|name| name == channel)
             .ok_or_else(|| Violation::new("seam", format!("unknown channel {channel}")))?;
-        let changes = changes.to_vec();
+        let changes = Arc::clone(changes);
         let reply = self.store.handle(request);
         if let OutboxReply::Appended { n, .. } = reply {
             truth.asked(at, self.author, n, changes)?;

@@ -7,6 +7,7 @@ use crate::app::{self, Act};
 use crate::client::Wish;
 use crate::faults::Fault;
 use crate::node::{Effect, Node};
+use crate::trace::mix;
 use crate::violation::Checked;
 use crate::world::{Event, World};
 
@@ -176,14 +177,12 @@ impl World {
                         },
                     );
                 }
-                Wish::Note(text) => {
-                    self.trace.note(
-                        self.now_ms,
-                        "event",
-                        &[client as u64],
-                        text.as_bytes(),
-                        || format!("client {client}: {text}"),
-                    );
+                Wish::Note(event) => {
+                    let seen = fingerprint(&event);
+                    let ids = [client as u64, seen];
+                    self.trace.note(self.now_ms, "event", &ids, &[], || {
+                        format!("client {client}: {event:?}")
+                    });
                 }
             }
         }
@@ -243,5 +242,29 @@ impl World {
 
     fn node_ms(&self, node: usize, at: MonoTime) -> u64 {
         self.nodes[node].world_ms(at)
+    }
+}
+
+/// An event as one number, for the trace. The frequent ones are not written out as text for that.
+fn fingerprint(event: &tidewire_core::Event) -> u64 {
+    use tidewire_core::Event;
+    let bytes = |hash, bytes: &[u8]| bytes.iter().fold(hash, |hash, &b| mix(hash, b.into()));
+    match event {
+        Event::Changed { channel, records } => {
+            records.iter().fold(u64::from(channel.0), |hash, key| {
+                let hash = bytes(mix(hash, 1), key.collection.as_bytes());
+                bytes(mix(hash, 2), key.id.as_bytes())
+            })
+        }
+        Event::Mutation {
+            channel,
+            handle,
+            n,
+            status,
+        } => {
+            let hash = mix(mix(u64::from(channel.0), handle.0), n.unwrap_or(0));
+            bytes(hash, status.name().as_bytes())
+        }
+        other => bytes(0, format!("{other:?}").as_bytes()),
     }
 }

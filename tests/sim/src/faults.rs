@@ -167,6 +167,12 @@ impl Faults {
         self.every.keys().copied().collect()
     }
 
+    /// Whether a kind may strike in this run by itself.
+    #[must_use]
+    pub fn is_on(&self, fault: Fault) -> bool {
+        self.every.contains_key(&fault) || self.per_mille.contains_key(&fault)
+    }
+
     /// When a kind strikes next, in ms from now; `None` once faults have stopped.
     pub fn next_ms(&self, fault: Fault, rng: &mut Rng) -> Option<u64> {
         if self.frozen {

@@ -13,6 +13,7 @@
 //! app      what applications do                 policy    what they may do
 //! link     first in, first out, until it dies   outlet    the bounded queue to a connection
 //! truth    the logs as they really are          watch     what every view has to show
+//! model    records as the checkers keep them
 //! report   many seeds and their sum             scene     a calm world that a test disturbs
 //! ```
 
@@ -23,6 +24,7 @@ mod drivers;
 pub mod faults;
 mod havoc;
 pub mod link;
+pub mod model;
 mod network;
 pub mod node;
 pub mod outlet;

@@ -5,6 +5,8 @@ use tidewire_core::document::{Document, Record, Rejection, change, value};
 use tidewire_core::wire::{Change, ChangeKind, ErrorCode, Field, Limits};
 use tidewire_server::channel::{Policy, View};
 
+use crate::model::State;
+
 /// The collections that applications use.
 pub const COLLECTIONS: &[&str] = &["cards", "notes"];
 
@@ -61,15 +63,15 @@ impl Rules {
     }
 
     /// What the server has to make of a mutation, worked out without the server's code.
-    pub fn evaluate(document: &Document, changes: &[Change]) -> Result<Document, Rejection> {
+    pub fn evaluate(state: &State, changes: &[Change]) -> Result<State, Rejection> {
         change::check_changes(changes, &Limits::DEFAULT)?;
-        let mut next = document.clone();
+        let mut next = state.clone();
         for item in changes {
             let Some(kind) = &item.kind else { continue };
             let (collection, id) = change::target(kind);
             Self::judge(|c, i| next.record(c, i).cloned(), item)?;
             let record = change::apply_change(next.record(collection, id), kind, &Limits::DEFAULT)?;
-            next.replace(collection, id, record);
+            next.set(collection, id, record);
         }
         Ok(next)
     }

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tidewire_core::document::Document;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, NUMBER_MAX};
 use tidewire_server::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
 use tidewire_server::channel::Author;
 
+use crate::model::State;
 use crate::policy::Rules;
 use crate::violation::{Checked, Violation, ensure};
 
@@ -24,11 +24,11 @@ pub struct FactId(usize);
 pub struct Fact {
     branch: usize,
     /// The entry as it was appended.
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
     /// The fold of the log up to and with it.
-    pub document: Arc<Document>,
+    pub state: Arc<State>,
     /// The table there.
-    pub table: Arc<BTreeMap<Author, TableRow>>,
+    pub table: Arc<BTreeMap<Author, Arc<TableRow>>>,
     deleted: bool,
 }
 
@@ -58,21 +58,33 @@ pub enum Decision {
 /// All logs, of all times.
 #[derive(Debug, Default)]
 pub struct Truth {
-    rules: Option<Rules>,
     facts: Vec<Fact>,
     branches: Vec<Branch>,
     lines: BTreeMap<usize, Line>,
     registry: HashMap<(usize, u64, u64, u64), FactId>,
-    decided: HashMap<(usize, Author, u64), Vec<FactId>>,
-    asked: HashMap<(usize, Author, u64), Vec<Change>>,
+    /// Per channel and author what was asked for, `n` = 1 first.
+    asked: BTreeMap<(usize, Author), Vec<Asked>>,
+    initial: Arc<State>,
+}
+
+/// A numbered mutation.
+#[derive(Debug)]
+struct Asked {
+    changes: Arc<[Change]>,
+    /// The entries that decide it, on different branches.
+    decided: Vec<FactId>,
 }
 
 impl Truth {
     /// No log holds anything.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
+        use tidewire_server::channel::Policy as _;
+        let name = "any:channel"
+            .parse()
+            .expect("a constant that is a channel name");
         Self {
-            rules: Some(rules),
+            initial: Arc::new(State::from(&rules.initial(&name))),
             ..Self::default()
         }
     }
@@ -83,12 +95,22 @@ impl Truth {
         channel: usize,
         author: Author,
         n: u64,
-        changes: Vec<Change>,
+        changes: Arc<[Change]>,
     ) -> Checked {
-        let again = self.asked.insert((channel, author, n), changes);
-        ensure(again.is_none(), "S11", || {
-            format!("number {n} was given twice")
-        })
+        let rows = self.asked.entry((channel, author)).or_default();
+        ensure(n == rows.len() as u64 + 1, "S11", || {
+            format!("number {n} was given after {}", rows.len())
+        })?;
+        rows.push(Asked {
+            changes,
+            decided: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn row(&self, channel: usize, author: Author, n: u64) -> Option<&Asked> {
+        let at = usize::try_from(n.checked_sub(1)?).ok()?;
+        self.asked.get(&(channel, author))?.get(at)
     }
 
     /// The head of the surviving log.
@@ -157,8 +179,8 @@ impl Truth {
         n: u64,
         end: FactId,
     ) -> Option<Decision> {
-        let facts = self.decided.get(&(channel, author, n))?;
-        let id = facts.iter().find(|&&id| self.is_on_line(id, end))?;
+        let row = self.row(channel, author, n)?;
+        let id = row.decided.iter().find(|&&id| self.is_on_line(id, end))?;
         match &self.fact(*id).entry.body {
             EntryBody::Mutation { outcome: Ok(_), .. } => Some(Decision::Committed),
             EntryBody::Mutation {
@@ -172,13 +194,11 @@ impl Truth {
     /// Whether a mutation was ever logged at or below this seq.
     #[must_use]
     pub fn was_decided_by(&self, channel: usize, author: Author, n: u64, seq: u64) -> bool {
-        self.decided
-            .get(&(channel, author, n))
-            .is_some_and(|facts| {
-                facts
-                    .iter()
-                    .any(|&id| self.fact(id).entry.cursor.seq <= seq)
-            })
+        self.row(channel, author, n).is_some_and(|row| {
+            row.decided
+                .iter()
+                .any(|&id| self.fact(id).entry.cursor.seq <= seq)
+        })
     }
 
     /// Whether a compare-and-append has to succeed.
@@ -213,7 +233,7 @@ impl Truth {
         Ok(())
     }
 
-    fn append_one(&mut self, channel: usize, entry: &Entry) -> Checked {
+    fn append_one(&mut self, channel: usize, entry: &Arc<Entry>) -> Checked {
         let cursor = entry.cursor;
         let parent = self.head(channel).map(|id| self.fact(id).clone());
         let before = parent.as_ref().map(|p| p.entry.cursor).unwrap_or_default();
@@ -248,9 +268,9 @@ impl Truth {
             || "only an opening may follow an empty log, a deletion or another run".into(),
         )?;
 
-        let mut document = parent
+        let mut state = parent
             .as_ref()
-            .map(|p| Arc::clone(&p.document))
+            .map(|p| Arc::clone(&p.state))
             .unwrap_or_default();
         let mut table = parent
             .as_ref()
@@ -260,21 +280,20 @@ impl Truth {
         match &entry.body {
             EntryBody::Opening { ops } => {
                 for op in ops {
-                    Arc::make_mut(&mut document).apply(op);
+                    Arc::make_mut(&mut state).apply(op);
                 }
                 let starts = parent.as_ref().is_none_or(|p| p.deleted);
                 ensure(starts || ops.is_empty(), "log", || {
                     "an opening in the middle of a log changes records".into()
                 })?;
                 if starts {
-                    let expected = self.initial();
-                    ensure(*document == expected, "log", || {
+                    ensure(state == self.initial, "log", || {
                         "a new log does not start with the initial records".into()
                     })?;
                 }
             }
             EntryBody::Deletion => {
-                document = Arc::default();
+                state = Arc::default();
                 deleted = true;
             }
             EntryBody::Mutation {
@@ -283,10 +302,11 @@ impl Truth {
                 low,
                 outcome,
             } => {
-                let asked = self.asked.get(&(channel, *author, *n)).ok_or_else(|| {
+                let asked = self.row(channel, *author, *n).ok_or_else(|| {
                     Violation::new("S13", format!("nobody asked for {author:?} {n}"))
                 })?;
                 let row = Arc::make_mut(&mut table).entry(*author).or_default();
+                let row = Arc::make_mut(row);
                 ensure(*n > row.last, "S1", || {
                     format!(
                         "{author:?} {n} is decided a second time, last is {}",
@@ -298,9 +318,9 @@ impl Truth {
                 })?;
                 row.last = *n;
                 row.rejected.retain(|(at, _)| at >= low);
-                match (Rules::evaluate(&document, asked), outcome) {
+                match (Rules::evaluate(&state, &asked.changes), outcome) {
                     (Ok(expected), Ok(ops)) => {
-                        let next = Arc::make_mut(&mut document);
+                        let next = Arc::make_mut(&mut state);
                         for op in ops {
                             next.apply(op);
                         }
@@ -333,10 +353,14 @@ impl Truth {
         }
         self.registry.insert(key, id);
         if let EntryBody::Mutation { author, n, .. } = &entry.body {
-            self.decided
-                .entry((channel, *author, *n))
-                .or_default()
-                .push(id);
+            let at = usize::try_from(*n - 1).unwrap_or(usize::MAX);
+            if let Some(row) = self
+                .asked
+                .get_mut(&(channel, *author))
+                .and_then(|rows| rows.get_mut(at))
+            {
+                row.decided.push(id);
+            }
         }
         if !self.lines.contains_key(&channel) {
             let branch = self.branch(None);
@@ -354,8 +378,8 @@ impl Truth {
         let branch = line.branch;
         self.facts.push(Fact {
             branch,
-            entry: entry.clone(),
-            document,
+            entry: Arc::clone(entry),
+            state,
             table,
             deleted,
         });
@@ -388,7 +412,7 @@ impl Truth {
             Violation::new("S3", format!("snapshot at unknown {:?}", snapshot.cursor))
         })?;
         let fact = self.fact(id);
-        ensure(snapshot.document == *fact.document, "S5", || {
+        ensure(fact.state.is_in(&snapshot.document), "S5", || {
             format!(
                 "snapshot at {:?} is not the fold of the log",
                 snapshot.cursor
@@ -397,24 +421,21 @@ impl Truth {
         ensure(snapshot.deleted == fact.deleted, "S5", || {
             format!("snapshot at {:?} has deleted wrong", snapshot.cursor)
         })?;
-        let table: Vec<_> = fact.table.iter().map(|(a, r)| (*a, r.clone())).collect();
-        ensure(snapshot.table == table, "S1", || {
-            format!("snapshot table {:?}, log says {table:?}", snapshot.table)
+        let same =
+            snapshot.table.len() == fact.table.len()
+                && snapshot.table.iter().zip(&*fact.table).all(
+                    |((author, row), (known, expected))| author == known && *row == **expected,
+                );
+        ensure(same, "S1", || {
+            format!(
+                "snapshot table {:?}, log says {:?}",
+                snapshot.table, fact.table
+            )
         })
     }
 
     fn branch(&mut self, fork: Option<(usize, u64)>) -> usize {
         self.branches.push(Branch { fork });
         self.branches.len() - 1
-    }
-
-    fn initial(&self) -> Document {
-        use tidewire_server::channel::Policy as _;
-        let name = "any:channel"
-            .parse()
-            .expect("a constant that is a channel name");
-        self.rules
-            .map(|rules| rules.initial(&name))
-            .unwrap_or_default()
     }
 }

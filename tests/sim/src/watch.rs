@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidewire_core::document::{Document, Record, RecordKey, change};
+use tidewire_core::document::{Record, RecordKey, change};
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Limits};
 use tidewire_core::{
     ChannelId, ChannelStatus, MutationHandle, MutationStatus, Session, Settlement,
 };
 use tidewire_server::channel::Author;
 
+use crate::model::State;
 use crate::truth::{Decision, FactId, Truth};
 use crate::violation::{Checked, Violation, ensure};
 
@@ -52,15 +53,25 @@ pub struct Watch {
     cursor: Option<Cursor>,
     base: Option<FactId>,
     before: Option<FactId>,
+    /// The base with the pending mutations replayed over it: what the view has to be.
+    expected: State,
+    /// The records that pending mutations touch.
+    touched: BTreeSet<RecordKey>,
+    /// Every record that this view ever had to do with.
+    keys: BTreeSet<RecordKey>,
     /// What an application that pulls only what `Changed` names would show.
-    cache: BTreeMap<RecordKey, Record>,
+    cache: State,
     history_lost: Option<(Cursor, Cursor)>,
+    /// The base or what is pending is another one: `expected` is to be worked out again.
+    moved: bool,
+    /// Something reached the core that may have changed the view: it is to be compared.
+    suspect: bool,
 }
 
 impl Watch {
     /// A fresh subscription.
     #[must_use]
-    pub const fn new(id: ChannelId, channel: usize, author: Author) -> Self {
+    pub fn new(id: ChannelId, channel: usize, author: Author) -> Self {
         Self {
             id,
             channel,
@@ -74,8 +85,13 @@ impl Watch {
             cursor: None,
             base: None,
             before: None,
-            cache: BTreeMap::new(),
+            expected: State::default(),
+            touched: BTreeSet::new(),
+            keys: BTreeSet::new(),
+            cache: State::default(),
             history_lost: None,
+            moved: false,
+            suspect: true,
         }
     }
 
@@ -95,6 +111,8 @@ impl Watch {
     pub fn on_mutate(&mut self, handle: MutationHandle, changes: Arc<[Change]>) {
         self.open_rows += 1;
         self.active.insert(handle);
+        self.suspect = true;
+        overlay(&changes, &mut self.expected, &mut self.touched);
         self.rows.insert(
             handle,
             Row {
@@ -116,7 +134,7 @@ impl Watch {
 
     /// The store's answer reaches the core: it could not write the row.
     pub fn on_refused(&mut self, handle: MutationHandle) -> Checked {
-        self.active.remove(&handle);
+        self.leave(handle);
         self.row(handle)?.refused = true;
         Ok(())
     }
@@ -167,7 +185,7 @@ impl Watch {
             })?;
             row.settling = Some(settlement.status.clone());
             row.settled = false;
-            self.active.remove(&settlement.handle);
+            self.leave(settlement.handle);
         }
         Ok(())
     }
@@ -220,19 +238,31 @@ impl Watch {
         row.told.push(status.clone());
         if status.is_terminal() && !ended {
             self.open_rows -= 1;
-            self.active.remove(&handle);
+            self.leave(handle);
         }
         Ok(())
     }
 
     /// The application pulls the records that changed.
     pub fn on_changed(&mut self, session: &Session, records: &[RecordKey]) {
+        self.suspect = true;
         for key in records {
-            match session.record(self.id, &key.collection, &key.id) {
-                Some(record) => self.cache.insert(key.clone(), record.clone()),
-                None => self.cache.remove(key),
-            };
+            let record = session.record(self.id, &key.collection, &key.id);
+            self.cache.set(&key.collection, &key.id, record.cloned());
+            if !self.keys.contains(key) {
+                self.keys.insert(key.clone());
+            }
         }
+    }
+
+    /// Something reached the core that may change any view.
+    pub const fn suspect(&mut self) {
+        self.suspect = true;
+    }
+
+    /// A mutation is not in the overlay any more.
+    fn leave(&mut self, handle: MutationHandle) {
+        self.moved |= self.active.remove(&handle);
     }
 
     /// The application is told that history was lost.
@@ -241,55 +271,88 @@ impl Watch {
     }
 
     /// After every turn of the core: base, view and cache are what they have to be.
+    ///
+    /// A view is compared when something happened that may have changed it. What changed without a
+    /// cause stays wrong until then.
     pub fn check(&mut self, session: &Session, truth: &Truth) -> Checked {
         let cursor = session.cursor(self.id);
-        let Some(status) = session.status(self.id) else {
+        if session.status(self.id).is_none() {
             return Ok(());
-        };
+        }
         if cursor != self.cursor {
             self.check_move(cursor, truth)?;
+            self.moved = true;
         }
         self.history_lost = None;
+        if std::mem::take(&mut self.moved) {
+            self.work_out(truth);
+            self.suspect = true;
+        }
+        if std::mem::take(&mut self.suspect) {
+            self.compare(session)?;
+        }
+        Ok(())
+    }
 
-        let mut expected = self
+    /// Works out from the logs alone how the view has to look.
+    fn work_out(&mut self, truth: &Truth) {
+        self.expected = self
             .base
-            .map(|base| (*truth.fact(base).document).clone())
+            .map(|base| (*truth.fact(base).state).clone())
             .unwrap_or_default();
-        let mut touched: BTreeMap<RecordKey, ()> = BTreeMap::new();
+        for (key, _) in self.expected.records() {
+            if !self.keys.contains(key) {
+                self.keys.insert(key.clone());
+            }
+        }
+        self.touched.clear();
         for row in self.active.iter().map(|handle| &self.rows[handle]) {
-            if self.is_decided(row, truth) {
-                continue;
-            }
-            for kind in row.changes.iter().filter_map(|change| change.kind.as_ref()) {
-                let (collection, id) = change::target(kind);
-                touched.insert(RecordKey::new(collection, id), ());
-                let before = expected.record(collection, id);
-                if let Ok(next) = change::apply_change(before, kind, &Limits::DEFAULT) {
-                    expected.replace(collection, id, next);
-                }
+            if !self.is_decided(row, truth) {
+                overlay(&row.changes, &mut self.expected, &mut self.touched);
             }
         }
-        let view = session.document(self.id).unwrap_or_default();
-        ensure(view == expected, "S6", || {
+    }
+
+    /// Compares view, marks and cache with what they have to be.
+    fn compare(&mut self, session: &Session) -> Checked {
+        let mut seen = 0;
+        for key in self.keys.union(&self.touched) {
+            let (collection, id) = (&*key.collection, &*key.id);
+            let expected = self.expected.record(collection, id);
+            seen += usize::from(expected.is_some());
+            let view = session.record(self.id, collection, id);
+            ensure(view == expected, "S6", || {
+                format!(
+                    "the view is not base plus pending at {:?}: {key:?} is {} and should be {}",
+                    self.cursor,
+                    show(view),
+                    show(expected),
+                )
+            })?;
+            let cached = self.cache.record(collection, id);
+            ensure(cached == expected, "S6", || {
+                format!(
+                    "a change was not announced: {key:?} was {} and is {}",
+                    show(cached),
+                    show(expected),
+                )
+            })?;
+            let pending = self.touched.contains(key);
+            let told = session.is_pending(self.id, collection, id);
+            ensure(told == pending, "S7", || {
+                format!("{key:?} is pending: {pending}, the core disagrees")
+            })?;
+        }
+        let visible: usize = session
+            .collections(self.id)
+            .iter()
+            .map(|collection| session.ids(self.id, collection).len())
+            .sum();
+        ensure(seen == self.expected.len() && visible == seen, "S6", || {
             format!(
-                "the view is not base plus pending at {cursor:?} ({status:?}): {}",
-                difference(&view, &expected)
+                "{visible} records are visible, {} should be",
+                self.expected.len()
             )
-        })?;
-        for (collection, id, _) in expected.records() {
-            let pending = touched.contains_key(&RecordKey::new(collection, id));
-            ensure(
-                session.is_pending(self.id, collection, id) == pending,
-                "S7",
-                || format!("{collection}/{id} is pending: {pending}, the core disagrees"),
-            )?;
-        }
-        let mut cached = Document::default();
-        for (key, record) in &self.cache {
-            cached.replace(&key.collection, &key.id, Some(record.clone()));
-        }
-        ensure(cached == view, "S6", || {
-            format!("a change was not announced: {}", difference(&cached, &view))
         })
     }
 
@@ -409,25 +472,18 @@ impl Watch {
     }
 }
 
-/// The first few records in which two documents differ.
-fn difference(got: &Document, expected: &Document) -> String {
-    let mut keys: Vec<_> = got
-        .records()
-        .chain(expected.records())
-        .map(|(collection, id, _)| (Arc::clone(collection), Arc::clone(id)))
-        .filter(|(c, i)| got.record(c, i) != expected.record(c, i))
-        .collect();
-    keys.sort();
-    keys.dedup();
-    keys.iter()
-        .take(3)
-        .map(|(c, i)| {
-            let show = |d: &Document| d.record(c, i).map_or("nothing".into(), Record::to_json);
-            format!(
-                "{c}/{i} is {} and should be {}; ",
-                show(got),
-                show(expected)
-            )
-        })
-        .collect()
+/// Replays a mutation over a state: a change that cannot apply shows nothing.
+fn overlay(changes: &[Change], state: &mut State, touched: &mut BTreeSet<RecordKey>) {
+    for kind in changes.iter().filter_map(|change| change.kind.as_ref()) {
+        let (collection, id) = change::target(kind);
+        touched.insert(RecordKey::new(collection, id));
+        let before = state.record(collection, id);
+        if let Ok(next) = change::apply_change(before, kind, &Limits::DEFAULT) {
+            state.set(collection, id, next);
+        }
+    }
+}
+
+fn show(record: Option<&Record>) -> String {
+    record.map_or_else(|| "nothing".into(), Record::to_json)
 }

@@ -246,6 +246,9 @@ impl World {
             let after = world.rng.u64(0..50);
             world.after(after, Event::ClientStarts { client, life: 0 });
         }
+        // Copying every log before every append is dear, so only where it is used.
+        let calm = world.faults.timed().is_empty();
+        world.broker.remembers = calm || world.faults.is_on(Fault::BrokerTailLost);
         for fault in world.faults.timed() {
             world.plan(fault);
         }
