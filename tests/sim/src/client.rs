@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
-use tidewire_core::wire::{Change, ClientKind, CloseCode, Limits, decode_client};
+use tidewire_core::wire::{Change, CloseCode};
 use tidewire_core::{
     ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input,
     MemoryOutbox, MutateError, MutateOptions, OutboxReply, OutboxRequest, Output, Session,
@@ -41,7 +41,7 @@ pub enum Wish {
     /// Ask the store; it answers in order.
     Store(OutboxRequest),
     /// Wake up at this moment of the client's monotonic clock.
-    Wake(u64, MonoTime),
+    Wake(MonoTime),
     /// A channel has failed: the application will try it again.
     Retry(usize),
     /// Something worth a line in the timeline.
@@ -79,7 +79,8 @@ struct Running {
     author: Author,
     store: MemoryOutbox,
     started_ms: u64,
-    generation: u64,
+    /// When the session wants to be woken.
+    wake_at: Option<MonoTime>,
     watches: BTreeMap<ChannelId, Watch>,
     second: u64,
     outputs: u64,
@@ -145,7 +146,7 @@ impl Client {
             author: author_of(&self.principal, &id.0),
             store: MemoryOutbox::default(),
             started_ms: now_ms,
-            generation: 0,
+            wake_at: None,
             watches: BTreeMap::new(),
             second: 0,
             outputs: 0,
@@ -204,18 +205,13 @@ impl Client {
         self.drive(now_ms, truth)
     }
 
-    /// The timer of this generation fired.
-    pub fn timeout(
-        &mut self,
-        now_ms: u64,
-        generation: u64,
-        truth: &mut Truth,
-    ) -> Checked<Vec<Wish>> {
-        if self
-            .running
-            .as_ref()
-            .is_some_and(|r| r.generation == generation)
+    /// A timer fired: the session is woken if it still wants to be by now.
+    pub fn timeout(&mut self, now_ms: u64, truth: &mut Truth) -> Checked<Vec<Wish>> {
+        let now = self.now(now_ms).mono;
+        if let Some(running) = &mut self.running
+            && running.wake_at.is_some_and(|at| at <= now)
         {
+            running.wake_at = None;
             return self.handle(now_ms, Input::Timeout, truth);
         }
         Ok(Vec::new())
@@ -353,7 +349,6 @@ impl Client {
                     ensure(running.messages < MESSAGES_PER_SECOND_MAX, "L4", || {
                         format!("{MESSAGES_PER_SECOND_MAX} messages within a second")
                     })?;
-                    check_message(&message)?;
                     wishes.push(Wish::Send(conn, message));
                 }
                 Output::Close { conn, code } => wishes.push(Wish::Close(conn, code)),
@@ -383,10 +378,12 @@ impl Client {
                     wishes.push(Wish::Note(event));
                 }
                 Output::Wait(at) => {
-                    running.generation += 1;
-                    if let Some(at) = at {
-                        wishes.push(Wish::Wake(running.generation, at));
+                    if running.wake_at != at
+                        && let Some(at) = at
+                    {
+                        wishes.push(Wish::Wake(at));
                     }
+                    running.wake_at = at;
                     break;
                 }
             }
@@ -446,7 +443,7 @@ impl Running {
                     watch.on_settled(&own)?;
                 }
             }
-            Input::Received { .. } => self.watches.values_mut().for_each(Watch::suspect),
+            Input::Received { .. } => self.watches.values_mut().for_each(Watch::on_message),
             _ => {}
         }
         self.session.handle_input(now, input);
@@ -534,25 +531,4 @@ impl Running {
             .get_mut(&channel)
             .ok_or_else(|| Violation::new("seam", format!("event of unknown {channel:?}")))
     }
-}
-
-/// Bounds that hold for everything a client sends (S14).
-fn check_message(message: &Bytes) -> Checked {
-    let limits = Limits::DEFAULT;
-    let frames = decode_client(message.clone(), limits.frame_up_bytes as usize)
-        .map_err(|e| Violation::new("wire", e.to_string()))?;
-    for frame in frames {
-        if let ClientKind::Push(push) = frame {
-            ensure(!push.items.is_empty(), "wire", || "an empty push".into())?;
-            ensure(
-                push.items.len() <= limits.push_items as usize,
-                "S14",
-                || format!("{} items in one push", push.items.len()),
-            )?;
-            ensure(push.low >= 1 && push.low <= push.first_n, "wire", || {
-                format!("low {} above first_n {}", push.low, push.first_n)
-            })?;
-        }
-    }
-    Ok(())
 }

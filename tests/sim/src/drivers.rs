@@ -33,7 +33,7 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn client_timer(&mut self, client: usize, life: u64, generation: u64) -> Checked {
+    pub(crate) fn client_timer(&mut self, client: usize, life: u64) -> Checked {
         if self.clients[client].life != life {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl World {
             // A timer that is due while the process is stopped fires when it goes on.
             return Ok(());
         }
-        let wishes = self.clients[client].timeout(self.now_ms, generation, &mut self.truth)?;
+        let wishes = self.clients[client].timeout(self.now_ms, &mut self.truth)?;
         self.grant(client, wishes)
     }
 
@@ -155,16 +155,9 @@ impl World {
                         );
                     }
                 }
-                Wish::Wake(generation, at) => {
+                Wish::Wake(at) => {
                     let at = self.clients[client].world_ms(at);
-                    self.at(
-                        at,
-                        Event::ClientTimer {
-                            client,
-                            life,
-                            generation,
-                        },
-                    );
+                    self.at(at, Event::ClientTimer { client, life });
                 }
                 Wish::Retry(channel) => {
                     let after = self.rng.u64(200..3_000);
@@ -220,7 +213,7 @@ impl World {
                     );
                 }
                 Effect::Broker(channel, request) => self.ask_broker(node, channel, request),
-                Effect::Timer(channel, generation, at) => {
+                Effect::Timer(channel, at) => {
                     let at = self.node_ms(node, at);
                     self.at(
                         at,
@@ -228,7 +221,6 @@ impl World {
                             node,
                             life,
                             channel,
-                            generation,
                         },
                     );
                 }

@@ -13,6 +13,38 @@ use crate::world::{Event, World};
 /// Frames that a server sends are at most this large.
 const DOWN_BYTES_MAX: usize = 1024 * 1024;
 
+/// So many messages are known to be well formed: one patch goes to many.
+const INSPECTED_MAX: usize = 16;
+
+/// A message of a node that was looked into.
+#[derive(Clone)]
+pub(crate) struct Inspected {
+    /// Kept, so that its address names it.
+    message: Bytes,
+    says: Vec<Fault>,
+}
+
+impl Inspected {
+    fn new(node: usize, message: &Bytes) -> Checked<Self> {
+        use tidewire_core::wire::ServerKind;
+        let frames = decode_server(message.clone(), DOWN_BYTES_MAX)
+            .map_err(|e| Violation::new("wire", format!("node {node} sent nonsense: {e}")))?;
+        let says = |frame: &ServerKind| match frame {
+            ServerKind::Lagged(_) => Some(Fault::Lagged),
+            ServerKind::StaleEpoch(_) => Some(Fault::StaleEpoch),
+            _ => None,
+        };
+        Ok(Self {
+            says: frames.iter().filter_map(says).collect(),
+            message: message.clone(),
+        })
+    }
+
+    fn is(&self, message: &Bytes) -> bool {
+        self.message.as_ptr() == message.as_ptr() && self.message.len() == message.len()
+    }
+}
+
 impl World {
     pub(crate) fn open(&mut self, client: usize, conn: ConnId) {
         let id = LinkId(self.links.len());
@@ -192,13 +224,11 @@ impl World {
             if self.links[id.0].down.bytes_under_way() >= self.shape.socket_bytes {
                 break;
             }
-            let Some(message) = queue.take(self.shape.socket_bytes) else {
+            let messages = queue.take(self.shape.socket_bytes);
+            if messages.is_empty() {
                 break;
-            };
-            ensure(message.len() <= DOWN_BYTES_MAX, "S14", || {
-                format!("a message of {} bytes went down", message.len())
-            })?;
-            self.inspect(at, &message)?;
+            }
+            let message = self.inspect(at, messages)?;
             if self.links[id.0].phase == LinkPhase::Up {
                 self.send(id, Way::Down, message);
             }
@@ -210,19 +240,32 @@ impl World {
         })
     }
 
-    /// What a node says is well formed; some of it is counted.
-    fn inspect(&mut self, at: usize, message: &Bytes) -> Checked {
-        use tidewire_core::wire::ServerKind;
-        let frames = decode_server(message.clone(), DOWN_BYTES_MAX)
-            .map_err(|e| Violation::new("wire", format!("node {at} sent nonsense: {e}")))?;
-        for frame in frames {
-            match frame {
-                ServerKind::Lagged(_) => self.faults.count(Fault::Lagged),
-                ServerKind::StaleEpoch(_) => self.faults.count(Fault::StaleEpoch),
-                _ => {}
+    /// What a node says is well formed; some of it is counted. Returns it as one message.
+    fn inspect(&mut self, at: usize, messages: Vec<Bytes>) -> Checked<Bytes> {
+        for message in &messages {
+            let seen = self.inspected.iter().find(|seen| seen.is(message));
+            let seen = if let Some(seen) = seen {
+                seen.clone()
+            } else {
+                let seen = Inspected::new(at, message)?;
+                if self.inspected.len() >= INSPECTED_MAX {
+                    self.inspected.pop_front();
+                }
+                self.inspected.push_back(seen.clone());
+                seen
+            };
+            for fault in seen.says {
+                self.faults.count(fault);
             }
         }
-        Ok(())
+        let message = match <[Bytes; 1]>::try_from(messages) {
+            Ok([only]) => only,
+            Err(several) => several.concat().into(),
+        };
+        ensure(message.len() <= DOWN_BYTES_MAX, "S14", || {
+            format!("a message of {} bytes went down", message.len())
+        })?;
+        Ok(message)
     }
 
     /// The link dies: some of what is under way is lost, and each end hears of it after its time, or
@@ -323,8 +366,9 @@ impl World {
             return Ok(());
         };
         if let Some(queue) = self.nodes[at].queue(conn).map(std::sync::Arc::clone) {
-            while let Some(message) = queue.take(usize::MAX) {
-                self.inspect(at, &message)?;
+            let messages = queue.take(usize::MAX);
+            if !messages.is_empty() {
+                let message = self.inspect(at, messages)?;
                 if self.links[id.0].phase == LinkPhase::Up {
                     self.send(id, Way::Down, message);
                 }

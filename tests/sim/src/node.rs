@@ -10,7 +10,7 @@ use tidewire_core::ChannelName;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{
     ClientKind, CloseCode, ErrorCode, ErrorFrame, Goaway, Head, Heartbeat, Hello, Limits,
-    PROTOCOL_VERSION, Pong, ServerKind, Welcome, decode_client, server_message,
+    PROTOCOL_VERSION, Pong, Push, ServerKind, Welcome, decode_client, server_message,
 };
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::{
@@ -40,7 +40,7 @@ pub enum Effect {
     /// Ask the broker.
     Broker(usize, BrokerRequest),
     /// Wake a channel at a moment of the node's monotonic clock.
-    Timer(usize, u64, MonoTime),
+    Timer(usize, MonoTime),
     /// Call [`Node::tick`] for a connection in this many ms.
     Tick(ConnId, u64),
     /// Move what is queued to the link.
@@ -81,7 +81,8 @@ struct Host {
     channel: Channel,
     inbox: VecDeque<ChannelInput>,
     has_turn: bool,
-    generation: u64,
+    /// When the channel wants to be woken.
+    wake_at: Option<MonoTime>,
     asks_broker: bool,
 }
 
@@ -295,6 +296,7 @@ impl Node {
                 self.post(channel, ChannelInput::Unsubscribe { conn }, effects);
             }
             ClientKind::Push(push) => {
+                check_push(&push)?;
                 let channel = self.index(&push.channel)?;
                 let writable = !denied.write.contains(&(principal.to_string(), channel));
                 self.post(
@@ -441,13 +443,13 @@ impl Node {
         self.post(channel, ChannelInput::Broker(reply), effects);
     }
 
-    /// A channel's timer fired.
-    pub fn timeout(&mut self, channel: usize, generation: u64, effects: &mut Vec<Effect>) {
-        if self
-            .hosts
-            .get(&channel)
-            .is_some_and(|h| h.generation == generation)
+    /// A channel's timer fired: it is woken if it still wants to be by now.
+    pub fn timeout(&mut self, now_ms: u64, channel: usize, effects: &mut Vec<Effect>) {
+        let now = self.now(now_ms).mono;
+        if let Some(host) = self.hosts.get_mut(&channel)
+            && host.wake_at.is_some_and(|at| at <= now)
         {
+            host.wake_at = None;
             self.post(channel, ChannelInput::Timeout, effects);
         }
     }
@@ -491,10 +493,12 @@ impl Node {
                 }
                 ChannelOutput::Close { conn, code } => closed.push((conn, code)),
                 ChannelOutput::Wait(at) => {
-                    host.generation += 1;
-                    if let Some(at) = at {
-                        effects.push(Effect::Timer(channel, host.generation, at));
+                    if host.wake_at != at
+                        && let Some(at) = at
+                    {
+                        effects.push(Effect::Timer(channel, at));
                     }
+                    host.wake_at = at;
                     break;
                 }
             }
@@ -511,7 +515,8 @@ impl Node {
                 effects.push(Effect::Hangup(conn, CloseCode::of(code)));
             }
         }
-        effects.extend(self.connections.keys().map(|conn| Effect::Flush(*conn)));
+        let waiting = self.connections.iter().filter(|(_, c)| c.queue.wants_out());
+        effects.extend(waiting.map(|(conn, _)| Effect::Flush(*conn)));
         Ok(())
     }
 
@@ -530,7 +535,7 @@ impl Node {
                 ),
                 inbox: VecDeque::new(),
                 has_turn: false,
-                generation: 0,
+                wake_at: None,
                 asks_broker: false,
             }
         });
@@ -561,6 +566,20 @@ impl Node {
             .position(|name| name.as_str() == channel)
             .ok_or_else(|| Violation::new("wire", format!("unknown channel {channel:?}")))
     }
+}
+
+/// Bounds that hold for everything that a client pushes (S14).
+fn check_push(push: &Push) -> Checked {
+    let limits = Limits::DEFAULT;
+    ensure(!push.items.is_empty(), "wire", || "an empty push".into())?;
+    ensure(
+        push.items.len() <= limits.push_items as usize,
+        "S14",
+        || format!("{} items in one push", push.items.len()),
+    )?;
+    ensure(push.low >= 1 && push.low <= push.first_n, "wire", || {
+        format!("low {} above first_n {}", push.low, push.first_n)
+    })
 }
 
 /// Whose mutations those of a client are: first 16 bytes of SHA-256(principal ‖ 0 ‖ client).

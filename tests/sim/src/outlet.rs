@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tidewire_server::channel::{Message, Outlet, OutletFull};
 
 /// A queue that refuses what does not fit.
@@ -41,19 +41,25 @@ impl Queue {
         state.messages.push_back(message.clone());
     }
 
-    /// Takes out up to `bytes_max` bytes as one message (at least one queued message).
-    pub fn take(&self, bytes_max: usize) -> Option<Bytes> {
+    /// Takes out up to `bytes_max` bytes, at least one queued message; they travel as one message.
+    pub fn take(&self, bytes_max: usize) -> Vec<Bytes> {
         let mut state = self.state();
-        let first = state.messages.pop_front()?;
-        let mut out = BytesMut::from(&first[..]);
+        let mut taken = Vec::new();
+        let mut bytes = 0;
         while let Some(next) = state.messages.front()
-            && out.len() + next.len() <= bytes_max
+            && (taken.is_empty() || bytes + next.len() <= bytes_max)
         {
-            out.extend_from_slice(next);
-            state.messages.pop_front();
+            bytes += next.len();
+            taken.extend(state.messages.pop_front());
         }
-        state.bytes -= out.len();
-        Some(out.freeze())
+        state.bytes -= bytes;
+        taken
+    }
+
+    /// Whether anything waits in it, or for room in it.
+    pub fn wants_out(&self) -> bool {
+        let state = self.state();
+        !state.messages.is_empty() || state.refused.is_some()
     }
 
     /// Whether a message was refused and there is room again; asking forgets it.

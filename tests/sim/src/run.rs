@@ -121,7 +121,8 @@ pub fn check_outcomes(world: &World) -> Checked {
         };
         for watch in client.watches() {
             watch
-                .check_outcomes(session, &world.truth)
+                .compare(session)
+                .and_then(|()| watch.check_outcomes(session, &world.truth))
                 .map_err(|v| Violation::new(v.rule, format!("client {at}, {}", v.detail)))?;
         }
     }

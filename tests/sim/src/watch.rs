@@ -66,6 +66,7 @@ pub struct Watch {
     moved: bool,
     /// Something reached the core that may have changed the view: it is to be compared.
     suspect: bool,
+    messages: u32,
 }
 
 impl Watch {
@@ -92,6 +93,7 @@ impl Watch {
             history_lost: None,
             moved: false,
             suspect: true,
+            messages: 0,
         }
     }
 
@@ -255,9 +257,11 @@ impl Watch {
         }
     }
 
-    /// Something reached the core that may change any view.
-    pub const fn suspect(&mut self) {
-        self.suspect = true;
+    /// A message reached the core: it may change any view, but hardly without a word. So the view is
+    /// compared after some of them, whatever they were.
+    pub const fn on_message(&mut self) {
+        self.messages = self.messages.wrapping_add(1);
+        self.suspect |= self.messages.is_multiple_of(8);
     }
 
     /// A mutation is not in the overlay any more.
@@ -314,7 +318,7 @@ impl Watch {
     }
 
     /// Compares view, marks and cache with what they have to be.
-    fn compare(&mut self, session: &Session) -> Checked {
+    pub fn compare(&self, session: &Session) -> Checked {
         let mut seen = 0;
         for key in self.keys.union(&self.touched) {
             let (collection, id) = (&*key.collection, &*key.id);

@@ -4,7 +4,7 @@
 //! which they were scheduled. One generator, seeded once, makes every choice.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -18,6 +18,7 @@ use crate::broker::Broker;
 use crate::client::Client;
 use crate::faults::{Fault, Faults};
 use crate::link::{Link, LinkId, Way};
+use crate::network::Inspected;
 use crate::node::{Denials, Node};
 use crate::policy::Rules;
 use crate::shape::Shape;
@@ -54,7 +55,6 @@ pub(crate) enum Event {
     ClientTimer {
         client: usize,
         life: u64,
-        generation: u64,
     },
     ClientThaws {
         client: usize,
@@ -95,7 +95,6 @@ pub(crate) enum Event {
         node: usize,
         life: u64,
         channel: usize,
-        generation: u64,
     },
     Tick {
         node: usize,
@@ -161,8 +160,12 @@ pub struct World {
     pub(crate) denied: Denials,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
     pub(crate) of_conn: BTreeMap<(usize, ServerConn), LinkId>,
+    pub(crate) inspected: VecDeque<Inspected>,
     names: Arc<[ChannelName]>,
     queue: BinaryHeap<Reverse<Scheduled>>,
+    /// What is in the queue; a queue that moves whole events about is slow.
+    events: Vec<Option<Event>>,
+    vacant: Vec<usize>,
     scheduled: u64,
     pub(crate) acting: bool,
     this_second: u64,
@@ -171,10 +174,11 @@ pub struct World {
 /// More events than this within one simulated second is spinning (L4).
 const EVENTS_PER_SECOND_MAX: u64 = 20_000;
 
+#[derive(Clone, Copy)]
 struct Scheduled {
     at_ms: u64,
     order: u64,
-    event: Event,
+    event: usize,
 }
 
 impl PartialEq for Scheduled {
@@ -235,8 +239,11 @@ impl World {
             denied: Denials::default(),
             ever_denied: BTreeSet::new(),
             of_conn: BTreeMap::new(),
+            inspected: VecDeque::new(),
             names,
             queue: BinaryHeap::new(),
+            events: Vec::new(),
+            vacant: Vec::new(),
             scheduled: 0,
             acting: false,
             this_second: 0,
@@ -281,21 +288,21 @@ impl World {
             if next.at_ms >= until_ms {
                 break;
             }
-            let Some(Reverse(next)) = self.queue.pop() else {
-                break;
+            let next = *next;
+            self.queue.pop();
+            let Some(event) = self.events[next.event].take() else {
+                continue;
             };
+            self.vacant.push(next.event);
             if self.now_ms / 1000 != next.at_ms / 1000 {
                 self.this_second = 0;
             }
             self.this_second += 1;
             ensure(self.this_second < EVENTS_PER_SECOND_MAX, "L4", || {
-                format!(
-                    "{EVENTS_PER_SECOND_MAX} events within a second, now {:?}",
-                    next.event
-                )
+                format!("{EVENTS_PER_SECOND_MAX} events within a second, now {event:?}")
             })?;
             self.now_ms = next.at_ms;
-            self.happen(next.event)?;
+            self.happen(event)?;
         }
         self.now_ms = until_ms;
         Ok(())
@@ -333,10 +340,15 @@ impl World {
 
     pub(crate) fn at(&mut self, at_ms: u64, event: Event) {
         self.scheduled += 1;
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[slot] = Some(event);
         self.queue.push(Reverse(Scheduled {
             at_ms: at_ms.max(self.now_ms),
             order: self.scheduled,
-            event,
+            event: slot,
         }));
     }
 
@@ -367,11 +379,7 @@ impl World {
             Event::ClientHears { link, code } => self.client_hears(link, code),
             Event::NodeHears { link } => self.node_hears(link),
             Event::ClientStarts { client, life } => self.client_starts(client, life),
-            Event::ClientTimer {
-                client,
-                life,
-                generation,
-            } => self.client_timer(client, life, generation),
+            Event::ClientTimer { client, life } => self.client_timer(client, life),
             Event::ClientThaws { client, life } => self.client_thaws(client, life),
             Event::StoreAnswers {
                 client,
@@ -417,9 +425,8 @@ impl World {
                 node,
                 life,
                 channel,
-                generation,
-            } => self.on_node(node, life, |node, _, effects| {
-                node.timeout(channel, generation, effects);
+            } => self.on_node(node, life, |node, now, effects| {
+                node.timeout(now, channel, effects);
                 Ok(())
             }),
             Event::Tick { node, life, conn } => self.on_node(node, life, |node, now, effects| {
