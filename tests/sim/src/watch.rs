@@ -319,6 +319,9 @@ impl Watch {
 
     /// Compares view, marks and cache with what they have to be.
     pub fn compare(&self, session: &Session) -> Checked {
+        if session.status(self.id).is_none() {
+            return Ok(());
+        }
         let mut seen = 0;
         for key in self.keys.union(&self.touched) {
             let (collection, id) = (&*key.collection, &*key.id);
