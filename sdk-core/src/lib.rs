@@ -37,6 +37,8 @@ mod config;
 mod connect;
 pub mod document;
 mod mutation;
+#[doc(hidden)]
+pub mod planted;
 mod session;
 pub mod time;
 pub mod wire;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use tidewire_core::planted;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::NUMBER_MAX;
 
@@ -29,6 +30,14 @@ const SPREAD: u64 = 1 << 16;
 /// would have taken the second for its continuation (tests/fixtures/seeds.txt, 70).
 pub(super) fn next(known: u64, claim: u64, unix: UnixTime, rng: &mut fastrand::Rng) -> u64 {
     let clock = unix.0.saturating_mul(1 << 11).min(CLAIM_MAX);
+    if planted!(EpochReused) {
+        return known.max(claim) + 1;
+    }
+    let claim = if planted!(EpochIgnoresClaim) {
+        0
+    } else {
+        claim
+    };
     let floor = known.max(claim).max(clock);
     (floor + 1 + rng.u64(..SPREAD)).min(NUMBER_MAX)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewire_core::document::value::is_json;
+use tidewire_core::planted;
 use tidewire_core::wire::{ErrorCode, Peer};
 
 use super::input::ConnId;
@@ -83,7 +84,9 @@ impl Presence {
     pub(super) fn remove(&mut self, conn: ConnId) {
         if let Some(peer) = self.peers.remove(&conn) {
             self.bytes -= peer_bytes(&peer);
-            self.changed.insert(conn);
+            if !planted!(DepartureUntold) {
+                self.changed.insert(conn);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::planted;
 use crate::time::MonoTime;
 use crate::wire::{self, Peer};
 
@@ -32,13 +33,13 @@ impl Presence {
     /// A new stream runs: the server may know nothing of us, or, on the same link, something old. That
     /// one is gone then still has to be said.
     pub(crate) fn on_subscribed(&mut self) {
-        self.unsent |= self.own.is_some();
+        self.unsent |= self.own.is_some() && !planted!(PresenceNotRepeated);
         self.sent_at = None;
     }
 
     /// The link is gone, and with it everybody, us too. Tells whether someone was there.
     pub(crate) fn on_disconnected(&mut self) -> bool {
-        self.unsent = self.own.is_some();
+        self.unsent = self.own.is_some() && !planted!(PresenceNotRepeated);
         let were = !self.peers.is_empty();
         self.peers.clear();
         were

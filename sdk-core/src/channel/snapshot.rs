@@ -4,6 +4,7 @@
 //! digest betray it, and the channel subscribes again.
 
 use crate::document::{Document, Record};
+use crate::planted;
 use crate::wire::{Cursor, Known, SnapshotBegin, SnapshotEnd, SnapshotPart};
 
 /// Parts received so far.
@@ -83,6 +84,9 @@ impl IncomingSnapshot {
         let Some(end) = &self.end else {
             return Progress::Grown;
         };
+        if planted!(SnapshotNotVerified) {
+            return Progress::Whole;
+        }
         match self.records.cmp(&end.records) {
             std::cmp::Ordering::Less => Progress::Awaiting,
             std::cmp::Ordering::Equal if self.document.digest() == end.digest => Progress::Whole,

@@ -6,6 +6,7 @@
 use super::gap::GAP_TIMEOUT;
 use super::snapshot::{IncomingSnapshot, Progress};
 use super::{Channel, ChannelState, Turn, Violation};
+use crate::planted;
 use crate::session::{Event, Recovery};
 use crate::wire::{
     ClientKind, Cursor, ErrorCode, Fetch, Known, Patch, Resume, SnapshotBegin, SnapshotEnd,
@@ -46,7 +47,9 @@ impl Channel {
             self.ignore();
             return Ok(());
         }
-        if head.epoch < self.max_epoch || self.applied != Some(from) {
+        let older = head.epoch < self.max_epoch && !planted!(OlderEpochTaken);
+        let elsewhere = self.applied != Some(from) && !planted!(ResumeFromElsewhereTaken);
+        if older || elsewhere {
             self.resubscribe(turn);
             return Ok(());
         }
@@ -90,8 +93,10 @@ impl Channel {
         self.counts.snapshots += 1;
         let below_own = self
             .applied
-            .is_some_and(|applied| cursor.order() < applied.order());
-        if cursor.epoch < self.max_epoch || below_own || self.snapshots > SNAPSHOTS_MAX {
+            .is_some_and(|applied| cursor.order() < applied.order())
+            && !planted!(SnapshotBelowCursorTaken);
+        let older = cursor.epoch < self.max_epoch && !planted!(OlderEpochTaken);
+        if older || below_own || self.snapshots > SNAPSHOTS_MAX {
             if self.snapshots > SNAPSHOTS_MAX {
                 // Told once per three; after the pause of the resubscribe they may well arrive.
                 self.snapshots = 0;
@@ -168,7 +173,9 @@ impl Channel {
         };
         let (cursor, known, document) = incoming.into_document();
         let from = self.applied.filter(|from| from.epoch < cursor.epoch);
-        if let Some(from) = from {
+        if let Some(from) = from
+            && !planted!(HistoryLossUntold)
+        {
             turn.out.event(Event::HistoryLost {
                 channel: self.id,
                 from,
@@ -208,6 +215,7 @@ impl Channel {
         };
         match self.place(patch, applied) {
             Place::Behind => self.ignore(),
+            Place::Elsewhere if planted!(MisfitForgotten) => self.ignore(),
             Place::Elsewhere => self.resubscribe(turn),
             Place::Next => {
                 self.apply(turn, patch)?;
@@ -255,8 +263,12 @@ impl Channel {
             return Place::Elsewhere;
         }
         match patch.from.cmp(&applied.seq) {
-            std::cmp::Ordering::Greater => Place::Ahead,
-            std::cmp::Ordering::Equal if patch.from_tag != applied.tag => Place::Elsewhere,
+            std::cmp::Ordering::Greater if !planted!(PatchAppliedAhead) => Place::Ahead,
+            std::cmp::Ordering::Equal
+                if patch.from_tag != applied.tag && !planted!(FromTagNotCompared) =>
+            {
+                Place::Elsewhere
+            }
             // Results are absolute: a range that starts earlier applies whole.
             _ => Place::Next,
         }
@@ -304,6 +316,9 @@ impl Channel {
     /// A heartbeat says how far the log has come. Only a live channel has nothing under way that would
     /// bring it there.
     pub(crate) fn handle_head(&mut self, turn: &Turn<'_>, head: Cursor) {
+        if planted!(HoleBehindHeartbeatIgnored) {
+            return;
+        }
         if self.state == ChannelState::Live && head.order() > self.head.order() {
             self.head = head;
         }
@@ -333,6 +348,10 @@ impl Channel {
     /// Nothing has moved for too long in a state that expects it.
     pub(super) fn handle_stall(&mut self, turn: &mut Turn<'_>) {
         self.counts.stalls += 1;
+        if planted!(ResyncAskedOnce) && self.counts.stalls > 1 {
+            self.progress_by = None;
+            return;
+        }
         if self.state == ChannelState::Live && self.head.epoch == self.max_epoch {
             self.enter_gap(turn);
         } else {
@@ -373,7 +392,9 @@ impl Channel {
 
     /// A stream of this epoch runs from here on; the server has decided own mutations up to `last`.
     fn open_stream(&mut self, epoch: u64, last: u64) {
-        self.reorder.forget_below(epoch);
+        if !planted!(OldEpochKeptWaiting) {
+            self.reorder.forget_below(epoch);
+        }
         self.gap.restart();
         self.known_last = last;
         self.pusher.open(last);

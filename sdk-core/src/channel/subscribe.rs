@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{Channel, ChannelState, Turn};
+use crate::planted;
 use crate::session::Event;
 use crate::wire::{ClientKind, ErrorCode, Subscribe, Unsubscribe};
 
@@ -94,7 +95,11 @@ impl Channel {
         turn.out.frame(ClientKind::Subscribe(Subscribe {
             channel: self.name.to_string(),
             have: self.applied,
-            max_epoch: self.max_epoch,
+            max_epoch: if planted!(ClaimNotSent) {
+                0
+            } else {
+                self.max_epoch
+            },
         }));
         self.refresh_status(turn);
     }
@@ -108,7 +113,7 @@ impl Channel {
         if calm {
             self.pacing.reset();
         }
-        if self.pacing.attempts() == 0 {
+        if self.pacing.attempts() == 0 || planted!(ResubscribeWithoutPause) {
             // Counts this one, so that the next in a row waits.
             let _ = self.pacing.next_delay(None, turn.rng);
             self.subscribe(turn);

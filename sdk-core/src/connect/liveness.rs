@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::planted;
 use crate::time::MonoTime;
 
 /// Watches one link.
@@ -61,6 +62,11 @@ impl Liveness {
     }
 
     pub(crate) fn check(&mut self, now: MonoTime) -> Verdict {
+        if planted!(SilenceTolerated) {
+            self.check_at = now + self.silence_max;
+            self.probe_until = None;
+            return Verdict::Alive;
+        }
         if let Some(until) = self.probe_until {
             // A late turn still hands queued frames over first: probe again instead of judging.
             if now >= until + self.probe_timeout {

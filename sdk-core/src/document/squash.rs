@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::record::Record;
+use crate::planted;
 use crate::wire::{Clear, Field, Merge, Op, OpKind, RecordRef};
 
 /// What a range of ops does to one record.
@@ -67,6 +68,9 @@ pub fn squash(ops: Vec<Op>) -> Vec<Op> {
 
 impl Squashed {
     fn merge(&mut self, fields: Vec<Field>, unset: Vec<String>) {
+        if matches!(self, Self::Del) && planted!(MergeSquashedOverDel) {
+            *self = Self::Patch(BTreeMap::new());
+        }
         if matches!(self, Self::Del) {
             *self = Self::Replace(Record::default());
         }

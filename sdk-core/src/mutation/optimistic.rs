@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::MutationHandle;
 use crate::document::change::{apply_change, target};
 use crate::document::{Document, Record, RecordKey, Touched};
+use crate::planted;
 use crate::wire::{Change, Limits, Op};
 
 /// Base and overlay of one channel.
@@ -140,6 +141,9 @@ impl OptimisticView {
             }
         }
         self.drop_pending(dropped, &mut stale);
+        if planted!(DependentsNotReplayed) {
+            stale.clear();
+        }
         self.refresh(stale, limits, dirty);
         known
     }

@@ -342,7 +342,10 @@ impl Session {
             return;
         }
         let floor = retry_after.map(|after| after.min(RETRY_AFTER_MAX));
-        let delay = self.backoff.next_delay(floor, &mut self.rng);
+        let mut delay = self.backoff.next_delay(floor, &mut self.rng);
+        if crate::planted!(BackoffWithoutPause) {
+            delay = Duration::ZERO;
+        }
         let until = self.now.mono + delay;
         self.set_phase(Phase::Waiting { until }, Some(reason));
     }

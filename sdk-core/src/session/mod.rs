@@ -436,7 +436,7 @@ impl Session {
     }
 
     fn handle_message(&mut self, conn: ConnId, message: Bytes) {
-        if self.phase.conn() != Some(conn) {
+        if self.phase.conn() != Some(conn) && !crate::planted!(OldLinkHeard) {
             return;
         }
         if let Phase::Connected(connected) = &mut self.phase {

@@ -1,0 +1,140 @@
+//! Wrong variants of real rules, to show that the simulation would find them.
+//!
+//! Invariant: without `--cfg tidewire_planted` nothing of this exists: [`planted!`](crate::planted) is
+//! the constant `false`. With it, one build holds all variants and a program chooses one when it starts.
+//! Never a Cargo feature: nobody can turn it on by depending on this crate.
+
+/// Whether a wrong variant of a rule is chosen; `false` in every build that is not made to be wrong.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! planted {
+    ($variant:ident) => {{
+        #[cfg(tidewire_planted)]
+        let is_planted = $crate::planted::is_chosen($crate::planted::Planted::$variant);
+        #[cfg(not(tidewire_planted))]
+        let is_planted = false;
+        is_planted
+    }};
+}
+
+#[cfg(tidewire_planted)]
+mod variants {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A text that only a build with planted bugs contains.
+    pub const MARK: &str = "tidewire-planted-bugs";
+
+    macro_rules! variants {
+        ($($variant:ident: $rule:literal;)*) => {
+            /// A wrong variant, named after what it does wrong.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            #[expect(missing_docs, reason = "`rule` says it of each")]
+            pub enum Planted {
+                $($variant,)*
+            }
+
+            impl Planted {
+                /// All of them.
+                pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+                /// Its name.
+                #[must_use]
+                pub const fn name(self) -> &'static str {
+                    match self { $(Self::$variant => stringify!($variant),)* }
+                }
+
+                /// The rule that it breaks.
+                #[must_use]
+                pub const fn rule(self) -> &'static str {
+                    match self { $(Self::$variant => $rule,)* }
+                }
+            }
+        };
+    }
+
+    variants! {
+        // The stream, in the client.
+        OlderEpochTaken: "an answer below `max_epoch` is dropped and asked for again";
+        ClaimNotSent: "`subscribe` carries the highest epoch seen, and the server opens a higher one";
+        SnapshotBelowCursorTaken: "a snapshot below the store's own cursor is refused";
+        ResumeFromElsewhereTaken: "a `resume` counts only from where the base stands";
+        MisfitForgotten: "a patch of another line makes the channel subscribe again";
+        FromTagNotCompared: "a patch applies only if `from_tag` is the tag of the base";
+        PatchAppliedAhead: "a patch that starts beyond the base waits for what is missing";
+        OldEpochKeptWaiting: "patches of older epochs that wait are dropped when a stream opens";
+        SnapshotNotVerified: "a snapshot counts only if number and digest of its records fit";
+        HistoryLossUntold: "a snapshot that crosses an epoch tells `history_lost`";
+        HoleBehindHeartbeatIgnored: "a heartbeat's head beyond the base means a hole";
+        ResyncAskedOnce: "no progress for 10 s: subscribe again, however often";
+        ResubscribeWithoutPause: "subscribes that follow each other keep a growing distance";
+
+        // Mutations, in the client.
+        OverlayDroppedOnAck: "an overlay leaves only with its entry in the base or its rejection";
+        TableRowOfSnapshotIgnored: "a swapped base settles the rows that its table row covers";
+        RejectionsOfSnapshotIgnored: "`n ≤ last` and listed is rejected, not committed";
+        RejectedStaysVisible: "an overlay leaves once its rejection is known";
+        DependentsNotReplayed: "what is pending is replayed when a mutation below it leaves";
+        ToldBeforeStored: "an outcome is told only once the store has it";
+        LossNotJudged: "what was committed above `known.last` of a higher epoch is lost";
+        LossForgottenWhileStoring: "a loss during the storing of `committed` is told after it";
+        ForbiddenAlwaysCertain: "of a row that was sent twice, `forbidden` is no certain end";
+        NeedIgnored: "`need(k)` restarts at k";
+        HoldWithoutEnd: "a held push goes out again after its pause";
+        LowNotRaised: "`low` closes gaps";
+        WindowIgnored: "pushes stay inside the window";
+        PushNotRepeated: "a push without an answer for 10 s: subscribe again";
+
+        // Connection and presence, in the client.
+        OldLinkHeard: "frames of an older link are dropped";
+        SilenceTolerated: "a link without a frame for too long is dead";
+        BackoffWithoutPause: "attempts to connect keep a growing distance";
+        PresenceNotRepeated: "presence is said again to every new stream";
+
+        // Documents, on both sides.
+        MergeSquashedOverDel: "a merge after `del` or `clear` becomes a replacement";
+
+        // The log and its epochs, in the server.
+        RunIdNotCompared: "what was read under another run id may be another log";
+        AppendComparesSeqOnly: "an append compares epoch, seq and tag with the head";
+        EpochReused: "an epoch number is never used twice, also for logs that vanished";
+        EpochIgnoresClaim: "a new epoch is above what stores claim";
+        LogTimeFalls: "log time never falls";
+        SnapshotGoesBack: "a stored snapshot is replaced only by a newer one";
+        SnapshotOffTheLine: "a snapshot is stored only on the present line";
+        ConflictTakenForSuccess: "a turn that met a conflict is evaluated again";
+        FailedReadForgotten: "a read that failed is asked again";
+        AnsweredUnread: "a subscribe is answered only after the broker's head was read";
+        OpeningRepeatsInitial: "only a new or deleted channel starts from the initial records";
+        DeletionKeepsRecords: "a deletion leaves nothing";
+
+        // Mutations, in the server.
+        DuplicateDecidedAgain: "`n ≤ last` is a duplicate";
+        GapAccepted: "`n` must be the next one, or `low`";
+        PushEpochNotCompared: "a push of another epoch is not appended";
+        RejectionNotCounted: "a rejection advances `last`";
+        RejectionsForgottenEarly: "rejections are listed until `low` passes them";
+        RejectionsUnbounded: "at 64 listed rejections nothing more is evaluated";
+        AckedBeforeDurable: "an ack means logged";
+        DuplicateRefusedWithoutGrant: "duplicates are acked, whatever the grants are now";
+        MidsOfRejectionsDropped: "a patch names the rejected mutations of its range";
+        DepartureUntold: "who leaves is gone from everybody's list";
+    }
+
+    /// 0: none.
+    static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
+    /// From now on this process is wrong in one way, or right.
+    pub fn choose(variant: Option<Planted>) {
+        let number = variant.map_or(0, |variant| variant as usize + 1);
+        CHOSEN.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether a variant is chosen.
+    #[must_use]
+    pub fn is_chosen(variant: Planted) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == variant as usize + 1
+    }
+}
+
+#[cfg(tidewire_planted)]
+pub use variants::{MARK, Planted, choose, is_chosen};
