@@ -28,7 +28,6 @@ const golden = readFileSync(`${import.meta.dirname}/../../tests/fixtures/golden/
 
 const IDS = new Set(["client", "session", "author"]);
 const VALUES = new Set(["value", "data", "args"]);
-const ONE_OF = new Set(["Change", "Op", "Precondition"]);
 
 /** A decoded message as the neutral form has it: absent fields left out, all others written. */
 function neutral(type: protobuf.Type, message: Json): Json {
