@@ -50,7 +50,8 @@ function neutralField(field: protobuf.Field, given: any): unknown {
   if (VALUES.has(field.name)) return Buffer.from(given).toString("utf8");
   if (IDS.has(field.name)) return Buffer.from(given).toString("hex");
   if (field.type === "fixed64") return BigInt(given.toString()).toString(16).padStart(16, "0");
-  return protobuf.util.Long.isLong(given) ? Number(given) : given;
+  // A Long, which is what 64 bits come as.
+  return typeof given === "object" ? Number(given) : given;
 }
 
 function decode(bytes: Uint8Array): Json[] {

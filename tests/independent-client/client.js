@@ -3,17 +3,10 @@
 
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { fileURLToPath } from "node:url";
-import protobuf from "protobufjs";
 import WebSocket from "ws";
 import { Channel } from "./channel.js";
+import { proto } from "./codec.js";
 
-const PROTO = fileURLToPath(new URL("../../sdk-core/proto/tidewire.proto", import.meta.url));
-const schema = protobuf.loadSync(PROTO);
-const Frames = schema.lookupType("tidewire.v1.Frames");
-const Item = schema.lookupType("tidewire.v1.Item");
-
-const SUBPROTOCOL = "tidewire.v1.proto";
 const MAX_FRAME = 1024 * 1024;
 const CONNECT_MS = 15_000;
 /** Silence beyond the server's heartbeat. */
@@ -32,6 +25,7 @@ export class Client extends EventEmitter {
   #token;
   #id;
   #backoff;
+  #codec;
   #channels = new Map();
   #socket = null;
   #conn = 0;
@@ -43,12 +37,13 @@ export class Client extends EventEmitter {
   #clock;
 
   /** `url` is the server's http(s) address; `token` opaque. */
-  constructor(url, token, { id = randomBytes(16), backoff = { base: 1_000, cap: 30_000 } } = {}) {
+  constructor(url, token, { id = randomBytes(16), backoff = { base: 1_000, cap: 30_000 }, codec = proto } = {}) {
     super();
     this.#url = `${url.replace(/^http/, "ws")}/v1/ws`;
     this.#token = token;
     this.#id = id;
     this.#backoff = backoff;
+    this.#codec = codec;
     this.#dial();
     this.#clock = setInterval(() => this.#tick(Date.now()), TICK_MS);
   }
@@ -97,17 +92,17 @@ export class Client extends EventEmitter {
   }
 
   send(frame) {
-    this.#socket.send(Frames.encode(Frames.fromObject({ frames: [frame] })).finish());
+    this.#socket.send(this.#codec.encode(frame));
   }
 
   sizeOf(item) {
-    return Item.encode(Item.fromObject(item)).finish().length;
+    return this.#codec.sizeOf(item);
   }
 
   #dial() {
     this.#conn += 1;
     this.#heardAt = Date.now();
-    const socket = new WebSocket(this.#url, SUBPROTOCOL, { maxPayload: MAX_FRAME, perMessageDeflate: false });
+    const socket = new WebSocket(this.#url, this.#codec.subprotocol, { maxPayload: MAX_FRAME, perMessageDeflate: false });
     this.#socket = socket;
     const mine = (handle) => (...args) => this.#socket === socket && handle(...args);
     socket.on("open", mine(() => {
@@ -121,12 +116,7 @@ export class Client extends EventEmitter {
   #take(bytes) {
     this.#heardAt = Date.now();
     try {
-      for (const raw of Frames.decode(bytes).frames) {
-        if (!raw.kind) throw new Error("a frame of an unknown type");
-        const kind = raw.kind;
-        const frame = raw.$type.toObject(raw, { longs: Number, defaults: true, oneofs: true })[kind];
-        // The one number past 2^53.
-        if (kind === "snapshotEnd") frame.digest = BigInt(raw.snapshotEnd.digest.toString());
+      for (const { kind, frame } of this.#codec.decode(bytes)) {
         this.#receive(kind, frame);
         if (!this.#socket) return;
       }

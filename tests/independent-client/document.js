@@ -26,11 +26,11 @@ export class Document {
   }
 
   /** Applies what the server says: results, which hold whatever was there before. */
-  apply({ kind, [kind]: op }) {
-    if (kind === "put") this.put(op);
-    else if (kind === "del") this.#records.delete(keyOf(op));
-    else if (kind === "clear") this.#records.clear();
-    else if (kind === "merge") this.#merge(op, op.fields, op.unset);
+  apply({ put, del, clear, merge }) {
+    if (put) this.put(put);
+    else if (del) this.#records.delete(keyOf(del));
+    else if (clear) this.#records.clear();
+    else if (merge) this.#merge(merge, merge.fields, merge.unset);
     else throw new Error("an op of an unknown kind");
   }
 

@@ -9,10 +9,13 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { Client } from "./client.js";
+import * as codecs from "./codec.js";
 
 /** The longest that anything here may take on a busy machine. */
 export const PATIENCE_MS = 20_000;
 const LOOK_MS = 20;
+/** What the clients speak: proto or json. */
+const codec = codecs[process.env.TEST_CODEC ?? "proto"];
 /** Short, so that a restarted server is found soon. */
 const BACKOFF = { base: 100, cap: 400 };
 
@@ -94,7 +97,7 @@ export class Server {
 
   /** A client of this server; closed with it. */
   client(token) {
-    const client = new Client(this.url, token, { backoff: BACKOFF });
+    const client = new Client(this.url, token, { backoff: BACKOFF, codec });
     this.#clients.push(client);
     return client;
   }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidewire::{Channel, Client, Collection, Config, TokenProvider};
+use tidewire::{Channel, Client, Codec, Collection, Config, TokenProvider};
 
 use crate::wait::{until, within};
 
@@ -47,6 +47,20 @@ pub fn client(url: &str, name: &str) -> Client {
     client_with(url, format!("dev:{name}"))
 }
 
+/// A client that speaks JSON.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn json_client(url: &str, name: &str) -> Client {
+    Client::builder(url)
+        .token(format!("dev:{name}"))
+        .codec(Codec::Json)
+        .config(quick())
+        .build()
+        .expect("the url is good and there is a runtime")
+}
+
 /// A client with a token provider of its own.
 ///
 /// # Panics
@@ -81,7 +95,15 @@ impl Board {
     /// # Panics
     /// When there is none in time.
     pub async fn join(url: &str, name: &str) -> Self {
-        let board = Self::open(client(url, name));
+        Self::join_as(client(url, name)).await
+    }
+
+    /// Joins the board with a client and waits for its first view.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn join_as(client: Client) -> Self {
+        let board = Self::open(client);
         within("the first view", board.channel.ready())
             .await
             .expect("the board can be read");

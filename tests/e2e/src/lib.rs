@@ -9,7 +9,7 @@ mod program;
 mod server;
 mod wait;
 
-pub use board::{Board, Card, client, client_with, quick};
+pub use board::{Board, Card, client, client_with, json_client, quick};
 pub use front::Front;
 pub use program::program;
 pub use server::{Broker, Server};

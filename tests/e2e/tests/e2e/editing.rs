@@ -3,9 +3,9 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 use tidewire::MutationStatus;
-use tidewire_e2e::{Board, Broker, Card, Server, client, until, within};
+use tidewire_e2e::{Board, Broker, Card, Server, client, json_client, until, within};
 
-/// Four clients make a few hundred edits of the same cards at once.
+/// Four clients, one of which speaks JSON, make a few hundred edits of the same cards at once.
 async fn edit_together(broker: &Broker) {
     const EDITS: i64 = 75;
     let server = Server::start(broker).await;
@@ -22,9 +22,10 @@ async fn edit_together(broker: &Broker) {
             .expect("the put is committed");
     }
     let mut boards = vec![first];
-    for name in ["ben", "cy", "dee"] {
+    for name in ["ben", "cy"] {
         boards.push(Board::join(&url, name).await);
     }
+    boards.push(Board::join_as(json_client(&url, "dee")).await);
 
     let mut mutations = Vec::new();
     for at in 0..EDITS {

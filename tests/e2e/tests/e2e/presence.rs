@@ -1,14 +1,14 @@
 //! Who is here.
 
 use serde_json::json;
-use tidewire_e2e::{Board, Broker, Front, Server, until, within};
+use tidewire_e2e::{Board, Broker, Front, Server, json_client, until, within};
 
 #[tokio::test]
 async fn peers_see_each_other_come_change_and_go() {
     let server = Server::start(&Broker::Memory).await;
     let front = Front::before(server.address()).await;
     let ana = Board::join(&server.url(), "ana").await;
-    let ben = Board::join(&front.url(), "ben").await;
+    let ben = Board::join_as(json_client(&front.url(), "ben")).await;
     let mut news = ana.channel.presence().changes();
 
     ben.channel
