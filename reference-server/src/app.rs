@@ -11,6 +11,7 @@ use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Create};
 use crate::connections::Connections;
+use crate::faults::Faults;
 use crate::origin::OriginRule;
 use crate::routing::Router;
 use crate::telemetry::Metrics;
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Starts a drain from the admin door.
     pub(crate) drain: tokio::sync::Notify,
+    pub(crate) faults: Faults,
 }
 
 impl App {

@@ -8,6 +8,7 @@ use tidewire_core::wire::{Codec, Goaway, ServerKind};
 use tokio::sync::watch;
 
 use crate::channel::ConnId;
+use crate::faults::Faults;
 use crate::queue::{Ending, SendQueue};
 use crate::telemetry::Metrics;
 
@@ -21,6 +22,7 @@ pub(crate) struct Connections {
     goaway: OnceLock<Goaway>,
     broker_answers: AtomicBool,
     metrics: Arc<Metrics>,
+    faults: Faults,
 }
 
 /// As many connections are open as the server takes.
@@ -28,7 +30,7 @@ pub(crate) struct Connections {
 pub(crate) struct TooManyConnections;
 
 impl Connections {
-    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>, faults: Faults) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
             count: watch::Sender::new(0),
@@ -37,6 +39,7 @@ impl Connections {
             goaway: OnceLock::new(),
             broker_answers: AtomicBool::new(true),
             metrics,
+            faults,
         })
     }
 
@@ -51,7 +54,8 @@ impl Connections {
             return Err(TooManyConnections);
         }
         let conn = self.next_conn();
-        let queue = Arc::new(SendQueue::new(conn, codec, Arc::clone(&self.metrics)));
+        let (metrics, faults) = (Arc::clone(&self.metrics), self.faults.clone());
+        let queue = Arc::new(SendQueue::new(conn, codec, metrics, faults));
         open.insert(conn, Arc::clone(&queue));
         self.count.send_replace(open.len());
         self.metrics.connections.inc();

@@ -45,6 +45,8 @@ mod drain;
 #[cfg(feature = "net")]
 mod driver;
 #[cfg(feature = "net")]
+pub mod faults;
+#[cfg(feature = "net")]
 mod http;
 #[cfg(feature = "net")]
 mod inbox;
@@ -72,6 +74,7 @@ pub use {
     auth::{Action, AuthError, AuthRequest, Principal},
     channel::View,
     config::Config,
+    faults::Faults,
     server::{BuildError, RunError, Server, ServerBuilder},
     testing::TestServer,
 };

@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::{Bytes, BytesMut};
 use tidewire_core::wire::{CloseCode, Codec, ErrorCode, ErrorFrame, ServerKind, cut_detail};
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::channel::{ConnId, Message, Outlet, OutletFull};
+use crate::faults::{Carried, FaultLink, Faults};
 use crate::routing::ChannelHandle;
 use crate::telemetry::{CloseLabel, Metrics};
 
@@ -74,6 +76,7 @@ pub(crate) enum Batch {
 pub(crate) struct SendQueue {
     conn: ConnId,
     codec: Codec,
+    link: FaultLink,
     state: Mutex<State>,
     ready: Notify,
     /// Whether the client was let in; before that it is told nothing of its own accord.
@@ -91,10 +94,11 @@ struct State {
 }
 
 impl SendQueue {
-    pub(crate) fn new(conn: ConnId, codec: Codec, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(conn: ConnId, codec: Codec, metrics: Arc<Metrics>, faults: Faults) -> Self {
         Self {
             conn,
             codec,
+            link: FaultLink::new(faults, conn, codec),
             state: Mutex::default(),
             ready: Notify::new(),
             welcomed: AtomicBool::new(false),
@@ -108,6 +112,11 @@ impl SendQueue {
 
     pub(crate) fn codec(&self) -> Codec {
         self.codec
+    }
+
+    /// What a fault plan does to this connection.
+    pub(crate) fn link(&self) -> &FaultLink {
+        &self.link
     }
 
     pub(crate) fn set_welcomed(&self) {
@@ -129,6 +138,29 @@ impl SendQueue {
     }
 
     fn push(&self, state: &mut State, message: Bytes) {
+        match self.link.is_engaged() {
+            true => self.push_through_faults(state, message),
+            false => self.enqueue(state, message),
+        }
+    }
+
+    fn push_through_faults(&self, state: &mut State, message: Bytes) {
+        let mut passed = Vec::new();
+        let carried = self.link.carry_down(message, &mut passed);
+        for message in passed {
+            self.enqueue(state, message);
+        }
+        match carried {
+            Carried::On | Carried::Held { .. } => {}
+            Carried::Cut => self.break_off(state),
+            Carried::Silent => {
+                self.link.set_silent();
+                self.discard(state);
+            }
+        }
+    }
+
+    fn enqueue(&self, state: &mut State, message: Bytes) {
         state.bytes += message.len();
         self.metrics.queue_bytes.inc_by(len(&message));
         state.messages.push_back(message);
@@ -182,6 +214,50 @@ impl SendQueue {
         self.ready.notify_one();
     }
 
+    /// Breaks the connection without a word, as a cut cable would.
+    pub(crate) fn sever(&self) {
+        self.break_off(&mut self.state());
+        self.ready.notify_one();
+    }
+
+    /// Nothing goes in or out any more, and the socket stays.
+    pub(crate) fn silence(&self) {
+        self.link.set_silent();
+        self.discard(&mut self.state());
+    }
+
+    /// Lets go what a fault plan that is over held back.
+    pub(crate) fn heal(&self) {
+        self.link.heal();
+        self.ready.notify_one();
+    }
+
+    fn break_off(&self, state: &mut State) {
+        self.link.set_silent();
+        self.discard(state);
+        state.ending = Some(Ending::BROKEN);
+    }
+
+    fn discard(&self, state: &mut State) {
+        state.messages.clear();
+        self.metrics.queue_bytes.dec_by(state.bytes as i64);
+        state.bytes = 0;
+    }
+
+    /// What a fault plan held back and is due, or all of it, if this is the end.
+    fn take_held(&self, state: &mut State) {
+        let mut due = Vec::new();
+        match state.ending.is_some() {
+            true => self.link.take_all_down(&mut due),
+            false => self.link.take_due_down(&mut due),
+        }
+        if !self.link.is_silent() {
+            for message in due {
+                self.enqueue(state, message);
+            }
+        }
+    }
+
     /// Waits for something to write, and takes as much as one message may carry.
     ///
     /// `frame_bytes_max` is what the client takes.
@@ -190,14 +266,26 @@ impl SendQueue {
             if let Some(batch) = self.try_next(frame_bytes_max.min(JOIN_BYTES_MAX)) {
                 return batch;
             }
-            self.ready.notified().await;
+            match self.link.next_due_down() {
+                None => self.ready.notified().await,
+                // Whichever comes first: the loop looks at both.
+                Some(at) => drop(timeout_at(at, self.ready.notified()).await),
+            }
         }
     }
 
     fn try_next(&self, join_bytes_max: usize) -> Option<Batch> {
         let mut state = self.state();
+        if self.link.is_engaged() {
+            self.take_held(&mut state);
+        }
         let Some(first) = state.messages.pop_front() else {
-            return state.ending.map(Batch::End);
+            let silent = self.link.is_silent();
+            return state.ending.map(|ending| {
+                // Whoever went silent has no last words.
+                let close = ending.close.filter(|_| !silent);
+                Batch::End(Ending { close, ..ending })
+            });
         };
         let mut count = 1;
         let mut bytes = first.len();
@@ -295,7 +383,7 @@ mod tests {
 
     fn queue() -> (SendQueue, Arc<ChannelHandle>) {
         let name = "a:b".parse().unwrap();
-        let queue = SendQueue::new(ConnId(1), Codec::Protobuf, Metrics::new());
+        let queue = SendQueue::new(ConnId(1), Codec::Protobuf, Metrics::new(), Faults::new());
         (queue, Arc::new(ChannelHandle::new(name)))
     }
 

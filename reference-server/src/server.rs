@@ -19,6 +19,7 @@ use crate::config::{BrokerKind, Config, ConfigError};
 use crate::connections::Connections;
 use crate::drain;
 use crate::driver::DriverParts;
+use crate::faults::Faults;
 use crate::http;
 use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
@@ -131,6 +132,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets a fault plan work on this server, for tests. Without it only the admin door can set one.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.policy.faults = faults;
+        self
+    }
+
     /// Checks everything, compiles schemas and opens the broker.
     ///
     /// Errors: [`BuildError::Config`] also when there is no way to authenticate.
@@ -146,9 +153,11 @@ impl ServerBuilder {
             Some(broker) => broker,
             None => open_broker(&config)?,
         };
-        let metrics = Metrics::new();
+        let faults = self.policy.faults.clone();
+        let metrics = Metrics::with_faults(faults.counts());
         let clock = Clock::new();
-        let connections = Connections::new(config.connections_max, Arc::clone(&metrics));
+        let connections =
+            Connections::new(config.connections_max, Arc::clone(&metrics), faults.clone());
         let parts = DriverParts {
             config: Arc::clone(&config),
             policy: Arc::new(self.policy),
@@ -163,19 +172,22 @@ impl ServerBuilder {
             allowed: config.allow_origin.clone(),
             loopback: config.dev_auth,
         };
+        let app = Arc::new(App {
+            config,
+            authenticate: self.authenticate,
+            authorise: self.authorise,
+            origins,
+            router,
+            broker,
+            connections,
+            metrics,
+            clock,
+            drain: tokio::sync::Notify::new(),
+            faults: faults.clone(),
+        });
+        faults.attach(&app);
         Ok(Server {
-            app: Arc::new(App {
-                config,
-                authenticate: self.authenticate,
-                authorise: self.authorise,
-                origins,
-                router,
-                broker,
-                connections,
-                metrics,
-                clock,
-                drain: tokio::sync::Notify::new(),
-            }),
+            app,
             routes: self.routes,
         })
     }

@@ -11,6 +11,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tidewire_core::wire::ErrorCode;
 
+use crate::faults::FaultCounts;
+
 /// Why a connection ended, as a label: an error code's name, or one of three more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CloseLabel {
@@ -62,10 +64,17 @@ pub(crate) struct Metrics {
     pub(crate) conflicts: Total,
     pub(crate) broker_failures: Total,
     pub(crate) append_seconds: Histogram,
+    faults: FaultCounts,
 }
 
 impl Metrics {
+    /// For tests of parts that have no faults.
+    #[cfg(test)]
     pub(crate) fn new() -> Arc<Self> {
+        Self::with_faults(FaultCounts::default())
+    }
+
+    pub(crate) fn with_faults(faults: FaultCounts) -> Arc<Self> {
         let mut metrics = Self {
             registry: Registry::with_prefix("tidewire"),
             connections: Level::default(),
@@ -85,6 +94,7 @@ impl Metrics {
             conflicts: Total::default(),
             broker_failures: Total::default(),
             append_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
+            faults,
         };
         metrics.register();
         Arc::new(metrics)
@@ -164,6 +174,11 @@ impl Metrics {
             "From the request to the broker's durable answer",
             Unit::Seconds,
             self.append_seconds.clone(),
+        );
+        r.register(
+            "faults",
+            "Faults that a fault plan did on purpose, by effect",
+            self.faults.clone(),
         );
     }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{Broker, MemoryBroker, RunId};
 use crate::clock;
 use crate::config::Config;
+use crate::faults::Faults;
 use crate::server::{Server, ServerBuilder};
 
 type Build = dyn Fn(ServerBuilder) -> ServerBuilder + Send + Sync;
@@ -20,6 +21,7 @@ pub struct TestServer {
     address: SocketAddr,
     broker: Arc<dyn Broker>,
     build: Arc<Build>,
+    faults: Faults,
     running: Option<Running>,
 }
 
@@ -51,6 +53,7 @@ impl TestServer {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             broker: Arc::new(MemoryBroker::new(RunId(clock::random_u64()))),
             build: Arc::new(build),
+            faults: Faults::new(),
             running: None,
         };
         server.resume().await;
@@ -61,6 +64,12 @@ impl TestServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What goes wrong on purpose; nothing until a plan is set. It stays over a restart.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Stops it: clients see their links break. What it kept stays for [`TestServer::resume`].
@@ -84,7 +93,9 @@ impl TestServer {
             drain_grace: Duration::ZERO,
             ..Config::default()
         };
-        let builder = Server::builder(config).broker(Arc::clone(&self.broker));
+        let builder = Server::builder(config)
+            .broker(Arc::clone(&self.broker))
+            .faults(self.faults.clone());
         let server = (self.build)(builder)
             .build()
             .expect("a test server is built from good values");

@@ -193,6 +193,7 @@ impl Connection {
                 .unwrap_or(u32::MAX),
             flags: 0,
         }));
+        self.queue.link().set_who(principal.shared_name());
         self.app.connections.welcome(&self.queue);
         self.identity = Some(Identity { principal, author });
         self.deadline_moved = true;
@@ -443,10 +444,14 @@ impl Connection {
     }
 
     fn hold(&self, channel: String) {
+        self.hold_for(channel, RETRY_MS);
+    }
+
+    pub(super) fn hold_for(&self, channel: String, retry_ms: u32) {
         self.queue.send(ServerKind::Hold(Hold {
             channel,
             code: ErrorCode::Overloaded as u32,
-            retry_ms: RETRY_MS,
+            retry_ms,
         }));
     }
 

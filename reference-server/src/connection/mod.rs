@@ -15,7 +15,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tidewire_core::wire::{Codec, ErrorCode};
+use tidewire_core::wire::{ClientKind, Codec, ErrorCode};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::app::App;
@@ -23,6 +23,7 @@ use crate::auth::{AuthRequest, Principal};
 use crate::channel::Author;
 use crate::clock;
 use crate::connections::Registered;
+use crate::faults::Carried;
 use crate::limit::TokenBucket;
 use crate::queue::{Batch, Ending, SendQueue};
 use crate::telemetry::{CloseLabel, Reason};
@@ -214,16 +215,30 @@ impl Connection {
         let codec = self.queue.codec();
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
+            let link = self.queue.link();
             let message = tokio::select! {
-                message = stream.next() => message,
+                message = stream.next(), if !link.is_silent() => message,
+                () = link.healed(), if link.is_engaged() => {
+                    if let Err(fault) = self.handle_due().await {
+                        return self.queue.fail(fault.code, fault.detail);
+                    }
+                    continue;
+                }
                 () = timer.as_mut() => {
-                    if let Err(fault) = self.handle_timer() {
+                    let mut handled = self.handle_timer();
+                    if handled.is_ok() && self.queue.link().is_engaged() {
+                        handled = self.handle_due().await;
+                    }
+                    if let Err(fault) = handled {
                         return self.queue.fail(fault.code, fault.detail);
                     }
                     timer.as_mut().reset(self.deadline());
                     continue;
                 }
             };
+            if self.queue.link().is_silent() {
+                continue;
+            }
             self.last_heard = Instant::now();
             let taken = match message {
                 None | Some(Ok(Message::Close(_))) => return self.queue.end(Ending::CLIENT),
@@ -273,7 +288,10 @@ impl Connection {
         metrics.frames_in.inc_by(frames.len() as u64);
         let wait = self.bucket.take(frames.len(), self.app.clock.mono());
         for frame in frames {
-            self.handle_frame(frame).await?;
+            match self.queue.link().is_engaged() {
+                true => self.handle_through_faults(frame).await?,
+                false => self.handle_frame(frame).await?,
+            }
             // A message holds tens of thousands of small frames: the writer and others have turns too.
             tokio::task::consume_budget().await;
         }
@@ -283,8 +301,43 @@ impl Connection {
         Ok(())
     }
 
+    /// A frame that a fault plan may strike.
+    async fn handle_through_faults(&mut self, frame: ClientKind) -> Result<(), Fault> {
+        let mut passed = Vec::new();
+        let carried = self.queue.link().carry_up(frame, &mut passed);
+        for frame in passed {
+            self.handle_frame(frame).await?;
+        }
+        match carried {
+            Carried::On => {}
+            Carried::Cut => self.queue.sever(),
+            Carried::Silent => self.queue.silence(),
+            Carried::Held { channel, retry_ms } => self.hold_for(channel, retry_ms),
+        }
+        // The timer does not know of a frame that waits now.
+        self.deadline_moved = true;
+        Ok(())
+    }
+
+    /// Frames that a fault plan held back and that are due.
+    async fn handle_due(&mut self) -> Result<(), Fault> {
+        let mut due = Vec::new();
+        self.queue.link().take_due_up(&mut due);
+        for frame in due {
+            self.handle_frame(frame).await?;
+        }
+        Ok(())
+    }
+
     /// The next moment at which something is due, or may be.
     fn deadline(&self) -> Instant {
+        let own = self.own_deadline();
+        let link = self.queue.link();
+        let held = link.is_engaged().then(|| link.next_due_up()).flatten();
+        held.map_or(own, |held| held.min(own))
+    }
+
+    fn own_deadline(&self) -> Instant {
         let timeouts = &self.app.config.timeouts;
         let Some(identity) = &self.identity else {
             return self.opened + timeouts.hello;

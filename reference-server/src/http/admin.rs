@@ -16,6 +16,8 @@ use crate::routing::ChannelHandle;
 
 /// How long the broker may take to make a decision durable before the operator is told.
 const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A channel opens one epoch in 10 s for a claim; the second one waits that long.
+const EPOCH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A page in the operator's browser can send requests to this door but not read the answers; a
 /// request that says it comes from a page is refused.
@@ -54,8 +56,30 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
         }
     }
     // A channel comes to exist with its first subscriber, so there is one for a moment.
+    match visit(&app, &name, 0, DECISION_TIMEOUT).await {
+        Some(()) => answer(StatusCode::CREATED, "created"),
+        None => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the channel could not be opened in time",
+        ),
+    }
+}
+
+/// Opens an epoch in a channel's log, which goes on in it; `None` if that could not be done in time.
+pub(crate) async fn open_epoch(app: &Arc<App>, name: &ChannelName) -> Option<()> {
+    app.config.namespace(name.namespace())?;
+    if app.router.route(name).ok()?.head().seq == 0 {
+        visit(app, name, 0, DECISION_TIMEOUT).await?;
+    }
+    // A store that claims to have seen a higher epoch is what makes a channel open one.
+    let seen = app.router.route(name).ok()?.head().epoch;
+    visit(app, name, seen + 1, EPOCH_TIMEOUT).await
+}
+
+/// Subscribes for a moment, with what a store would claim, and waits until the log has grown by it.
+async fn visit(app: &Arc<App>, name: &ChannelName, max_epoch: u64, within: Duration) -> Option<()> {
     let conn = app.connections.next_conn();
-    let opened = decided(&app, &name, || ChannelInput::Subscribe {
+    let subscribe = || ChannelInput::Subscribe {
         subscriber: Subscriber {
             conn,
             principal: "admin".into(),
@@ -63,19 +87,16 @@ pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>
             outlet: Arc::new(Nowhere),
         },
         have: None,
-        max_epoch: 0,
-    })
-    .await;
-    let Some(channel) = opened else {
-        return answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the channel could not be opened in time",
-        );
+        max_epoch,
     };
-    let _ = channel
-        .inbox
-        .push_always(ChannelInput::Unsubscribe { conn });
-    answer(StatusCode::CREATED, "created")
+    let visited = decided(app, name, within, subscribe).await;
+    if let Some(channel) = app.router.find(name) {
+        // A channel that is gone has nobody subscribed.
+        let _ = channel
+            .inbox
+            .push_always(ChannelInput::Unsubscribe { conn });
+    }
+    visited.map(|_| ())
 }
 
 pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
@@ -93,7 +114,7 @@ pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>
             );
         }
     }
-    match decided(&app, &name, || ChannelInput::Delete).await {
+    match decided(&app, &name, DECISION_TIMEOUT, || ChannelInput::Delete).await {
         Some(_) => answer(StatusCode::OK, "deleted"),
         None => answer(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -111,6 +132,7 @@ pub(super) async fn drain(State(app): State<Arc<App>>) -> Response {
 async fn decided(
     app: &Arc<App>,
     name: &ChannelName,
+    within: Duration,
     input: impl Fn() -> ChannelInput,
 ) -> Option<Arc<ChannelHandle>> {
     let work = async {
@@ -128,7 +150,7 @@ async fn decided(
             return Some(channel);
         }
     };
-    tokio::time::timeout(DECISION_TIMEOUT, work).await.ok()?
+    tokio::time::timeout(within, work).await.ok()?
 }
 
 /// A channel's name that this server may serve; else what to answer.
@@ -143,7 +165,7 @@ fn configured(app: &App, text: &str) -> Result<ChannelName, Box<Response>> {
     }
 }
 
-fn answer(status: StatusCode, text: &str) -> Response {
+pub(super) fn answer(status: StatusCode, text: &str) -> Response {
     (status, format!("{text}\n")).into_response()
 }
 

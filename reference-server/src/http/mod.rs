@@ -2,18 +2,24 @@
 
 mod accept;
 mod admin;
+mod faults;
 mod health;
 mod websocket;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 
 pub(crate) use accept::accept;
+pub(crate) use admin::open_epoch;
+
+/// The largest request on the admin door: a replay file with a full record.
+const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What clients and load balancers reach. Never metrics or the admin door.
 pub(crate) fn public(app: Arc<App>) -> Router {
@@ -31,6 +37,14 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
         .route("/channels/{name}", post(admin::create))
         .route("/channels/{name}", delete(admin::delete))
         .route("/drain", post(admin::drain))
+        .route(
+            "/faults",
+            get(faults::replay).put(faults::set).delete(faults::clear),
+        )
+        .route("/faults/rules", post(faults::add))
+        .route("/faults/rules/{name}", delete(faults::end))
+        .route("/faults/act", post(faults::act))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .merge(health::routes())
         .layer(axum::middleware::from_fn(admin::refuse_pages))
         .with_state(app)

@@ -6,6 +6,7 @@ mod contract;
 mod doors;
 mod drain;
 mod embedding;
+mod faults;
 mod json;
 mod program;
 mod slow;

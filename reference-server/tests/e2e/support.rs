@@ -441,9 +441,20 @@ pub(crate) fn push(channel: &str, epoch: u64, first_n: u64, items: Vec<Item>) ->
 
 /// One HTTP request; status and body.
 pub(crate) async fn http(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
+    http_with_body(address, method, path, headers, "").await
+}
+
+/// The same with a body, whose length `headers` must say.
+pub(crate) async fn http_with_body(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

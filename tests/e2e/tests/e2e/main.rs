@@ -2,6 +2,7 @@
 
 mod auth;
 mod editing;
+mod faults;
 mod hostile;
 mod letting_go;
 mod presence;
