@@ -267,6 +267,9 @@ impl Plan {
     pub fn from_json(text: &[u8]) -> Result<Self, PlanError> {
         let malformed = |error: serde_json::Error| PlanError::Malformed(error.to_string());
         let value: serde_json::Value = serde_json::from_slice(text).map_err(malformed)?;
+        if !value.is_object() {
+            return Err(PlanError::Malformed("it must be an object".into()));
+        }
         let plan: Self = match value.get("plan") {
             Some(plan) => serde_json::from_value(plan.clone()).map_err(malformed)?,
             // From the text itself, so that an error says where.

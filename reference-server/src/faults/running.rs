@@ -397,7 +397,7 @@ mod tests {
         running.add(now, rule("all")).unwrap();
         assert_eq!(struck(&mut running, "ana").len(), 1000);
         running.end(now, "all").unwrap();
-        assert_eq!(struck(&mut running, "ana"), []);
+        assert!(struck(&mut running, "ana").is_empty());
         let replay = running.replay(now);
         assert_eq!(replay.struck.len(), 1003);
         assert_eq!(replay.tallies[1].struck, 1000);
