@@ -20,6 +20,7 @@ const program = `
   const globals = Object.keys(globalThis).length;
   const { createClient } = await import(entry + "index.js");
   const hooks = await import(entry + "react.js");
+  await import(entry + "debug.js");
   const client = createClient({ url: "https://tide.test", token: () => { touched.push("token"); return ""; } });
   const board = client.channel("board:main");
   board.get("cards", "a");
@@ -66,13 +67,15 @@ describe("importing", () => {
     const code = `
       import { createClient, TidewireError } from "tidewire";
       import { useChannel } from "tidewire/react";
+      import { FrameTap } from "tidewire/debug";
       const found = ["tidewire/tidewire.wasm", "tidewire/proto/tidewire.proto", "tidewire/package.json"].map((name) => import.meta.resolve(name));
-      console.log(JSON.stringify([typeof createClient, typeof TidewireError, typeof useChannel, found.map((url) => url.split("/").at(-1))]));
+      console.log(JSON.stringify([typeof createClient, typeof TidewireError, typeof useChannel, typeof FrameTap, found.map((url) => url.split("/").at(-1))]));
     `;
     const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", code], {
       cwd: new URL("..", import.meta.url),
     });
     expect(JSON.parse(stdout)).toEqual([
+      "function",
       "function",
       "function",
       "function",

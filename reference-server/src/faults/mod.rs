@@ -34,7 +34,7 @@ pub use plan::{
     TimedAction,
 };
 use running::Running;
-pub use running::{RECORD_MAX, Replay, Strike, Tally};
+pub use running::{Progress, RECORD_MAX, Replay, Strike, Tally};
 
 /// The fault plan of one or more servers. Clones are the same one; it outlives a server's restart.
 #[derive(Clone, Default)]
@@ -130,6 +130,14 @@ impl Faults {
         running
             .as_ref()
             .map(|running| running.replay(Instant::now()))
+    }
+
+    /// What was done since the record had `after` strikes; cheap to ask again and again.
+    #[must_use]
+    pub fn progress(&self, after: usize) -> Option<Progress> {
+        let running = self.running();
+        let running = running.as_ref()?;
+        Some(running.progress(Instant::now(), after))
     }
 
     /// How often an effect was done, over all plans.

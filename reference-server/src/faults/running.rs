@@ -82,6 +82,17 @@ pub struct Replay {
     pub unrecorded: u64,
 }
 
+/// What is new since somebody last asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// How long the plan has run.
+    pub elapsed_ms: u64,
+    /// Strikes in the record: what to ask with next time.
+    pub count: usize,
+    /// Those that are new.
+    pub struck: Vec<Strike>,
+}
+
 /// Who asks the dice.
 pub(super) struct Asking<'a> {
     pub(super) conn: u64,
@@ -296,6 +307,14 @@ impl Running {
             effect: action.kind(),
             rule: None,
         });
+    }
+
+    pub(super) fn progress(&self, now: Instant, after: usize) -> Progress {
+        Progress {
+            elapsed_ms: self.elapsed_ms(now),
+            count: self.struck.len(),
+            struck: self.struck.get(after..).unwrap_or_default().to_vec(),
+        }
     }
 
     pub(super) fn replay(&self, now: Instant) -> Replay {
