@@ -44,6 +44,17 @@ impl Add<Duration> for MonoTime {
     }
 }
 
+impl Add<Duration> for UnixTime {
+    type Output = Self;
+
+    fn add(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
 impl Sub<Duration> for MonoTime {
     type Output = Self;
 

@@ -1,4 +1,5 @@
-//! How mutations leave: contained in the base, refused by the log, lost by it, or given up.
+//! How mutations enter and how they leave: contained in the base, refused by the log, lost by it, or
+//! given up.
 //!
 //! Invariant: an overlay leaves in the same step in which the base contains its entry or its
 //! rejection is known, never on an `ack`. The application is told once the store has the outcome.
@@ -7,10 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Channel, ChannelStatus, Turn};
-use crate::document::Document;
+use crate::document::precondition::{holds, subject};
+use crate::document::{Document, Record};
+use crate::mutation::marks::Judgement;
+use crate::mutation::queue::Stage;
 use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::session::{Event, Output};
-use crate::wire::{self, Ack, Change, ClientKind, ErrorCode, Patch, Rejected};
+use crate::time::UnixTime;
+use crate::wire::{self, Change, ErrorCode, Patch, Rejected};
 
 impl Channel {
     /// Shows a mutation, queues it, and asks the store for its number.
@@ -22,30 +27,46 @@ impl Channel {
         options: MutateOptions,
     ) {
         let changes: Arc<[Change]> = changes.into();
+        let options = Arc::new(options);
+        let ttl = options.ttl.map(|ttl| ttl.min(turn.config.ttl_max));
+        let deadline = ttl.map(|ttl| turn.server_now + ttl);
         self.view
             .push(handle, Arc::clone(&changes), &turn.limits, &mut self.dirty);
         let bytes = turn
             .config
             .codec
             .item_bytes(&changes, &options.preconditions);
-        self.queue
-            .push(handle, Arc::clone(&changes), options.preconditions, bytes);
+        let superfluous = self.queue.push(
+            handle,
+            Arc::clone(&changes),
+            Arc::clone(&options),
+            deadline,
+            bytes,
+        );
         turn.out.push(Output::Outbox(OutboxRequest::Append {
             channel: self.name.clone(),
             handle,
             changes,
+            options,
+            deadline,
         }));
+        if let Some(older) = superfluous {
+            self.neutralise(turn, older, MutationStatus::Cancelled);
+        }
     }
 
     /// The store has the row.
     pub(crate) fn handle_appended(&mut self, turn: &mut Turn<'_>, handle: MutationHandle, n: u64) {
         self.queue.number(handle, n);
-        self.tell(turn, handle, n, MutationStatus::Queued);
+        if self.queue.row(handle).is_some_and(|row| row.noop) {
+            self.store_noops(turn, &[handle]);
+        } else {
+            self.tell(turn, handle, n, MutationStatus::Queued);
+        }
         if let ChannelStatus::Failed { code, detail } = self.status.clone() {
             // It failed while the store was writing.
             self.give_up_all(turn, code, &detail);
         }
-        self.send_ready(turn);
     }
 
     /// The store could not take the row: it was never sent and never will be.
@@ -54,95 +75,71 @@ impl Channel {
         turn: &mut Turn<'_>,
         handle: MutationHandle,
         detail: String,
-    ) {
-        let rejected = MutationStatus::Rejected {
-            code: ErrorCode::Internal,
-            detail,
+    ) -> Option<MutationStatus> {
+        let row = self.queue.remove(handle)?;
+        let status = if row.noop {
+            row.status
+        } else {
+            MutationStatus::rejected(ErrorCode::Internal, detail)
         };
-        if self.queue.remove(handle).is_some() {
-            self.view
-                .apply(&[], &[handle], &turn.limits, &mut self.dirty);
-            turn.out.event(Event::Mutation {
-                channel: self.id,
+        self.view
+            .apply(&[], &[handle], &turn.limits, &mut self.dirty);
+        turn.out.event(Event::Mutation {
+            channel: self.id,
+            handle,
+            n: None,
+            status: status.clone(),
+        });
+        self.fail_dependents(
+            turn,
+            &[Settlement {
                 handle,
-                n: None,
-                status: rejected,
-            });
-        }
+                n: 0,
+                status: status.clone(),
+            }],
+        );
+        Some(status)
     }
 
     /// The store has the outcomes: rows leave, and the application is told.
     pub(crate) fn handle_settled(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
-        let mut lost = Vec::new();
-        for row in rows {
-            let removed = self.queue.remove(row.handle);
-            self.tell(turn, row.handle, row.n, row.status);
-            if removed.is_some_and(|row| row.lost) {
-                lost.push(Settlement {
-                    handle: row.handle,
-                    n: row.n,
-                    status: MutationStatus::Lost,
-                });
+        let mut following = Vec::new();
+        for Settlement { handle, n, status } in rows {
+            let removed = self.queue.remove(handle);
+            // A no-op's outcome was told before.
+            if removed.as_ref().is_none_or(|row| !row.noop) {
+                self.tell(turn, handle, n, status);
             }
-        }
-        self.store_outcomes(turn, lost);
-        self.send_ready(turn);
-    }
-
-    pub(super) fn send_pushes(&mut self, turn: &mut Turn<'_>) {
-        while let Some(plan) = self.pusher.poll(turn.now, &self.queue, &turn.limits) {
-            for n in plan.numbers() {
-                let Some(row) = self.queue.by_number(n) else {
-                    continue;
-                };
-                row.copies = row.copies.saturating_add(1);
-                if row.status == MutationStatus::Queued {
-                    row.status = MutationStatus::Attempted;
-                    let handle = row.handle;
-                    self.tell(turn, handle, n, MutationStatus::Attempted);
+            let Some(row) = removed else { continue };
+            match row.follows {
+                Some(status) => following.push(Settlement { handle, n, status }),
+                None if row.status == MutationStatus::Committed => {
+                    let deadline = row.deadline.unwrap_or_default();
+                    self.marks.insert(n, handle, deadline);
                 }
-            }
-            let frame = plan.into_frame(self.name.to_string(), self.max_epoch);
-            turn.out.frame(ClientKind::Push(frame));
-        }
-    }
-
-    /// `ack` only saves latency: it opens the window and is shown as a hint.
-    pub(super) fn handle_ack(&mut self, turn: &mut Turn<'_>, ack: &Ack) {
-        self.pusher.on_decided(ack.through, turn.now);
-        let mut told = Vec::new();
-        for (n, row) in self.queue.from(0) {
-            if n > ack.through {
-                break;
-            }
-            if row.status == MutationStatus::Attempted {
-                told.push((n, row.handle));
+                None => {}
             }
         }
-        for (n, handle) in told {
-            let status = MutationStatus::Accepted { seq: ack.seq };
-            if let Some(row) = self.queue.by_handle(handle) {
-                row.status = status.clone();
-            }
-            self.tell(turn, handle, n, status);
-        }
+        self.store_outcomes(turn, following);
     }
 
     /// Moves the base by a patch and drops what it decides. `false`: it holds an unknown op.
     pub(super) fn settle_patch(&mut self, turn: &mut Turn<'_>, patch: &Patch) -> bool {
         let mut settled = Vec::new();
+        let mut own = false;
         for mid in patch.mids.iter().filter(|mid| mid.author == turn.author) {
+            own = true;
             self.known_last = self.known_last.max(mid.n);
             self.settle_row(mid.n, mid.code, &mid.detail, &mut settled);
         }
-        if !settled.is_empty() || patch.mids.iter().any(|mid| mid.author == turn.author) {
+        if own {
             self.pusher.on_decided(self.known_last, turn.now);
         }
         let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
         let known = self
             .view
             .apply(&patch.ops, &gone, &turn.limits, &mut self.dirty);
-        self.store_outcomes(turn, settled);
+        self.finish_settled(turn, settled);
         known
     }
 
@@ -170,29 +167,61 @@ impl Channel {
         let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
         self.view
             .replace(document, &gone, &turn.limits, &mut self.dirty);
-        self.store_outcomes(turn, settled);
+        self.finish_settled(turn, settled);
     }
 
-    /// A snapshot of a higher epoch takes the place of the base: what was committed above its table's
-    /// `last` is lost. Not when `max_epoch` rises: a `resume` has raised it perhaps, and after it a patch
-    /// of a lost log arrived late.
+    /// A snapshot of a higher epoch takes the place of the base: what was committed and is not in its log
+    /// is lost. Not when `max_epoch` rises: a `resume` has raised it perhaps, which says that all the base
+    /// holds is in the log, and after it a patch of a lost log arrived late.
     pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, last: u64) {
-        let lost = self
-            .queue
-            .take_lost(last)
-            .into_iter()
-            .map(|(n, handle)| Settlement {
-                handle,
-                n,
-                status: MutationStatus::Lost,
-            })
+        let judgement = Judgement {
+            last,
+            server_now: turn.server_now,
+            retention: turn.config.retention,
+        };
+        // What the store is about to take out is judged as well, and told once it has.
+        for row in self.queue.rows_mut() {
+            if row.stage == Stage::Settling
+                && row.status == MutationStatus::Committed
+                && row.follows.is_none()
+                && let Some(n) = row.n
+            {
+                row.follows = judgement.fate(n, row.deadline.unwrap_or_default());
+            }
+        }
+        let changed = self.marks.judge(&judgement);
+        self.store_outcomes(turn, changed);
+    }
+
+    /// The server has answered a subscribe: rows that it can take no more, by their age, end here.
+    pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
+        let retention = turn.config.retention;
+        let outdated = |deadline: UnixTime| deadline + retention < turn.server_now;
+        let rows = self.queue.from(self.known_last + 1);
+        let rows: Vec<u64> = rows
+            .filter(|(_, row)| row.stage == Stage::Attempted && row.deadline.is_some_and(outdated))
+            .map(|(n, _)| n)
             .collect();
-        self.store_outcomes(turn, lost);
+        let mut settled = Vec::new();
+        for n in rows {
+            self.settle_as(n, self.outdated(), &mut settled);
+        }
+        self.drop_settled(turn, settled);
+    }
+
+    /// How an outdated row ends: where the server still has the table row, it says that it was not
+    /// applied; an evicted one could have said anything.
+    const fn outdated(&self) -> MutationStatus {
+        if self.known_last > 0 {
+            MutationStatus::Expired
+        } else {
+            MutationStatus::Indeterminate
+        }
     }
 
     /// The server answers about one row outside the log: the copy that it answers will never be decided
     /// there. Of a row that was sent more than once nobody can say that: another copy may arrive at a
-    /// moment at which the grant is there.
+    /// moment at which the grant is there. One that is outdated stays so.
     pub(crate) fn handle_row_error(
         &mut self,
         turn: &mut Turn<'_>,
@@ -200,64 +229,107 @@ impl Channel {
         code: ErrorCode,
         detail: &str,
     ) {
+        let copies = self.queue.by_number(n).map_or(0, |row| row.copies);
+        let status = match code {
+            ErrorCode::Expired => self.outdated(),
+            _ if copies > 1 => MutationStatus::Indeterminate,
+            _ => MutationStatus::rejected(code, wire::cut_detail(detail.to_owned())),
+        };
         let mut settled = Vec::new();
-        self.settle_row(n, code as u32, detail, &mut settled);
-        if let Some(row) = self.queue.by_number(n).filter(|row| row.copies > 1) {
-            for settlement in &mut settled {
-                row.status = MutationStatus::Indeterminate;
-                settlement.status = MutationStatus::Indeterminate;
-            }
-        }
+        self.settle_as(n, status, &mut settled);
         self.pusher.forget(n);
-        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
-        self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
-        self.store_outcomes(turn, settled);
+        self.drop_settled(turn, settled);
     }
 
     /// The channel has failed: nothing will be decided any more. What was never sent is refused; of the
     /// rest nobody here can know.
     pub(super) fn give_up_all(&mut self, turn: &mut Turn<'_>, code: ErrorCode, detail: &str) {
-        let numbered: Vec<u64> = self.queue.from(0).map(|(n, _)| n).collect();
+        let rows = self.queue.from(0);
+        let rows: Vec<_> = rows.map(|(n, row)| (n, row.status.clone())).collect();
         let mut settled = Vec::new();
-        for n in numbered {
-            self.give_up(n, code, detail, &mut settled);
+        for (n, status) in rows {
+            let status = match status {
+                MutationStatus::Queued => MutationStatus::rejected(code, detail.to_owned()),
+                _ => MutationStatus::Indeterminate,
+            };
+            self.settle_as(n, status, &mut settled);
         }
-        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
-        self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
-        self.store_outcomes(turn, settled);
+        self.drop_settled(turn, settled);
     }
 
-    fn give_up(&mut self, n: u64, code: ErrorCode, detail: &str, settled: &mut Vec<Settlement>) {
-        let sent = self
-            .queue
-            .by_number(n)
-            .is_some_and(|row| row.status != MutationStatus::Queued);
-        self.settle_row(n, code as u32, detail, settled);
-        if sent && let (Some(row), Some(last)) = (self.queue.by_number(n), settled.last_mut()) {
-            row.status = MutationStatus::Indeterminate;
-            last.status = MutationStatus::Indeterminate;
-        }
-    }
-
+    /// The log has decided a row; `code` 0: committed.
     fn settle_row(&mut self, n: u64, code: u32, detail: &str, settled: &mut Vec<Settlement>) {
-        let Some(row) = self.queue.by_number(n).filter(|row| !row.settling) else {
+        // A code from a later version is still a refusal.
+        let status = match ErrorCode::from_number(code) {
+            _ if code == 0 => MutationStatus::Committed,
+            Some(ErrorCode::Expired) => MutationStatus::Expired,
+            code => MutationStatus::rejected(
+                code.unwrap_or(ErrorCode::Refused),
+                wire::cut_detail(detail.to_owned()),
+            ),
+        };
+        self.settle_as(n, status, settled);
+    }
+
+    /// A row has ended, a no-op as it was neutralised: its outcome goes to the store.
+    pub(super) fn settle_as(
+        &mut self,
+        n: u64,
+        status: MutationStatus,
+        settled: &mut Vec<Settlement>,
+    ) {
+        let row = self.queue.by_number(n);
+        let Some(row) = row.filter(|row| row.stage != Stage::Settling) else {
             return;
         };
-        row.settling = true;
-        row.status = if code == 0 {
-            MutationStatus::Committed
-        } else {
-            MutationStatus::Rejected {
-                // A code from a later version is still a refusal.
-                code: ErrorCode::from_number(code).unwrap_or(ErrorCode::Refused),
-                detail: wire::cut_detail(detail.to_owned()),
-            }
-        };
+        row.stage = Stage::Settling;
+        if !row.noop {
+            row.status = status;
+        }
         settled.push(Settlement {
             handle: row.handle,
             n,
             status: row.status.clone(),
         });
+    }
+
+    /// Drops the overlays of rows that have ended without a change of the base.
+    pub(super) fn drop_settled(&mut self, turn: &mut Turn<'_>, settled: Vec<Settlement>) {
+        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
+        self.fail_dependents(turn, &settled);
+        self.store_outcomes(turn, settled);
+    }
+
+    /// The base stands at or after what decided these rows: whoever was refused reads there what is.
+    fn finish_settled(&mut self, turn: &mut Turn<'_>, mut settled: Vec<Settlement>) {
+        for settlement in &mut settled {
+            if let MutationStatus::Rejected { current, .. } = &mut settlement.status {
+                *current = self.current(settlement.handle);
+            }
+        }
+        self.fail_dependents(turn, &settled);
+        self.store_outcomes(turn, settled);
+    }
+
+    /// The record that a refusal is about: of the first precondition that does not hold, else of the first.
+    fn current(&self, handle: MutationHandle) -> Option<Record> {
+        let options = &self.queue.row(handle)?.options;
+        let base = self.view.base();
+        let mut first = None;
+        for kind in options
+            .preconditions
+            .iter()
+            .filter_map(|pre| pre.kind.as_ref())
+        {
+            let (collection, id) = subject(kind);
+            let record = base.record(collection, id);
+            if holds(kind, record) == Some(false) {
+                return record.cloned();
+            }
+            first.get_or_insert(record);
+        }
+        first.flatten().cloned()
     }
 
     fn store_outcomes(&self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
@@ -269,7 +341,13 @@ impl Channel {
         }
     }
 
-    fn tell(&self, turn: &mut Turn<'_>, handle: MutationHandle, n: u64, status: MutationStatus) {
+    pub(super) fn tell(
+        &self,
+        turn: &mut Turn<'_>,
+        handle: MutationHandle,
+        n: u64,
+        status: MutationStatus,
+    ) {
         turn.out.event(Event::Mutation {
             channel: self.id,
             handle,

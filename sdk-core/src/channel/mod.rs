@@ -9,11 +9,13 @@ pub(crate) mod name;
 mod presence;
 mod push;
 mod reorder;
+mod send;
 mod snapshot;
 mod state;
 mod status;
 mod stream;
 mod subscribe;
+pub(crate) mod unsent;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,6 +35,7 @@ use self::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use crate::config::Config;
 use crate::connect::Backoff;
 use crate::document::RecordKey;
+use crate::mutation::marks::Marks;
 use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
 use crate::session::outbound::Outbound;
@@ -70,6 +73,8 @@ pub(crate) struct Channel {
     pub(crate) released: bool,
     pub(crate) view: OptimisticView,
     pub(crate) queue: MutationQueue,
+    /// Committed and gone from the outbox.
+    marks: Marks,
     pub(crate) status: ChannelStatus,
     presence: Presence,
     state: ChannelState,
@@ -107,6 +112,7 @@ impl Channel {
             released: false,
             view: OptimisticView::default(),
             queue: MutationQueue::default(),
+            marks: Marks::default(),
             status: ChannelStatus::Loading,
             presence: Presence::default(),
             state: ChannelState::Idle,
@@ -162,7 +168,17 @@ impl Channel {
 
     // --------------------------------------------------------------------- time
 
-    pub(crate) fn deadline(&self, config: &Config) -> Option<MonoTime> {
+    pub(crate) fn deadline(
+        &self,
+        config: &Config,
+        now: MonoTime,
+        server_now: UnixTime,
+        linked: bool,
+    ) -> Option<MonoTime> {
+        let expiry = self.expiry(now, server_now);
+        if !linked {
+            return expiry;
+        }
         let presence = self
             .state
             .is_streaming()
@@ -175,6 +191,7 @@ impl Channel {
             presence,
             self.hole()
                 .and_then(|(applied, end)| self.gap.deadline(applied, end)),
+            expiry,
         ]
         .into_iter()
         .flatten()
@@ -182,6 +199,7 @@ impl Channel {
     }
 
     pub(crate) fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
+        self.expire_unsent(turn);
         if !turn.linked {
             return;
         }
@@ -200,7 +218,7 @@ impl Channel {
         self.send_ready(turn);
     }
 
-    /// Sends what may go: presence, then pushes.
+    /// Sends what may go at once. Pushes go at the end of the turn.
     pub(crate) fn send_ready(&mut self, turn: &mut Turn<'_>) {
         if !turn.linked || !self.state.is_streaming() {
             return;
@@ -210,9 +228,6 @@ impl Channel {
                 channel: self.name.to_string(),
                 data,
             }));
-        }
-        if turn.pushing {
-            self.send_pushes(turn);
         }
     }
 

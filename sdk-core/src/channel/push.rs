@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::mutation::queue::MutationQueue;
+use crate::mutation::MutationHandle;
+use crate::mutation::queue::{MutationQueue, Row, Stage};
 use crate::time::MonoTime;
 use crate::wire::{Item, Limits, Push};
 
@@ -67,6 +68,14 @@ impl Pusher {
         self.next = self.next.max(last + 1);
     }
 
+    /// The server acknowledges everything up to `through`. What was not pushed on this stream it cannot
+    /// have seen: it is asked all the same, or a lie would stall it. Returns what the answer covers.
+    pub(crate) fn on_ack(&mut self, through: u64, now: MonoTime) -> u64 {
+        let through = through.min(self.next.saturating_sub(1));
+        self.on_decided(through, now);
+        through
+    }
+
     /// The server misses `n`. Obeyed once per number and link; a second time the time-out decides.
     /// What was not pushed yet nobody can miss.
     pub(crate) fn on_need(&mut self, n: u64) {
@@ -103,48 +112,55 @@ impl Pusher {
         }
     }
 
-    /// The next push, if rows wait and the window has room. Numbers in it are contiguous.
-    pub(crate) fn poll(
+    /// What goes next: the rows inside the window that may be sent, as one push, and those behind them
+    /// that the store has to mark first. Numbers are contiguous.
+    pub(crate) fn plan(
         &mut self,
         now: MonoTime,
         queue: &MutationQueue,
+        known_last: u64,
         limits: &Limits,
-    ) -> Option<PushPlan> {
+    ) -> Plan {
+        let mut plan = Plan::default();
         if !self.open || self.hold_until.is_some_and(|until| now < until) {
-            return None;
+            return plan;
         }
         self.hold_until = None;
-        let low = queue.low();
+        plan.low = queue.low(known_last);
         // Half a message: the whole window always fits into one, with the frame around it.
         let bytes_max = limits.push_bytes.min(limits.frame_up_bytes / 2) as usize;
-        let mut plan: Option<PushPlan> = None;
+        let (mut count, mut bytes) = (self.in_flight.len(), self.in_flight_bytes);
+        let mut expected = None;
         for (n, row) in queue.from(self.next) {
-            let contiguous = match &plan {
-                Some(plan) => n == plan.first_n + plan.items.len() as u64,
+            let contiguous = match expected {
+                Some(expected) => n == expected,
                 // A gap closes by itself once everything below it has left the outbox: then n is `low`.
-                None => n == self.next || n == low,
+                None => n == self.next || n == plan.low,
             };
-            let room = self.in_flight.len() < limits.push_items as usize
-                && (self.in_flight.is_empty() || self.in_flight_bytes + row.bytes <= bytes_max);
+            let room = count < limits.push_items as usize
+                && (count == 0 || bytes + row.bytes <= bytes_max);
             if !contiguous || !room {
                 break;
             }
-            self.in_flight.push_back((n, row.bytes));
-            self.in_flight_bytes += row.bytes;
-            self.next = n + 1;
-            plan.get_or_insert_with(|| PushPlan {
-                first_n: n,
-                low,
-                items: Vec::new(),
-            })
-            .items
-            .push(Item {
-                changes: row.changes.to_vec(),
-                pre: row.preconditions.clone(),
-                ..Item::default()
-            });
+            expected = Some(n + 1);
+            count += 1;
+            bytes += row.bytes;
+            match row.stage {
+                Stage::Attempted if plan.unmarked.is_empty() => {
+                    if plan.items.is_empty() {
+                        plan.first_n = n;
+                    }
+                    plan.items.push(to_item(row));
+                    self.in_flight.push_back((n, row.bytes));
+                    self.in_flight_bytes += row.bytes;
+                    self.next = n + 1;
+                }
+                Stage::Unsent => plan.unmarked.push((n, row.handle)),
+                // Its store is writing; what follows waits for it.
+                _ => break,
+            }
         }
-        if plan.is_some() && self.waiting_since.is_none() {
+        if !plan.items.is_empty() && self.waiting_since.is_none() {
             self.waiting_since = Some(now);
         }
         plan
@@ -158,16 +174,18 @@ impl Pusher {
     }
 }
 
-/// A push without its frame.
-#[derive(Debug)]
-pub(crate) struct PushPlan {
-    pub(crate) first_n: u64,
+/// A push without its frame, and what has to be stored before more can follow.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Inside the window, and nothing about a send is stored yet.
+    pub(crate) unmarked: Vec<(u64, MutationHandle)>,
+    first_n: u64,
     low: u64,
     items: Vec<Item>,
 }
 
-impl PushPlan {
-    /// The numbers it carries.
+impl Plan {
+    /// The numbers that its push carries.
     pub(crate) fn numbers(&self) -> std::ops::Range<u64> {
         self.first_n..self.first_n + self.items.len() as u64
     }
@@ -180,5 +198,23 @@ impl PushPlan {
             low: self.low,
             items: self.items,
         }
+    }
+}
+
+fn to_item(row: &Row) -> Item {
+    let deadline_ms = row.deadline.unwrap_or_default().0;
+    if row.noop {
+        return Item {
+            noop: true,
+            deadline_ms,
+            ..Item::default()
+        };
+    }
+    Item {
+        changes: row.changes.to_vec(),
+        noop: false,
+        pre: row.options.preconditions.clone(),
+        deadline_ms,
+        after: row.after,
     }
 }

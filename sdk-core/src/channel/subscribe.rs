@@ -19,6 +19,7 @@ impl Channel {
     /// A welcomed link is there: subscribe at once.
     pub(crate) fn handle_connected(&mut self, turn: &mut Turn<'_>) {
         if matches!(self.state, ChannelState::Idle | ChannelState::Backoff) {
+            self.drop_oversized(turn);
             self.pacing.reset();
             self.subscribe(turn);
         }

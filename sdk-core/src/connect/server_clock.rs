@@ -33,6 +33,11 @@ impl ServerClock {
         self.sample(server_ms, now);
     }
 
+    /// Whether a server has spoken; before that the machine's calendar serves.
+    pub(crate) fn has_samples(&self) -> bool {
+        !self.offsets.is_empty()
+    }
+
     /// A heartbeat of the present link said `server_ms`.
     pub(crate) fn sample(&mut self, server_ms: u64, now: MonoTime) {
         let (Ok(server), Ok(mono)) = (i64::try_from(server_ms), i64::try_from(now.0)) else {

@@ -1,5 +1,7 @@
 //! Mutations: what the application asked for, from the call to its one outcome.
 
+pub(crate) mod ended;
+pub(crate) mod marks;
 pub(crate) mod optimistic;
 mod options;
 mod outbox;
@@ -8,9 +10,10 @@ pub(crate) mod queue;
 use std::fmt;
 
 pub use options::MutateOptions;
-pub use outbox::{MemoryOutbox, OutboxReply, OutboxRequest, Settlement};
+pub use outbox::{Attempt, MemoryOutbox, OutboxReply, OutboxRequest, Settlement};
 
 use crate::channel::name::ChannelName;
+use crate::document::Record;
 use crate::wire::ErrorCode;
 
 /// 128 random bits that name a store: one outbox, whatever tabs or processes share it.
@@ -56,7 +59,7 @@ impl fmt::Display for MutationId {
 pub enum MutationStatus {
     /// In the overlay and the outbox, not sent yet.
     Queued,
-    /// Sent at least once.
+    /// The store knows that it is being sent: from now on only the server decides it.
     Attempted,
     /// The server says it is logged; a hint.
     Accepted {
@@ -71,7 +74,14 @@ pub enum MutationStatus {
         code: ErrorCode,
         /// Why, for people.
         detail: String,
+        /// With preconditions and refused by the log: the record of the first one that does not hold
+        /// any more, else of the first one, as the server has it. `None`: absent, or not known.
+        current: Option<Record>,
     },
+    /// Its deadline passed before the server decided; nothing of it was applied.
+    Expired,
+    /// Taken back, or made superfluous by a newer one, before it was sent.
+    Cancelled,
     /// It was sent, and nobody can say any more whether it was applied.
     Indeterminate,
     /// It was committed, and the server's history lost it.
@@ -88,18 +98,31 @@ impl MutationStatus {
             Self::Accepted { .. } => "accepted",
             Self::Committed => "committed",
             Self::Rejected { .. } => "rejected",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
             Self::Indeterminate => "indeterminate",
             Self::Lost => "lost",
         }
     }
 
-    /// Whether nothing follows, except that `lost` may follow `committed`.
+    /// Whether nothing follows, except that `lost` or `indeterminate` may follow `committed`.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
-        matches!(
-            self,
-            Self::Committed | Self::Rejected { .. } | Self::Indeterminate | Self::Lost
-        )
+        !matches!(self, Self::Queued | Self::Attempted | Self::Accepted { .. })
+    }
+
+    /// The same without a reading of the record: for what ends outside the log.
+    pub(crate) const fn rejected(code: ErrorCode, detail: String) -> Self {
+        Self::Rejected {
+            code,
+            detail,
+            current: None,
+        }
+    }
+
+    pub(crate) fn dep_failed() -> Self {
+        let detail = "the mutation that this one comes after was not committed";
+        Self::rejected(ErrorCode::DepFailed, detail.into())
     }
 }
 
@@ -122,6 +145,9 @@ pub enum MutateError {
         /// How many wait.
         rows: usize,
     },
+    /// `after` names no earlier mutation of the channel, or one that ended too long ago.
+    #[error("the mutation named by `after` is not known on this channel")]
+    UnknownDependency,
     /// A name, value or size breaks a rule.
     #[error(transparent)]
     Invalid(#[from] crate::document::Rejection),
@@ -136,7 +162,35 @@ impl MutateError {
             Self::Closed => "closed",
             Self::ChannelFailed(code) => code.name(),
             Self::QueueFull { .. } => "queue_full",
+            Self::UnknownDependency => "invalid",
             Self::Invalid(rejection) => rejection.code.name(),
+        }
+    }
+}
+
+/// Why a mutation was not taken back. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CancelError {
+    /// It may have been sent: only the server decides it now.
+    #[error("too late: the mutation is on its way to the server")]
+    Sent,
+    /// It has ended already.
+    #[error("too late: the mutation has ended")]
+    Ended,
+    /// The session never made it, or it ended too long ago.
+    #[error("no such mutation")]
+    NoSuchMutation,
+}
+
+impl CancelError {
+    /// The stable name, what JavaScript sees as `code`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Sent => "already_sent",
+            Self::Ended => "already_ended",
+            Self::NoSuchMutation => "no_such_mutation",
         }
     }
 }

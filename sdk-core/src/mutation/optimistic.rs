@@ -35,6 +35,11 @@ struct Shadow {
 }
 
 impl OptimisticView {
+    /// The state at the base's cursor, without any pending mutation.
+    pub(crate) const fn base(&self) -> &Document {
+        &self.base
+    }
+
     pub(crate) fn record(&self, collection: &str, id: &str) -> Option<&Record> {
         match self.shadow(collection, id) {
             Some(shadow) => shadow.record.as_ref(),

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{MutationHandle, MutationStatus};
+use super::{MutateOptions, MutationHandle, MutationStatus};
 use crate::channel::name::ChannelName;
+use crate::time::UnixTime;
 use crate::wire::Change;
 
 /// One durable transaction that the core asks for.
@@ -20,14 +21,45 @@ pub enum OutboxRequest {
         handle: MutationHandle,
         /// The row's content.
         changes: Arc<[Change]>,
+        /// What it asks for besides.
+        options: Arc<MutateOptions>,
+        /// The end of its `ttl` in the server's time, as far as that is known yet.
+        deadline: Option<UnixTime>,
     },
-    /// Delete rows and keep their outcomes. Reply: `Settled`.
-    Settle {
+    /// Write down that rows are about to be sent, and their deadlines for ever. Nothing is sent before
+    /// the reply: `Attempted`. So a row without this mark was never sent.
+    Attempt {
+        /// Which channel.
+        channel: ChannelName,
+        /// Which rows.
+        rows: Vec<Attempt>,
+    },
+    /// Make rows that were never sent no-ops: their numbers stay, their content goes, their outcomes are
+    /// kept. Reply: `Neutralised`.
+    Neutralise {
         /// Which channel.
         channel: ChannelName,
         /// Which rows, and how each ended.
         rows: Vec<Settlement>,
     },
+    /// Delete rows and keep their outcomes. Reply: `Settled`.
+    Settle {
+        /// Which channel.
+        channel: ChannelName,
+        /// Which rows, and how each ended; a no-op ends as it was neutralised.
+        rows: Vec<Settlement>,
+    },
+}
+
+/// A row that is about to be sent for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The row.
+    pub handle: MutationHandle,
+    /// Its number.
+    pub n: u64,
+    /// Its deadline in the server's time.
+    pub deadline: UnixTime,
 }
 
 /// How one row ended.
@@ -58,6 +90,20 @@ pub enum OutboxReply {
         /// For people.
         detail: String,
     },
+    /// The marks are stored; now the rows may be sent.
+    Attempted {
+        /// Which channel.
+        channel: ChannelName,
+        /// The same rows as in the request.
+        rows: Vec<Attempt>,
+    },
+    /// The rows are no-ops and the outcomes are stored; now the application may be told.
+    Neutralised {
+        /// Which channel.
+        channel: ChannelName,
+        /// The same rows as in the request.
+        rows: Vec<Settlement>,
+    },
     /// The outcomes are stored; now the application may be told.
     Settled {
         /// Which channel.
@@ -83,6 +129,10 @@ impl MemoryOutbox {
                 let last = self.last.entry(channel).or_default();
                 *last += 1;
                 OutboxReply::Appended { handle, n: *last }
+            }
+            OutboxRequest::Attempt { channel, rows } => OutboxReply::Attempted { channel, rows },
+            OutboxRequest::Neutralise { channel, rows } => {
+                OutboxReply::Neutralised { channel, rows }
             }
             OutboxRequest::Settle { channel, rows } => OutboxReply::Settled { channel, rows },
         }

@@ -149,7 +149,15 @@ impl Session {
         self.limits = limits;
         self.out.attach(conn, limits.frame_up_bytes as usize);
         let now = self.now.mono;
+        let first = !self.server_clock.has_samples();
+        let calendar = self.server_clock.now(self.now);
         self.server_clock.start(welcome.server_ms, now);
+        if first {
+            // What was made before could only be counted from the machine's own calendar.
+            let server_now = self.server_clock.now(self.now);
+            let off_ms = server_now.0.wrapping_sub(calendar.0).cast_signed();
+            self.each_channel(|channel, _| channel.queue.shift_deadlines(off_ms));
+        }
         let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)));
         let life = welcome
             .expires_ms

@@ -23,6 +23,7 @@ pub use output::{ConnectionPhase, ConnectionState, Event, Output, Reason, Recove
 use self::outbound::Outbound;
 use self::phase::Phase;
 use crate::channel::name::ChannelName;
+use crate::channel::unsent::is_oversized;
 use crate::channel::{Channel, ChannelId, ChannelState, ChannelStatus, StreamCounts, Turn};
 use crate::config::Config;
 use crate::connect::{Backoff, ServerClock};
@@ -30,8 +31,10 @@ use crate::document::change::{changes_bytes, check_changes};
 use crate::document::precondition::check_preconditions;
 use crate::document::value::is_json;
 use crate::document::{Document, Record, Rejection};
+use crate::mutation::ended::Ended;
 use crate::mutation::{
-    ClientId, MutateError, MutateOptions, MutationHandle, MutationId, OutboxReply,
+    CancelError, ClientId, MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus,
+    OutboxReply, Settlement,
 };
 use crate::time::Now;
 use crate::wire::{
@@ -68,11 +71,11 @@ pub struct Session {
     handles: BTreeMap<MutationHandle, ChannelId>,
     last_channel: u32,
     last_handle: u64,
+    ended: Ended,
+    /// Something happened since pushes were sent last.
+    pushes_due: bool,
     out: Outbound,
 }
-
-/// What a push says besides its items, at most: the channel's name and four numbers.
-const PUSH_HEADER_BYTES: usize = 512;
 
 /// Why a channel was not subscribed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +142,8 @@ impl Session {
             handles: BTreeMap::new(),
             last_channel: 0,
             last_handle: 0,
+            ended: Ended::default(),
+            pushes_due: false,
             out,
         }
     }
@@ -169,16 +174,23 @@ impl Session {
 
     /// The next thing to do. Poll until `Wait`, after every input and every command or turn of commands.
     pub fn poll_output(&mut self) -> Output {
+        if let Some(output) = self.out.poll_ready() {
+            return output;
+        }
+        if std::mem::take(&mut self.pushes_due) {
+            self.each_channel(|channel, turn| channel.send_pushes(turn));
+            self.report_changes();
+        }
         if let Some(output) = self.out.poll() {
             return output;
         }
         let in_flight = self.channels.values().any(Channel::is_pushing);
         let linked = matches!(self.phase, Phase::Connected(_));
+        let (now, server_now) = (self.now.mono, self.server_clock.now(self.now));
         let channels = self
             .channels
             .values()
-            .filter(|_| linked)
-            .filter_map(|channel| channel.deadline(&self.config));
+            .filter_map(|channel| channel.deadline(&self.config, now, server_now, linked));
         Output::Wait(channels.chain(self.phase.deadline(in_flight)).min())
     }
 
@@ -269,8 +281,7 @@ impl Session {
             .config
             .codec
             .item_bytes(&changes, &options.preconditions);
-        if encoded + PUSH_HEADER_BYTES > self.limits.frame_up_bytes as usize {
-            // Queued, it would end every link that it is sent on.
+        if is_oversized(encoded, &self.limits) {
             return Err(MutateError::Invalid(Rejection::new(
                 ErrorCode::TooLarge,
                 format!("mutation of {encoded} encoded bytes does not fit into one message"),
@@ -281,14 +292,67 @@ impl Session {
         if rows >= self.config.outbox_rows_max || bytes >= self.config.outbox_bytes_max {
             return Err(MutateError::QueueFull { rows });
         }
+        let mut options = options;
+        let mut failed = false;
+        if let Some(after) = options.after {
+            match self.dependency(channel, after)? {
+                None => {}
+                // Nothing to wait for, and the server need not know.
+                Some(MutationStatus::Committed) => options.after = None,
+                Some(_) => failed = true,
+            }
+        }
         self.last_handle += 1;
         let handle = MutationHandle(self.last_handle);
         self.handles.insert(handle, channel);
         self.with_channel(channel, |channel, turn| {
             channel.mutate(turn, handle, changes, options);
+            if failed {
+                channel.neutralise(turn, handle, MutationStatus::dep_failed());
+            }
         });
         self.finish_turn();
         Ok(handle)
+    }
+
+    /// How the mutation that another one is to come after has ended; `None`: it has not.
+    fn dependency(
+        &self,
+        channel: ChannelId,
+        after: MutationHandle,
+    ) -> Result<Option<MutationStatus>, MutateError> {
+        if self.handles.get(&after).is_some_and(|&of| of != channel) {
+            return Err(MutateError::UnknownDependency);
+        }
+        let status = self.mutation_status(after);
+        let status = status.ok_or(MutateError::UnknownDependency)?;
+        Ok(status.is_terminal().then(|| status.clone()))
+    }
+
+    /// Takes a mutation back that was not sent yet: the view shows it no longer, and it ends as
+    /// `cancelled`; what was to come after it ends as `dep_failed`.
+    ///
+    /// Errors: what [`CancelError`] lists; then nothing was changed.
+    pub fn cancel(&mut self, now: Now, handle: MutationHandle) -> Result<(), CancelError> {
+        self.observe(now);
+        let Some(&channel) = self.handles.get(&handle) else {
+            return Err(match self.ended.status(handle) {
+                Some(_) => CancelError::Ended,
+                None => CancelError::NoSuchMutation,
+            });
+        };
+        let done = self.with_channel(channel, |channel, turn| channel.cancel(turn, handle));
+        self.finish_turn();
+        done.unwrap_or(Err(CancelError::NoSuchMutation))
+    }
+
+    /// Where a mutation stands, also after its end: the newest 1,000 outcomes are remembered.
+    #[must_use]
+    pub fn mutation_status(&self, handle: MutationHandle) -> Option<&MutationStatus> {
+        self.ended.status(handle).or_else(|| {
+            let channel = self.channels.get(self.handles.get(&handle)?)?;
+            Some(&channel.queue.row(handle)?.status)
+        })
     }
 
     /// Says who one is; `None`: no longer present. `data` is JSON text.
@@ -361,7 +425,7 @@ impl Session {
     pub fn pending(&self, channel: ChannelId) -> usize {
         self.channels
             .get(&channel)
-            .map_or(0, |channel| channel.queue.len())
+            .map_or(0, |channel| channel.queue.undecided())
     }
 
     /// A channel's state.
@@ -416,7 +480,7 @@ impl Session {
         Some(MutationId {
             client: self.client,
             channel: channel.name.clone(),
-            n: channel.queue.number_of(handle)?,
+            n: channel.queue.row(handle)?.n?,
         })
     }
 
@@ -551,12 +615,27 @@ impl Session {
             }
             OutboxReply::AppendFailed { handle, detail } => {
                 if let Some(id) = self.handles.remove(&handle) {
-                    self.with_channel(id, |channel, turn| {
-                        channel.handle_append_failed(turn, handle, detail);
+                    let ended = self.with_channel(id, |channel, turn| {
+                        channel.handle_append_failed(turn, handle, detail)
                     });
+                    if let Some(status) = ended.flatten() {
+                        self.ended.insert(handle, status);
+                    }
+                }
+            }
+            OutboxReply::Attempted { channel, rows } => {
+                if let Some(&id) = self.names.get(channel.as_str()) {
+                    self.with_channel(id, |channel, turn| channel.handle_attempted(turn, &rows));
+                }
+            }
+            OutboxReply::Neutralised { channel, rows } => {
+                self.remember(&rows);
+                if let Some(&id) = self.names.get(channel.as_str()) {
+                    self.with_channel(id, |channel, turn| channel.handle_neutralised(turn, rows));
                 }
             }
             OutboxReply::Settled { channel, rows } => {
+                self.remember(&rows);
                 for row in &rows {
                     self.handles.remove(&row.handle);
                 }
@@ -564,6 +643,13 @@ impl Session {
                     self.with_channel(id, |channel, turn| channel.handle_settled(turn, rows));
                 }
             }
+        }
+    }
+
+    /// Keeps outcomes that the store has, for whoever asks late.
+    fn remember(&mut self, rows: &[Settlement]) {
+        for row in rows {
+            self.ended.insert(row.handle, row.status.clone());
         }
     }
 
@@ -581,9 +667,8 @@ impl Session {
 
     /// After every input and command: tell what changed, and close what was let go.
     fn finish_turn(&mut self) {
-        for channel in self.channels.values_mut() {
-            channel.report_dirty(&mut self.out);
-        }
+        self.report_changes();
+        self.pushes_due = true;
         let done: Vec<ChannelId> = self
             .channels
             .values()
@@ -599,6 +684,12 @@ impl Session {
                     }));
                 }
             }
+        }
+    }
+
+    fn report_changes(&mut self) {
+        for channel in self.channels.values_mut() {
+            channel.report_dirty(&mut self.out);
         }
     }
 

@@ -44,7 +44,8 @@ fn a_rejection_rolls_back_with_its_reason() {
         d.outcomes(handle).last(),
         Some(&MutationStatus::Rejected {
             code: ErrorCode::Refused,
-            detail: "no".into()
+            detail: "no".into(),
+            current: None,
         })
     );
 }

@@ -1,0 +1,106 @@
+//! What was committed and has left the outbox: who can still be told that it is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{MutationHandle, MutationStatus, Settlement};
+use crate::time::UnixTime;
+
+/// How many marks a channel keeps. Policy at the limit: the oldest is forgotten; the application then
+/// learns of the loss by `history_lost` alone.
+const MARKS_MAX: usize = 4096;
+
+/// Committed mutations by number, with their deadlines.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    committed: BTreeMap<u64, (MutationHandle, UnixTime)>,
+}
+
+/// What a snapshot of a higher epoch says about what was committed before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judgement {
+    /// The last own number that the log has decided; 0: the server has no row for us.
+    pub(crate) last: u64,
+    pub(crate) server_now: UnixTime,
+    pub(crate) retention: Duration,
+}
+
+impl Judgement {
+    /// What becomes of a committed mutation, if that changes.
+    ///
+    /// Without a row at the server nobody can tell an evicted one from a lost one, except that eviction
+    /// waits until deadline and retention are over.
+    pub(crate) fn fate(&self, n: u64, deadline: UnixTime) -> Option<MutationStatus> {
+        match self.last {
+            0 if deadline + self.retention < self.server_now => Some(MutationStatus::Indeterminate),
+            last if n > last => Some(MutationStatus::Lost),
+            _ => None,
+        }
+    }
+}
+
+impl Marks {
+    pub(crate) fn insert(&mut self, n: u64, handle: MutationHandle, deadline: UnixTime) {
+        self.committed.insert(n, (handle, deadline));
+        if self.committed.len() > MARKS_MAX {
+            self.committed.pop_first();
+        }
+    }
+
+    /// Takes those whose outcome changes.
+    pub(crate) fn judge(&mut self, judgement: &Judgement) -> Vec<Settlement> {
+        let mut changed = Vec::new();
+        self.committed.retain(|&n, &mut (handle, deadline)| {
+            let fate = judgement.fate(n, deadline);
+            let kept = fate.is_none();
+            changed.extend(fate.map(|status| Settlement { handle, n, status }));
+            kept
+        });
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> Marks {
+        let mut marks = Marks::default();
+        for n in 1..=3 {
+            marks.insert(n, MutationHandle(n), UnixTime(n * 100));
+        }
+        marks
+    }
+
+    fn judge(last: u64, now: u64) -> Vec<(u64, &'static str)> {
+        let judgement = Judgement {
+            last,
+            server_now: UnixTime(now),
+            retention: Duration::from_millis(1000),
+        };
+        let changed = marks().judge(&judgement);
+        changed.iter().map(|s| (s.n, s.status.name())).collect()
+    }
+
+    #[test]
+    fn with_a_row_at_the_server_what_lies_above_it_is_lost() {
+        assert_eq!(judge(2, 9_999), [(3, "lost")]);
+        assert_eq!(judge(3, 0), []);
+    }
+
+    #[test]
+    fn without_a_row_the_young_are_lost_and_the_old_indeterminate() {
+        let expected = [(1, "indeterminate"), (2, "lost"), (3, "lost")];
+        assert_eq!(judge(0, 1_150), expected);
+    }
+
+    #[test]
+    fn the_oldest_mark_makes_room() {
+        let mut marks = Marks::default();
+        for n in 1..=MARKS_MAX as u64 + 1 {
+            marks.insert(n, MutationHandle(n), UnixTime(0));
+        }
+        assert_eq!(marks.committed.len(), MARKS_MAX);
+        assert!(!marks.committed.contains_key(&1));
+    }
+}
