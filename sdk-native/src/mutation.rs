@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use tidewire_core::document::Record;
 use tidewire_core::wire::ErrorCode;
-use tidewire_core::{MutationHandle, MutationId, MutationStatus};
+use tidewire_core::{CancelError, MutationHandle, MutationId, MutationStatus};
 use tokio::sync::watch;
 
 use crate::client::Owner;
@@ -34,7 +35,22 @@ pub enum MutationError {
         code: ErrorCode,
         /// Why, for people.
         detail: String,
+        /// With preconditions: the record that the refusal is about, as the server has it.
+        current: Option<Record>,
     },
+    /// Its deadline passed before the server decided; nothing of it was applied.
+    #[error(
+        "the deadline passed before the server decided: make the change anew if it still matters"
+    )]
+    Expired,
+    /// It was taken back, or a newer one made it superfluous, before it was sent.
+    #[error("the mutation was taken back before it was sent")]
+    Cancelled,
+    /// It was sent, and nobody can say any more whether it was applied.
+    #[error(
+        "it was sent, and nobody can say any more whether it was applied: look before doing it again"
+    )]
+    Indeterminate,
     /// It was committed, and the server's history lost it.
     #[error("the server's history lost this mutation: apply it again if it still matters")]
     Lost,
@@ -49,6 +65,9 @@ impl MutationError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Rejected { code, .. } => code.name(),
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Indeterminate => "indeterminate",
             Self::Lost => "lost",
             Self::Undecided => "undecided",
         }
@@ -59,7 +78,7 @@ impl MutationError {
     pub fn detail(&self) -> String {
         match self {
             Self::Rejected { detail, .. } => detail.clone(),
-            Self::Lost | Self::Undecided => self.to_string(),
+            _ => self.to_string(),
         }
     }
 
@@ -69,8 +88,10 @@ impl MutationError {
         match self {
             Self::Rejected { code, .. } => code.is_retryable(),
             Self::Lost => true,
+            Self::Expired => true,
+            Self::Cancelled => false,
             // Made anew it could be applied twice.
-            Self::Undecided => false,
+            Self::Indeterminate | Self::Undecided => false,
         }
     }
 }
@@ -105,20 +126,37 @@ impl Mutation {
         self.0.status.borrow().clone()
     }
 
+    /// Takes it back, if it was not sent yet: the view shows it no longer, and it ends as
+    /// [`MutationError::Cancelled`].
+    ///
+    /// Errors: it is too late.
+    pub fn cancel(&self) -> Result<(), CancelError> {
+        let shared = self.0.owner.shared();
+        shared.command(|state, now| state.session_mut().cancel(now, self.0.handle))
+    }
+
     /// Waits until the server's log contains it and the view rests on that.
     ///
-    /// Errors: [`MutationError::Rejected`] and [`MutationError::Lost`] when that is its outcome,
-    /// [`MutationError::Undecided`] when the client is closed before.
+    /// Errors: its outcome if that is another one; [`MutationError::Undecided`] when the client is closed
+    /// before there is one.
     pub async fn committed(&self) -> Result<(), MutationError> {
         let mut status = self.0.status.clone();
         // An error means that the client is gone; the last status stands.
         let _ = status.wait_for(MutationStatus::is_terminal).await;
         match &*status.borrow() {
             MutationStatus::Committed => Ok(()),
-            MutationStatus::Rejected { code, detail } => Err(MutationError::Rejected {
+            MutationStatus::Rejected {
+                code,
+                detail,
+                current,
+            } => Err(MutationError::Rejected {
                 code: *code,
                 detail: detail.clone(),
+                current: current.clone(),
             }),
+            MutationStatus::Expired => Err(MutationError::Expired),
+            MutationStatus::Cancelled => Err(MutationError::Cancelled),
+            MutationStatus::Indeterminate => Err(MutationError::Indeterminate),
             MutationStatus::Lost => Err(MutationError::Lost),
             _ => Err(MutationError::Undecided),
         }

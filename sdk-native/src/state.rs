@@ -392,7 +392,7 @@ impl State {
                 n,
             });
         match status {
-            MutationStatus::Rejected { code, detail } => {
+            MutationStatus::Rejected { code, detail, .. } => {
                 self.tell(channel, ChannelEvent::Rejected { id, code, detail });
             }
             MutationStatus::Lost => self.tell(channel, ChannelEvent::Lost { id }),

@@ -129,10 +129,16 @@ pub(crate) fn event(event: Event) -> Option<Array> {
             push(number(handle.0));
             push(status.name().into());
             push(n.map_or(JsValue::UNDEFINED, number));
-            if let MutationStatus::Rejected { code, detail } = status {
+            if let MutationStatus::Rejected {
+                code,
+                detail,
+                current,
+            } = status
+            {
                 push(code.name().into());
                 push(detail.into());
                 push(code.is_retryable().into());
+                push(current.map_or(JsValue::UNDEFINED, |record| record.to_json().into()));
             }
         }
         Event::Presence { channel } => {

@@ -117,13 +117,13 @@ impl<'a> Evaluation<'a> {
                 ));
                 break;
             }
-            if !item.pre.is_empty() || item.deadline_ms != 0 || item.after != 0 {
+            if !item.pre.is_empty() || item.after != 0 {
                 answers.push(encode::error(
                     channel,
                     ErrorCode::Unsupported,
                     false,
                     Some(n),
-                    "this server does not offer preconditions, deadlines and dependencies yet",
+                    "this server does not offer preconditions and dependencies yet",
                 ));
                 break;
             }

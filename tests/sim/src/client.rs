@@ -476,6 +476,7 @@ impl Running {
             channel,
             handle,
             changes,
+            ..
         } = &request
         else {
             return Ok(self.store.handle(request));

@@ -145,6 +145,7 @@ impl World {
                 for node in &mut self.nodes {
                     node.clock_ms = -self.rng.i64(0..back);
                 }
+                self.truth.clocks_went_wild = true;
                 self.broker_is_down();
             }
             // The others strike at occasions, or are consequences.

@@ -65,6 +65,8 @@ pub struct Truth {
     /// Per channel and author what was asked for, `n` = 1 first.
     asked: BTreeMap<(usize, Author), Vec<Asked>>,
     initial: Arc<State>,
+    /// Server clocks have moved by years: clients may take what is young for outdated.
+    pub clocks_went_wild: bool,
 }
 
 /// A numbered mutation.

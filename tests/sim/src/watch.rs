@@ -166,22 +166,28 @@ impl Watch {
                     known.contains(&Decision::Rejected(*code))
                         || (*code == ErrorCode::Forbidden && denied)
                 }
-                MutationStatus::Lost => {
-                    row.settling == Some(MutationStatus::Committed)
-                        && now.is_none_or(|now| {
-                            truth.decision(channel, author, settlement.n, now).is_none()
-                        })
+                // Told `indeterminate` where the server's clock has run far ahead of the deadline.
+                MutationStatus::Lost | MutationStatus::Indeterminate
+                    if row.settling == Some(MutationStatus::Committed) =>
+                {
+                    now.is_none_or(|now| {
+                        truth.decision(channel, author, settlement.n, now).is_none()
+                    })
                 }
+                // Known to be in no log, and too old for any.
+                MutationStatus::Expired => truth.clocks_went_wild && known.is_empty(),
                 // Forbidden now, but an earlier copy may still arrive while it is not.
                 MutationStatus::Indeterminate => {
-                    denied && row.told.contains(&MutationStatus::Attempted)
+                    (denied || truth.clocks_went_wild)
+                        && row.told.contains(&MutationStatus::Attempted)
                 }
                 _ => false,
             };
             ensure(just, "S9", || {
                 format!("{settlement:?}, but the log says {known:?} of {row:?}")
             })?;
-            let again = row.settling.is_some() && settlement.status != MutationStatus::Lost;
+            let again =
+                row.settling.is_some() && !follows(row.settling.as_ref(), &settlement.status);
             ensure(!again, "S1", || {
                 format!("{settlement:?} ends a second time: {row:?}")
             })?;
@@ -215,8 +221,8 @@ impl Watch {
         let in_order = match status {
             MutationStatus::Queued => last.is_none(),
             MutationStatus::Attempted | MutationStatus::Accepted { .. } => !ended,
-            MutationStatus::Lost => last == Some(&MutationStatus::Committed),
-            _ => !ended,
+            MutationStatus::Lost => follows(last, status),
+            _ => !ended || follows(last, status),
         };
         ensure(in_order, "S9", || {
             format!("{status:?} was told after {:?}", row.told)
@@ -459,9 +465,11 @@ impl Watch {
                 Some(MutationStatus::Committed) => {
                     decision == Some(Decision::Committed) || (!is_followed && decision.is_none())
                 }
-                Some(MutationStatus::Rejected { .. } | MutationStatus::Lost) => {
-                    decision != Some(Decision::Committed)
-                }
+                Some(
+                    MutationStatus::Rejected { .. }
+                    | MutationStatus::Expired
+                    | MutationStatus::Lost,
+                ) => decision != Some(Decision::Committed),
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
             };
@@ -493,4 +501,10 @@ fn overlay(changes: &[Change], state: &mut State, touched: &mut BTreeSet<RecordK
 
 fn show(record: Option<&Record>) -> String {
     record.map_or_else(|| "nothing".into(), Record::to_json)
+}
+
+/// What may follow `committed`, once history was lost.
+fn follows(last: Option<&MutationStatus>, status: &MutationStatus) -> bool {
+    last == Some(&MutationStatus::Committed)
+        && matches!(status, MutationStatus::Lost | MutationStatus::Indeterminate)
 }

@@ -268,7 +268,7 @@ fn a_refused_change_rolls_back_with_its_reason_and_takes_its_whole_batch_along()
             .is_some_and(|r| r.field("note").is_none())
     );
     let ends = scene.ends(0);
-    let [MutationStatus::Rejected { code, detail }] = &ends[..] else {
+    let [MutationStatus::Rejected { code, detail, .. }] = &ends[..] else {
         panic!("{ends:?}")
     };
     assert_eq!(

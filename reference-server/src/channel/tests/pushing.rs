@@ -294,7 +294,7 @@ fn what_is_not_offered_is_refused_and_not_logged() {
     let mut harness = Harness::new();
     let ana = harness.join(1, 1);
     let mut late = item(vec![put("x", "a", "1")]);
-    late.deadline_ms = 1;
+    late.after = 1;
     let items = vec![
         item(vec![put("y", "a", "1")]),
         late,

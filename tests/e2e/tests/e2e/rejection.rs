@@ -70,7 +70,8 @@ async fn a_refused_edit_rolls_back_with_code_and_detail() {
         error,
         MutationError::Rejected {
             code: ErrorCode::Refused,
-            detail: "ana, keep titles under 20 bytes".into()
+            detail: "ana, keep titles under 20 bytes".into(),
+            current: None,
         }
     );
     assert_eq!(error.code(), "refused");
