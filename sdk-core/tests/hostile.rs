@@ -213,7 +213,7 @@ fn frame() -> impl Strategy<Value = ServerKind> {
         }),
         // The digest of a document without records, so that some snapshots are whole.
         3 => (channel(), 0..3u64).prop_map(|(channel, records)| {
-            ServerKind::SnapshotEnd(SnapshotEnd { channel, records, digest: 0xcbf2_9ce4_8422_2325 })
+            ServerKind::SnapshotEnd(SnapshotEnd { channel, records, digest: 0xcbf2_9ce4_8422_2325, cursor: None })
         }),
         2 => (channel(), number(), number()).prop_map(|(channel, through, seq)| {
             ServerKind::Ack(Ack { channel, through, seq })

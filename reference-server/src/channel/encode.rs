@@ -225,6 +225,7 @@ impl SnapshotMessages {
             channel: channel.into(),
             records: fold.document.len() as u64,
             digest: fold.document.digest(),
+            cursor: Some(fold.head),
         })));
         Self {
             cursor: fold.head,

@@ -1,7 +1,8 @@
 //! A snapshot on its way in: invisible until it is whole.
 //!
 //! Parts carry no cursor. On a link that reorders, one of an older snapshot may mix in: then count or
-//! digest betray it, and the channel subscribes again.
+//! digest betray it, and the channel subscribes again. The end names the snapshot: parts and end of an
+//! older one together would pass for this.
 
 use crate::document::{Document, Record};
 use crate::planted;
@@ -22,7 +23,7 @@ pub(super) struct IncomingSnapshot {
 /// What a part or an end made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nothing that was not there already.
+    /// Nothing that was not there already, or the end of another snapshot.
     Repeated,
     /// It grew.
     Grown,
@@ -72,6 +73,9 @@ impl IncomingSnapshot {
     }
 
     pub(super) fn finish(&mut self, end: SnapshotEnd) -> Progress {
+        if end.cursor.is_some_and(|cursor| cursor != self.cursor) {
+            return Progress::Repeated;
+        }
         self.end = Some(end);
         self.verdict()
     }
@@ -130,7 +134,20 @@ mod tests {
             channel: "a:b".into(),
             records: ids.len() as u64,
             digest: whole.document.digest(),
+            cursor: Some(Cursor::new(5, 1, 11)),
         }
+    }
+
+    #[test]
+    fn the_end_of_another_snapshot_ends_nothing() {
+        let mut incoming = IncomingSnapshot::new(begin()).unwrap();
+        incoming.add(&part(&["x"]), 1_000);
+        let other = SnapshotEnd {
+            cursor: Some(Cursor::new(5, 2, 12)),
+            ..end(&["x"])
+        };
+        assert_eq!(incoming.finish(other), Progress::Repeated);
+        assert_eq!(incoming.finish(end(&["x"])), Progress::Whole);
     }
 
     #[test]

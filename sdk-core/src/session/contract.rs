@@ -20,7 +20,7 @@ pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
         }
         ServerKind::SnapshotBegin(begin) => cursor(begin.cursor) && known(begin.known.as_ref()),
         ServerKind::SnapshotPart(part) => part.records.iter().all(record),
-        ServerKind::SnapshotEnd(end) => number(end.records),
+        ServerKind::SnapshotEnd(end) => number(end.records) && cursor(end.cursor),
         ServerKind::Patch(patch) => {
             if patch.ops.iter().any(|op| op.kind.is_none()) {
                 return Err(ErrorCode::UnknownFrame);

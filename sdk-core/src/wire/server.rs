@@ -156,6 +156,8 @@ pub struct SnapshotEnd {
     pub records: u64,
     #[prost(fixed64, tag = "3")]
     pub digest: u64,
+    #[prost(message, optional, tag = "4")]
+    pub cursor: Option<Cursor>,
 }
 
 /// One log entry, or a range of them; `ops` are applied in order.

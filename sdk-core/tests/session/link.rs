@@ -143,3 +143,63 @@ fn a_server_that_sends_everybody_away_makes_nobody_spin() {
     let passed = d.now.mono.0 - from;
     assert!(passed > 20_000, "twelve moves within {passed} ms");
 }
+
+#[test]
+fn a_frozen_program_leaves_cleanly_tries_nothing_and_comes_back_at_once() {
+    let mut d = Driver::live();
+    d.mutate(ChangeKind::Put(card("a", "x")));
+    d.input(Input::Network(NetworkHint::Frozen));
+    assert!(d.closed);
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Waiting);
+    assert_eq!(d.session.connection().reason, Some(Reason::Suspended));
+    assert_eq!(d.wake_at, None, "nothing is due while frozen");
+    let asked = d.token_fetches;
+    d.advance(3_600_000);
+    d.input(Input::Network(NetworkHint::Online));
+    assert_eq!(d.token_fetches, asked);
+    d.input(Input::Network(NetworkHint::Resumed));
+    assert_eq!(d.token_fetches, asked + 1);
+    d.welcome();
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Connected);
+    d.take_frames();
+    d.resume(at(1), at(1), 0);
+    assert_eq!(d.pushes().len(), 1, "what was in flight goes again");
+}
+
+#[test]
+fn freezing_ends_whatever_the_client_was_about_to_do() {
+    // The application is asked for a token.
+    let mut d = Driver::idle(Config::default());
+    d.session.connect(d.now);
+    d.drain();
+    d.input(Input::Network(NetworkHint::Frozen));
+    d.input(Input::Token(Ok("t".into())));
+    assert_eq!(d.opens, 0);
+    // A link is being opened.
+    d.input(Input::Network(NetworkHint::Resumed));
+    d.input(Input::Token(Ok("t".into())));
+    assert_eq!(d.opens, 1);
+    d.input(Input::Network(NetworkHint::Frozen));
+    assert!(d.closed);
+    d.input(Input::Opened { conn: d.conn });
+    assert!(d.take_frames().is_empty());
+    // The application asks by itself.
+    d.session.connect(d.now);
+    d.drain();
+    d.welcome();
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Connected);
+}
+
+#[test]
+fn a_hint_starts_nothing_that_nobody_asked_for() {
+    let mut d = Driver::idle(Config::default());
+    for hint in [
+        NetworkHint::Frozen,
+        NetworkHint::Resumed,
+        NetworkHint::Online,
+    ] {
+        d.input(Input::Network(hint));
+    }
+    assert_eq!(d.token_fetches, 0);
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Idle);
+}

@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cells;
 mod channel;
 mod contract;
 mod link;
+mod lossy;
 mod mutations;
 mod pushing;
 mod snapshots;

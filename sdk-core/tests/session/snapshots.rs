@@ -46,6 +46,7 @@ fn a_damaged_snapshot_is_asked_for_again() {
         channel: CHANNEL.into(),
         records: 0,
         digest: 1,
+        cursor: None,
     }));
     assert_eq!(d.subscribes().len(), 1);
 }
@@ -102,4 +103,134 @@ fn a_vanished_log_is_told_and_its_commits_are_lost() {
     let push = d.pushes().remove(0);
     assert_eq!((push.first_n, push.low, push.epoch), (2, 2, 6));
     assert!(!d.outcomes(pending).last().unwrap().is_terminal());
+}
+
+fn begin(cursor: Cursor) -> ServerKind {
+    ServerKind::SnapshotBegin(SnapshotBegin {
+        channel: CHANNEL.into(),
+        cursor: Some(cursor),
+        known: Some(Known::default()),
+    })
+}
+
+fn part(id: &str) -> ServerKind {
+    ServerKind::SnapshotPart(SnapshotPart {
+        channel: CHANNEL.into(),
+        records: vec![card(id, "x")],
+    })
+}
+
+fn end(cursor: Cursor, ids: &[&str]) -> ServerKind {
+    let records: Vec<Record> = ids.iter().map(|id| card(id, "x")).collect();
+    ServerKind::SnapshotEnd(SnapshotEnd {
+        channel: CHANNEL.into(),
+        records: records.len() as u64,
+        digest: digest(&records),
+        cursor: Some(cursor),
+    })
+}
+
+#[test]
+fn copies_and_disorder_inside_a_snapshot_do_no_harm() {
+    let mut d = Driver::start();
+    for frame in [
+        begin(at(1)),
+        part("a"),
+        begin(at(1)),
+        end(at(1), &["a", "b"]),
+        part("a"),
+        part("b"),
+        end(at(1), &["a", "b"]),
+        begin(at(1)),
+    ] {
+        d.receive(frame);
+    }
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    assert_eq!(d.session.ids(d.channel, "cards").len(), 2);
+}
+
+#[test]
+fn a_lost_part_is_missed_soon_after_the_end() {
+    let mut d = Driver::start();
+    d.take_frames();
+    d.receive(begin(at(1)));
+    d.receive(part("a"));
+    d.receive(end(at(1), &["a", "b"]));
+    assert!(d.subscribes().is_empty());
+    d.advance(2_000);
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
+fn a_lost_end_is_missed_after_a_while_and_copies_are_no_progress() {
+    let mut d = Driver::start();
+    d.take_frames();
+    d.receive(begin(at(1)));
+    d.receive(part("a"));
+    for _ in 0..9 {
+        d.advance(1_000);
+        d.receive(part("a"));
+    }
+    d.advance(1_000);
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
+fn a_newer_snapshot_takes_the_place_of_one_that_arrives() {
+    let mut d = Driver::start();
+    d.receive(begin(at(1)));
+    d.receive(part("a"));
+    d.receive(begin(at(5)));
+    d.receive(begin(at(1)));
+    d.receive(part("b"));
+    d.receive(end(at(1), &["b"]));
+    assert_eq!(d.status(), &ChannelStatus::Loading, "the end of another");
+    d.receive(end(at(5), &["b"]));
+    assert_eq!(d.session.cursor(d.channel), Some(at(5)));
+    assert_eq!(d.session.ids(d.channel, "cards").len(), 1);
+}
+
+#[test]
+fn patches_that_arrive_inside_a_snapshot_are_applied_after_it() {
+    let mut d = Driver::start();
+    d.receive(begin(at(5)));
+    d.patch(5, 6, vec![put_op("c", "new")], vec![]);
+    d.patch(4, 5, vec![put_op("a", "old")], vec![]);
+    d.receive(part("a"));
+    d.receive(end(at(5), &["a"]));
+    assert_eq!(d.session.cursor(d.channel), Some(at(6)));
+    assert_eq!(d.title("a").unwrap(), "\"x\"");
+    assert_eq!(d.title("c").unwrap(), "\"new\"");
+    assert_eq!(d.status(), &ChannelStatus::Live);
+}
+
+#[test]
+fn three_snapshots_that_do_not_arrive_are_told_and_slowed_down() {
+    let mut d = Driver::start();
+    d.take_frames();
+    let mut asked = 0;
+    for seq in 1..=8 {
+        d.receive(begin(at(seq)));
+        d.receive(ServerKind::SnapshotEnd(SnapshotEnd {
+            channel: CHANNEL.into(),
+            records: 0,
+            digest: 1,
+            cursor: None,
+        }));
+        if d.session.state(d.channel) == Some(ChannelState::Backoff) {
+            d.wake();
+        }
+        asked += d.subscribes().len();
+    }
+    assert!(asked <= 9);
+    let told = d.events.iter().filter(|event| {
+        matches!(
+            event,
+            Event::Warning {
+                code: ErrorCode::RecoveryRequired,
+                ..
+            }
+        )
+    });
+    assert_eq!(told.count(), 2);
 }

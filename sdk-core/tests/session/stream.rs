@@ -103,3 +103,125 @@ fn heartbeats_are_answered_and_a_hole_they_show_is_mended() {
     d.wake();
     assert_eq!(d.subscribes().len(), 1);
 }
+
+#[test]
+fn a_lost_resume_is_asked_for_again_whatever_else_arrives() {
+    let mut d = Driver::live();
+    d.reconnect();
+    assert_eq!(d.subscribes().len(), 1);
+    for _ in 0..9 {
+        d.advance(1_000);
+        d.receive(ServerKind::Presence(wire::Presence {
+            channel: CHANNEL.into(),
+            ..wire::Presence::default()
+        }));
+    }
+    d.advance(1_000);
+    assert_eq!(d.subscribes().len(), 1, "presence is no progress");
+}
+
+#[test]
+fn a_hole_that_stays_is_asked_for_once_and_then_the_stream_anew() {
+    let mut d = Driver::live();
+    for from in 3..8 {
+        d.patch(from, from + 1, vec![], vec![]);
+    }
+    assert_eq!(d.fetches(), [(1, 3)]);
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.advance(2_000);
+    assert_eq!(d.subscribes()[0].have, Some(at(1)));
+}
+
+#[test]
+fn a_hole_that_shrinks_is_not_given_up() {
+    let mut d = Driver::live();
+    d.patch(6, 7, vec![], vec![]);
+    for from in 1..6 {
+        d.advance(1_900);
+        d.patch(from, from + 1, vec![], vec![]);
+    }
+    assert_eq!(d.session.cursor(d.channel), Some(at(7)));
+    assert!(d.subscribes().is_empty());
+}
+
+#[test]
+fn one_hole_after_another_does_not_make_fetches_spin() {
+    let mut d = Driver::live();
+    let mut fetches = 0;
+    for seq in (1..200).step_by(2) {
+        d.patch(seq + 1, seq + 2, vec![], vec![]);
+        fetches += d.fetches().len();
+        d.patch(seq, seq + 1, vec![], vec![]);
+    }
+    assert_eq!(fetches, 1, "all within one moment");
+    assert_eq!(d.status(), &ChannelStatus::Live);
+}
+
+#[test]
+fn a_server_that_serves_no_ranges_is_asked_for_the_stream() {
+    let mut d = Driver::live();
+    d.patch(3, 4, vec![], vec![]);
+    d.take_frames();
+    d.receive(ServerKind::Error(ErrorFrame {
+        code: ErrorCode::Unsupported as u32,
+        channel: Some(CHANNEL.into()),
+        ..ErrorFrame::default()
+    }));
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
+fn more_patches_than_the_buffer_holds_ask_for_the_stream() {
+    let mut d = Driver::live();
+    for from in 2..300 {
+        d.patch(from, from + 1, vec![], vec![]);
+    }
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
+fn a_heads_hole_is_patient_while_patches_come() {
+    let mut d = Driver::live();
+    d.heartbeat(at(4));
+    for from in 1..3 {
+        d.advance(1_500);
+        d.patch(from, from + 1, vec![], vec![]);
+    }
+    assert!(d.fetches().is_empty());
+    d.advance(2_000);
+    assert_eq!(d.fetches(), [(3, 4)]);
+    assert_eq!(d.session.state(d.channel), Some(ChannelState::Gap));
+}
+
+#[test]
+fn a_head_of_an_epoch_that_no_answer_announced_is_asked_for_by_a_subscribe() {
+    let mut d = Driver::live();
+    d.heartbeat(Cursor::new(6, 4, 99));
+    d.advance(2_000);
+    let frames = d.take_frames();
+    assert!(
+        frames.iter().any(|f| matches!(f, ClientKind::Subscribe(_))),
+        "{frames:?}"
+    );
+}
+
+/// A patch of a lost tail is applied after the answer that announced the new epoch: then the snapshot
+/// that mends it has to say what was lost, though `max_epoch` has risen already.
+#[test]
+fn a_late_patch_of_a_lost_log_is_committed_and_then_lost() {
+    let mut d = Driver::live();
+    let handle = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.reconnect();
+    d.resume(at(1), Cursor::new(6, 2, 62), 0);
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    assert_eq!(d.outcomes(handle).last(), Some(&MutationStatus::Committed));
+    d.take_frames();
+    d.receive(ServerKind::Patch(Patch {
+        epoch: 6,
+        to_tag: 62,
+        ..patch(1, 2, vec![], vec![])
+    }));
+    assert_eq!(d.subscribes().len(), 1);
+    d.snapshot(Cursor::new(6, 2, 62), &[], 0, vec![]);
+    assert_eq!(d.outcomes(handle).last(), Some(&MutationStatus::Lost));
+}

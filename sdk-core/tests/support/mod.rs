@@ -3,15 +3,15 @@
 pub(crate) use bytes::{Bytes, BytesMut};
 pub(crate) use tidewire_core::time::{MonoTime, Now, UnixTime};
 pub(crate) use tidewire_core::wire::{
-    Ack, Change, ChangeKind, ClientKind, Cursor, ErrorCode, ErrorFrame, Field, Goaway, Head,
+    self, Ack, Change, ChangeKind, ClientKind, Cursor, ErrorCode, ErrorFrame, Field, Goaway, Head,
     Heartbeat, Known, Lagged, Limits, Merge, Mid, Need, Op, OpKind, Patch, Push, Record, RecordRef,
     Rejected, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, Subscribe, Welcome,
     decode_client, encode_server, server_message,
 };
 pub(crate) use tidewire_core::{
-    ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input, LinkClosed,
-    MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationStatus, NetworkHint, Output,
-    Reason, Recovery, Session, TokenError,
+    ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event,
+    Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationStatus,
+    NetworkHint, Output, Reason, Recovery, Session, TokenError,
 };
 
 pub(crate) const CHANNEL: &str = "board:main";
@@ -26,6 +26,8 @@ pub(crate) struct Driver {
     pub(crate) opens: u32,
     pub(crate) messages: u32,
     pub(crate) token_fetches: u32,
+    /// How long a token lasts; `None`: for ever.
+    pub(crate) token_life_ms: Option<u64>,
     pub(crate) closed: bool,
     pub(crate) events: Vec<Event>,
     pub(crate) frames: Vec<ClientKind>,
@@ -59,6 +61,7 @@ impl Driver {
             opens: 0,
             messages: 0,
             token_fetches: 0,
+            token_life_ms: None,
             closed: false,
             events: Vec::new(),
             frames: Vec::new(),
@@ -85,15 +88,25 @@ impl Driver {
     pub(crate) fn welcome(&mut self) {
         self.input(Input::Token(Ok("t".into())));
         self.input(Input::Opened { conn: self.conn });
-        self.receive(ServerKind::Welcome(Welcome {
+        self.receive(self.welcome_frame());
+    }
+
+    pub(crate) fn welcome_frame(&self) -> ServerKind {
+        ServerKind::Welcome(Welcome {
             session: Bytes::from_static(&[9; 16]),
             principal: "ana".into(),
             author: Bytes::from_static(&AUTHOR),
             server_ms: self.now.unix.0,
-            expires_ms: 0,
+            expires_ms: self.token_life_ms.map_or(0, |ms| self.now.unix.0 + ms),
             limits: Some(Limits::DEFAULT),
             heartbeat_ms: 25_000,
             flags: 0,
+        })
+    }
+
+    pub(crate) fn refreshed(&mut self, life_ms: u64) {
+        self.receive(ServerKind::Refreshed(wire::Refreshed {
+            expires_ms: self.now.unix.0 + life_ms,
         }));
     }
 
@@ -170,10 +183,6 @@ impl Driver {
         last: u64,
         rejected: Vec<Rejected>,
     ) {
-        let mut document = tidewire_core::document::Document::default();
-        for record in records {
-            document.apply(&tidewire_core::document::put_op(record.clone()));
-        }
         self.receive(ServerKind::SnapshotBegin(SnapshotBegin {
             channel: CHANNEL.into(),
             cursor: Some(cursor),
@@ -188,7 +197,8 @@ impl Driver {
         self.receive(ServerKind::SnapshotEnd(SnapshotEnd {
             channel: CHANNEL.into(),
             records: records.len() as u64,
-            digest: document.digest(),
+            digest: digest(records),
+            cursor: Some(cursor),
         }));
     }
 
@@ -201,6 +211,22 @@ impl Driver {
                 last,
                 rejected: vec![],
             }),
+        }));
+    }
+
+    pub(crate) fn heartbeat(&mut self, head: Cursor) {
+        self.receive(ServerKind::Heartbeat(Heartbeat {
+            heads: vec![Head {
+                channel: CHANNEL.into(),
+                cursor: Some(head),
+            }],
+            server_ms: self.now.unix.0,
+        }));
+    }
+
+    pub(crate) fn lagged(&mut self) {
+        self.receive(ServerKind::Lagged(Lagged {
+            channel: CHANNEL.into(),
         }));
     }
 
@@ -287,6 +313,15 @@ pub(crate) fn card(id: &str, title: &str) -> Record {
             value: Bytes::from(format!("\"{title}\"")),
         }],
     }
+}
+
+/// What the end of a snapshot of these records says.
+pub(crate) fn digest(records: &[Record]) -> u64 {
+    let mut document = tidewire_core::document::Document::default();
+    for record in records {
+        document.apply(&tidewire_core::document::put_op(record.clone()));
+    }
+    document.digest()
 }
 
 pub(crate) fn put_op(id: &str, title: &str) -> Op {

@@ -350,7 +350,7 @@ objects! {
     Resume { channel, from as optional, head as optional, known as optional }
     SnapshotBegin { channel, cursor as optional, known as optional }
     SnapshotPart { channel, records }
-    SnapshotEnd { channel, records, digest as hash }
+    SnapshotEnd { channel, records, digest as hash, cursor as optional }
     Patch { channel, epoch, from, from_tag, to, to_tag, ms, ops, mids }
     Ack { channel, through, seq }
     Need { channel, n, cursor as optional }

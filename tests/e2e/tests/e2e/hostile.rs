@@ -151,6 +151,7 @@ async fn a_patch_that_leads_backwards_is_unexpected() {
         channel: channel(),
         records: 0,
         digest: tidewire_core::document::Document::default().digest(),
+        cursor: None,
     };
     let patch = Patch {
         channel: channel(),
