@@ -290,8 +290,18 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
                     channel: channel(),
                     records: 2,
                     digest: 0x0123_4567_89ab_cdef,
+                    cursor: None,
                 }),
             ],
+        ),
+        (
+            "end of a named snapshot",
+            vec![ServerKind::SnapshotEnd(SnapshotEnd {
+                channel: channel(),
+                records: 1,
+                digest: u64::MAX,
+                cursor: Some(CURSOR),
+            })],
         ),
         (
             "patch with every op",
