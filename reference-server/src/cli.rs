@@ -1,14 +1,11 @@
 //! The program `tidewire-server`: flags in, exit code out.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
-use toml::Value;
 
-use crate::config::{Config, Overrides, Settings, unknown_env};
+use crate::config::{Config, Flags, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
 use crate::telemetry;
 
@@ -30,88 +27,12 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// Each flag but `--config` is also TIDEWIRE_NAME in the environment and `name` in the file; flags
-/// win over the environment, the environment over the file.
-#[derive(Args)]
-struct Flags {
-    /// TOML file with settings and namespaces
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where clients come in; port 0 picks a free one [default: 127.0.0.1:7400]
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    listen: Option<String>,
-    /// Where metrics and the admin door are [default: off]
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    admin: Option<String>,
-    /// What keeps the logs: memory or disk [default: memory]
-    #[arg(long, global = true)]
-    broker: Option<String>,
-    /// Where the disk broker keeps them [default: ./tidewire-data]
-    #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<String>,
-    /// Accept the token dev:NAME; only on a loopback address
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    dev_auth: Option<bool>,
-    /// Origin of a page that may connect; may be given several times
-    #[arg(long, global = true, value_name = "ORIGIN")]
-    allow_origin: Vec<String>,
-    /// How long a drain waits for clients to leave, in ms [default: 45000]
-    #[arg(long, global = true, value_name = "MS")]
-    drain_grace_ms: Option<String>,
-    /// Most connections at a time [default: 10000]
-    #[arg(long, global = true, value_name = "N")]
-    connections_max: Option<String>,
-    /// Most channels in memory at a time [default: 100000]
-    #[arg(long, global = true, value_name = "N")]
-    channels_max: Option<String>,
-    /// Which log lines go to standard error, as in RUST_LOG [default: info]
-    #[arg(long, global = true, value_name = "FILTER")]
-    log: Option<String>,
-}
-
 #[derive(Subcommand)]
 enum Command {
     /// Judge the configuration and exit: 0 if the server would start with it, 2 if not
     CheckConfig,
     /// Print every value with where it came from, without judging
     PrintConfig,
-}
-
-impl Flags {
-    fn overrides(self) -> Overrides {
-        let mut values = BTreeMap::new();
-        let texts = [
-            ("listen", self.listen),
-            ("admin", self.admin),
-            ("broker", self.broker),
-            ("data_dir", self.data_dir),
-            ("log", self.log),
-        ];
-        for (key, value) in texts {
-            values.extend(value.map(|text| (key, Value::String(text))));
-        }
-        let numbers = [
-            ("drain_grace_ms", self.drain_grace_ms),
-            ("connections_max", self.connections_max),
-            ("channels_max", self.channels_max),
-        ];
-        for (key, value) in numbers {
-            // Text that is no number stays text: it is printed as it is, and judged like all values.
-            values.extend(value.map(|text| {
-                let number = text.parse().map(Value::Integer);
-                (key, number.unwrap_or(Value::String(text)))
-            }));
-        }
-        values.extend(self.dev_auth.map(|on| ("dev_auth", Value::Boolean(on))));
-        if !self.allow_origin.is_empty() {
-            let origins = self.allow_origin.into_iter().map(Value::String);
-            values.insert("allow_origin", Value::Array(origins.collect()));
-        }
-        Overrides {
-            config: self.config,
-            values,
-        }
-    }
 }
 
 /// Why the program ends without having served.

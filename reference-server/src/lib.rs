@@ -34,7 +34,7 @@ mod auth;
 pub mod cli;
 #[cfg(feature = "net")]
 mod clock;
-#[cfg(feature = "net")]
+#[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "net")]
 mod connection;
@@ -69,11 +69,12 @@ mod telemetry;
 #[cfg(feature = "net")]
 mod testing;
 
+#[cfg(feature = "config")]
+pub use config::Config;
 #[cfg(feature = "net")]
 pub use {
     auth::{Action, AuthError, AuthRequest, Principal},
     channel::View,
-    config::Config,
     faults::Faults,
     server::{BuildError, RunError, Server, ServerBuilder},
     testing::TestServer,

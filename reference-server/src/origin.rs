@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use axum::http::{HeaderMap, header};
 
+use crate::config::origin::{Origin, split_port};
+
 /// Whose pages are let in, besides programs that send no `Origin` at all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OriginRule {
@@ -48,62 +50,6 @@ impl OriginRule {
         own_host.eq_ignore_ascii_case(host)
             && own_port.unwrap_or(default) == port.unwrap_or(default)
     }
-}
-
-/// Whether a text has the shape of an origin, `SCHEME://HOST[:PORT]`, in lower case.
-pub(crate) fn is_origin(text: &str) -> bool {
-    Origin::parse(text).is_some() && !text.bytes().any(|b| b.is_ascii_uppercase())
-}
-
-struct Origin<'a> {
-    scheme: &'a str,
-    host: &'a str,
-    port: Option<u16>,
-}
-
-impl<'a> Origin<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
-        if scheme != "http" && scheme != "https" {
-            return None;
-        }
-        let (host, port) = split_port(rest)?;
-        Some(Self { scheme, host, port })
-    }
-}
-
-/// `HOST[:PORT]`, the host a name, an IPv4 address, or an IPv6 address in brackets.
-fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']')?;
-            address.parse::<Ipv6Addr>().ok()?;
-            let host = &text[..address.len() + 2];
-            match rest.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if rest.is_empty() => (host, None),
-                None => return None,
-            }
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let name = host.starts_with('[')
-        || (!host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')));
-    if !name {
-        return None;
-    }
-    let port = match port {
-        None => None,
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
-        Some(_) => return None,
-    };
-    Some((host, port))
 }
 
 fn is_loopback_host(host: &str) -> bool {

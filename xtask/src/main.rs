@@ -5,6 +5,8 @@ mod browser;
 mod codes;
 mod demo;
 mod freshness;
+mod fuzz;
+mod ledger;
 mod links;
 mod measure;
 mod node;
@@ -89,6 +91,17 @@ enum Soak {
         #[arg(long, value_name = "A..B")]
         seeds: Option<SeedRange>,
     },
+    /// Fuzz targets; appends to docs/soak.md.
+    Fuzz {
+        /// Targets to run instead of all
+        targets: Vec<String>,
+        /// How long each of them runs
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// Add inputs that reach something new to the corpus, and minimise it
+        #[arg(long)]
+        keep: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -113,6 +126,11 @@ fn main() -> ExitCode {
         } => sim::run_range(seeds, json),
         Task::Sim { .. } => unreachable!("clap requires one of them"),
         Task::Soak(Soak::Sim { seeds }) => soak::sim(seeds),
+        Task::Soak(Soak::Fuzz {
+            targets,
+            seconds,
+            keep,
+        }) => fuzz::soak(&targets, seconds, keep, consent),
         Task::Size { json } => size::run_all(json, consent),
         Task::Wasm => wasm::build(consent),
     };

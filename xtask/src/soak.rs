@@ -1,40 +1,33 @@
 //! `cargo xtask soak sim`: many more seeds than a test run has time for, and a ledger of them.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::place;
-use crate::process::{capture, collect, command};
+use crate::ledger::{Table, commit, today};
+use crate::process::collect;
 use crate::sim::{self, SeedRange};
-
-/// The ledger.
-const LEDGER: &str = "docs/soak.md";
 
 /// How many seeds one call adds, unless a range is given.
 const SEEDS_PER_RUN: u64 = 20_000;
 
-const HEADER: &str = "\
-# Soak runs
-
-Written by `cargo xtask soak sim`, one line a run. Without `--seeds` a run goes on after the highest
-seed listed here.
-
+/// Older ledgers have this table right below the title.
+const TABLE: Table = Table {
+    intro: "## Simulated worlds\n
+Written by `cargo xtask soak sim`. Without `--seeds` a run goes on after the highest seed listed here.\n",
+    head: "\
 | date | commit | seeds | simulated hours | mutations | faults | minutes | result | trace hash |
 |---|---|---|---|---|---|---|---|---|
-";
+",
+};
 
 /// Runs the seeds and appends what came of it; an error when one failed.
 pub(crate) fn sim(seeds: Option<SeedRange>) -> anyhow::Result<()> {
-    let path = place::root().join(LEDGER);
-    let ledger = read_or_begin(&path)?;
     let seeds = match seeds {
         Some(seeds) => seeds,
-        None => next_seeds(&ledger)?,
+        None => next_seeds(&TABLE.rows()?)?,
     };
     sim::build()?;
     let started = Instant::now();
@@ -45,28 +38,20 @@ pub(crate) fn sim(seeds: Option<SeedRange>) -> anyhow::Result<()> {
     let last = printed.lines().last().unwrap_or_default();
     let summary: Value = serde_json::from_str(last)
         .with_context(|| format!("the simulator printed no summary but `{last}`"))?;
-    let line = ledger_line(&today()?, &commit()?, seeds, &summary, minutes)?;
-    fs::write(&path, ledger + &line).with_context(|| format!("cannot write {LEDGER}"))?;
-    println!("{}", line.trim_end());
+    let row = ledger_row(&today()?, &commit()?, seeds, &summary, minutes)?;
+    TABLE.add(&row)?;
+    println!("{row}");
     if !passed {
         bail!("seeds failed; add them to tests/fixtures/seeds.txt once they are understood");
     }
     Ok(())
 }
 
-fn read_or_begin(path: &Path) -> anyhow::Result<String> {
-    if path.is_file() {
-        fs::read_to_string(path).with_context(|| format!("cannot read {LEDGER}"))
-    } else {
-        Ok(HEADER.to_owned())
-    }
-}
-
 /// The seeds after the highest one in the ledger.
-fn next_seeds(ledger: &str) -> anyhow::Result<SeedRange> {
-    let start = ledger
-        .lines()
-        .filter_map(|line| line.split('|').nth(3))
+fn next_seeds(rows: &[String]) -> anyhow::Result<SeedRange> {
+    let start = rows
+        .iter()
+        .filter_map(|row| row.split('|').nth(3))
         .filter_map(|cell| cell.trim().parse::<SeedRange>().ok())
         .map(|range| range.end)
         .max()
@@ -77,7 +62,7 @@ fn next_seeds(ledger: &str) -> anyhow::Result<SeedRange> {
     Ok(SeedRange { start, end })
 }
 
-fn ledger_line(
+fn ledger_row(
     date: &str,
     commit: &str,
     seeds: SeedRange,
@@ -107,29 +92,10 @@ fn ledger_line(
         }
     }
     Ok(format!(
-        "| {date} | {commit} | {seeds} | {hours:.1} | {} | {faults} | {minutes:.1} | {result} | {} |\n",
+        "| {date} | {commit} | {seeds} | {hours:.1} | {} | {faults} | {minutes:.1} | {result} | {} |",
         field("mutations")?,
         field("trace_hash")?.to_string().trim_matches('"'),
     ))
-}
-
-/// The commit that was tested; a tree with changes is marked, since nobody else can run it again.
-fn commit() -> anyhow::Result<String> {
-    let root = place::root();
-    let git = || command("git", &root);
-    let mut commit = capture(git().args(["rev-parse", "--short=10", "HEAD"]))?
-        .trim()
-        .to_owned();
-    let changed = capture(git().args(["status", "--porcelain", "--", ".", ":!docs/soak.md"]))?;
-    if !changed.trim().is_empty() {
-        commit.push_str(" + changes");
-    }
-    Ok(commit)
-}
-
-fn today() -> anyhow::Result<String> {
-    let date = capture(command("date", &place::root()).args(["-u", "+%Y-%m-%d"]))?;
-    Ok(date.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -147,20 +113,18 @@ mod tests {
     #[test]
     fn the_next_run_goes_on_after_the_highest_seed() {
         let range = |start, end| SeedRange { start, end };
-        assert_eq!(next_seeds(HEADER).expect("room"), range(0, SEEDS_PER_RUN));
-        let mut ledger = String::from(HEADER);
-        for seeds in [range(0, 500), range(10, 20)] {
-            ledger += &ledger_line("2026-01-02", "abc", seeds, &summary(&[]), 1.0).expect("a line");
-        }
-        let next = next_seeds(&ledger).expect("room");
+        assert_eq!(next_seeds(&[]).expect("room"), range(0, SEEDS_PER_RUN));
+        let rows = [range(0, 500), range(10, 20)].map(|seeds| {
+            ledger_row("2026-01-02", "abc", seeds, &summary(&[]), 1.0).expect("a row")
+        });
+        let next = next_seeds(&rows).expect("room");
         assert_eq!(next.start, 500);
     }
 
     #[test]
     fn a_line_names_the_seeds_that_failed() {
         let seeds = SeedRange { start: 0, end: 100 };
-        let line =
-            ledger_line("2026-01-02", "abc", seeds, &summary(&[3, 99]), 1.0).expect("a line");
+        let line = ledger_row("2026-01-02", "abc", seeds, &summary(&[3, 99]), 1.0).expect("a line");
         assert!(
             line.contains("| 0..100 | 12.3 | 5000 | 100 | 1.0 | **2 failed**: 3 99 | 00ff |"),
             "{line}"
@@ -170,7 +134,7 @@ mod tests {
     #[test]
     fn a_summary_without_a_field_is_an_error_that_names_it() {
         let seeds = SeedRange { start: 0, end: 1 };
-        let error = ledger_line("d", "c", seeds, &serde_json::json!({"faults": {}}), 0.0)
+        let error = ledger_row("d", "c", seeds, &serde_json::json!({"faults": {}}), 0.0)
             .expect_err("fields are missing");
         assert!(error.to_string().contains("simulated_hours"));
     }

@@ -1,7 +1,7 @@
-//! Entries and snapshots as the disk broker stores them.
+//! Entries and snapshots as the disk broker stores them, for brokers outside of this crate too.
 //!
 //! Invariant: what was encoded decodes to the same, or is an error; tags do not depend on this form.
-//! A change that older servers cannot read raises [`FORMAT`]; adding an optional field does not.
+//! A change that older servers cannot read raises `FORMAT`; adding an optional field does not.
 
 use prost::{Message, Oneof};
 use tidewire_core::document::{Document, Rejection, put_op};
@@ -11,15 +11,20 @@ use super::{Entry, EntryBody, RunId, Snapshot, TableRow};
 use crate::channel::Author;
 
 /// The version of everything in a data directory.
+#[cfg(feature = "net")]
 pub(super) const FORMAT: u64 = 1;
 
 /// Stored bytes are not what this version writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DecodeError {
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not Protobuf, or not this schema.
     #[error("not a stored message: {0}")]
     Malformed(#[from] prost::DecodeError),
+    /// Something without which it means nothing is not there.
     #[error("stored message without its {0}")]
     Missing(&'static str),
+    /// A rejection of a later version.
     #[error("stored code {0} is not one of this version")]
     UnknownCode(u32),
 }
@@ -106,7 +111,9 @@ struct StoredRejection {
     detail: String,
 }
 
-pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+/// An entry as bytes.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     let body = match &entry.body {
         EntryBody::Opening { ops } => StoredBody::Opening(StoredOps { ops: ops.clone() }),
         EntryBody::Mutation {
@@ -141,7 +148,8 @@ pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
     .encode_to_vec()
 }
 
-pub(super) fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
+/// Reads what [`encode_entry`] wrote.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     let stored = StoredEntry::decode(bytes)?;
     let body = match stored.body.ok_or(DecodeError::Missing("body"))? {
         StoredBody::Opening(opening) => EntryBody::Opening { ops: opening.ops },
@@ -165,7 +173,9 @@ pub(super) fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     })
 }
 
-pub(super) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
+/// A snapshot as bytes.
+#[must_use]
+pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
     StoredSnapshot {
         cursor: Some(snapshot.cursor),
         ms: snapshot.ms,
@@ -196,7 +206,8 @@ pub(super) fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
     .encode_to_vec()
 }
 
-pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
+/// Reads what [`encode_snapshot`] wrote.
+pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
     let stored = StoredSnapshot::decode(bytes)?;
     let mut document = Document::default();
     for record in stored.records {

@@ -1,7 +1,6 @@
 //! One ordered log per channel, over compare-and-append. Safety comes from that comparison alone.
 
-#[cfg(feature = "net")]
-mod codec;
+pub mod codec;
 #[cfg(all(test, feature = "net"))]
 mod conformance;
 #[cfg(feature = "net")]

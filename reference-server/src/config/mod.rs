@@ -3,6 +3,8 @@
 //! [`Config`] holds only values that make sense together. [`Settings`] is the step before: raw values,
 //! each with the source it came from; `print-config` shows those without judging them.
 
+mod flags;
+pub(crate) mod origin;
 mod parse;
 mod sources;
 
@@ -13,9 +15,14 @@ use std::time::Duration;
 
 use tidewire_core::wire::Limits;
 
-use crate::channel::{ChannelConfig, Lag};
+#[cfg(feature = "net")]
+use crate::channel::ChannelConfig;
+use crate::channel::Lag;
 
+#[cfg(feature = "net")]
+pub(crate) use flags::Flags;
 pub use parse::{ConfigError, Problem};
+#[cfg(feature = "net")]
 pub(crate) use sources::unknown_env;
 pub use sources::{LoadError, Overrides, Setting, Settings, Source};
 
@@ -162,6 +169,7 @@ impl Config {
     }
 
     /// Settings of a channel that follows `namespace`.
+    #[cfg(feature = "net")]
     pub(crate) fn channel(&self, namespace: &Namespace) -> ChannelConfig {
         ChannelConfig {
             history: namespace.history,

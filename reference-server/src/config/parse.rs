@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::origin;
 use super::sources::{Setting, Settings, Source, dotted};
 use super::{BrokerKind, Config, Create, Namespace};
 use crate::channel::Lag;
-use crate::origin;
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -125,6 +125,15 @@ impl Settings {
         overrides: &Overrides,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, LoadError> {
+        Self::load_with(overrides, env, |path| std::fs::read_to_string(path))
+    }
+
+    /// Like [`Self::load`], with another way to the text of the file.
+    pub fn load_with(
+        overrides: &Overrides,
+        env: impl Fn(&str) -> Option<String>,
+        read: impl FnOnce(&Path) -> std::io::Result<String>,
+    ) -> Result<Self, LoadError> {
         let mut values = BTreeMap::new();
         let mut set = |path: Vec<String>, value, source| {
             values.insert(path, Setting { value, source });
@@ -135,7 +144,7 @@ impl Settings {
         let mut directory = PathBuf::new();
         let mut names = Vec::new();
         if let Some((path, origin)) = file_path(overrides, &env) {
-            let table = read_file(&path, origin)?;
+            let table = parse_file(&path, origin, read)?;
             if let Some(Value::Table(namespaces)) = table.get("namespace") {
                 names.extend(namespaces.keys().cloned());
             }
@@ -204,6 +213,7 @@ impl fmt::Display for Settings {
 /// Those of `names` that look like settings of the server and are none: typos, mostly.
 ///
 /// They are not errors, because other programs of the same machine may have their own.
+#[cfg(feature = "net")]
 pub(crate) fn unknown_env(names: impl Iterator<Item = String>) -> Vec<String> {
     let known = |name: &str| {
         name == "config"
@@ -248,8 +258,12 @@ fn file_path(
     Some((path.into(), Source::Env("TIDEWIRE_CONFIG".into())))
 }
 
-fn read_file(path: &Path, origin: Source) -> Result<toml::Table, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|error| LoadError::Unreadable {
+fn parse_file(
+    path: &Path,
+    origin: Source,
+    read: impl FnOnce(&Path) -> std::io::Result<String>,
+) -> Result<toml::Table, LoadError> {
+    let text = read(path).map_err(|error| LoadError::Unreadable {
         path: path.into(),
         origin: origin.clone(),
         error,

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::value::VALUE_DEPTH_MAX;
+use super::value::{VALUE_DEPTH_MAX, is_json};
 
 /// Whether two texts are the same JSON value. Text that is no JSON equals only itself, byte for byte.
 ///
@@ -20,6 +20,10 @@ pub fn json_equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn parse(text: &[u8]) -> Option<Json<'_>> {
+    // What the reader below lets through besides, as `00`, is no JSON and has no value.
+    if !is_json(text) {
+        return None;
+    }
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(0)?;
     reader.space();
@@ -343,7 +347,7 @@ mod tests {
     fn objects_are_equal_in_any_order_of_keys_and_lists_are_not() {
         assert!(equal(
             r#"{"a":1,"b":[2,{}]}"#,
-            r#" { "b" : [ 2.0 , { } ] , "a" : 1 } "#
+            r#"{ "b" : [ 2.0 , { } ] , "a" : 1 }"#
         ));
         assert!(equal(r#"{"a":1,"a":2}"#, r#"{"a":2}"#));
         assert!(equal(
@@ -367,6 +371,21 @@ mod tests {
         assert!(!equal(r#""\ud800""#, r#""\ud801""#));
         assert!(!equal(r#""\ud800\ud800""#, r#""\ud800""#));
         assert!(!equal("\"a\"", "\"A\""));
+    }
+
+    /// Found by fuzzing: the reader takes whatever digits come.
+    #[test]
+    fn what_is_no_json_equals_only_itself() {
+        for (a, b) in [
+            ("00", "0"),
+            ("-", "0"),
+            ("1.", "1"),
+            ("1e", "1"),
+            (" 1", "1"),
+        ] {
+            assert!(!equal(a, b), "{a:?} {b:?}");
+            assert!(equal(a, a) && equal(b, b));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use crate::board;
 use crate::browser;
 use crate::codes;
+use crate::fuzz;
 use crate::links;
 use crate::node;
 use crate::npm;
@@ -20,7 +21,7 @@ use crate::wasm;
 
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 12] = [
+pub(super) static STEPS: [Step; 13] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
@@ -67,6 +68,11 @@ pub(super) static STEPS: [Step; 12] = [
         run: simulate,
     },
     Step {
+        name: "fuzz",
+        about: "every fuzz target for 20 seconds, guided by coverage",
+        run: |consent| fuzz::run_all(FUZZ_SECONDS, consent),
+    },
+    Step {
         name: "e2e",
         about: "real server processes, killed and restarted, against native clients and raw sockets",
         run: e2e,
@@ -82,6 +88,9 @@ pub(super) static STEPS: [Step; 12] = [
         run: browser::test,
     },
 ];
+
+/// For each target of every run. Longer ones are for `cargo xtask soak fuzz`.
+const FUZZ_SECONDS: u32 = 20;
 
 /// Seeds of every run. More are counted by `cargo xtask soak sim`.
 const SIM_SEEDS: SeedRange = SeedRange {

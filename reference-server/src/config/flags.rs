@@ -1,0 +1,106 @@
+//! What the command line says about settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+use toml::Value;
+
+use super::Overrides;
+
+/// Each flag but `--config` is also TIDEWIRE_NAME in the environment and `name` in the file; flags
+/// win over the environment, the environment over the file.
+#[derive(Args)]
+pub(crate) struct Flags {
+    /// TOML file with settings and namespaces
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients come in; port 0 picks a free one [default: 127.0.0.1:7400]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Where metrics and the admin door are [default: off]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// What keeps the logs: memory or disk [default: memory]
+    #[arg(long, global = true)]
+    broker: Option<String>,
+    /// Where the disk broker keeps them [default: ./tidewire-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Accept the token dev:NAME; only on a loopback address
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    dev_auth: Option<bool>,
+    /// Origin of a page that may connect; may be given several times
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// How long a drain waits for clients to leave, in ms [default: 45000]
+    #[arg(long, global = true, value_name = "MS")]
+    drain_grace_ms: Option<String>,
+    /// Most connections at a time [default: 10000]
+    #[arg(long, global = true, value_name = "N")]
+    connections_max: Option<String>,
+    /// Most channels in memory at a time [default: 100000]
+    #[arg(long, global = true, value_name = "N")]
+    channels_max: Option<String>,
+    /// Which log lines go to standard error, as in RUST_LOG [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+impl Flags {
+    pub(crate) fn overrides(self) -> Overrides {
+        let mut values = BTreeMap::new();
+        let texts = [
+            ("listen", self.listen),
+            ("admin", self.admin),
+            ("broker", self.broker),
+            ("data_dir", self.data_dir),
+            ("log", self.log),
+        ];
+        for (key, value) in texts {
+            values.extend(value.map(|text| (key, Value::String(text))));
+        }
+        let numbers = [
+            ("drain_grace_ms", self.drain_grace_ms),
+            ("connections_max", self.connections_max),
+            ("channels_max", self.channels_max),
+        ];
+        for (key, value) in numbers {
+            // Text that is no number stays text: it is printed as it is, and judged like all values.
+            values.extend(value.map(|text| {
+                let number = text.parse().map(Value::Integer);
+                (key, number.unwrap_or(Value::String(text)))
+            }));
+        }
+        values.extend(self.dev_auth.map(|on| ("dev_auth", Value::Boolean(on))));
+        if !self.allow_origin.is_empty() {
+            let origins = self.allow_origin.into_iter().map(Value::String);
+            values.insert("allow_origin", Value::Array(origins.collect()));
+        }
+        Overrides {
+            config: self.config,
+            values,
+        }
+    }
+}
+
+/// Flags alone, for [`Overrides::from_args`].
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct FlagsOnly {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Overrides {
+    /// Reads flags as the program takes them, without the program's name and subcommands.
+    ///
+    /// Errors: what [`clap`] would print.
+    pub fn from_args<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        Ok(FlagsOnly::try_parse_from(args)?.flags.overrides())
+    }
+}

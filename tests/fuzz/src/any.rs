@@ -1,0 +1,376 @@
+//! Any frame, as a script says: well-formed on the wire, and mostly nonsense.
+
+use bytes::Bytes;
+use tidewire_core::wire::{
+    Ack, Call, Change, ChangeKind, ChannelMessage, Clear, ClientKind, Cursor, Equals, ErrorFrame,
+    Fetch, Field, Goaway, Head, Heartbeat, Hello, Hold, Inc, Item, Known, Lagged, Limits, Merge,
+    Mid, Need, Op, OpKind, Patch, Peer, Ping, Pong, Precondition, PreconditionKind, Presence,
+    PresenceSet, Publish, Push, Record, RecordRef, Refresh, Refreshed, Rejected, Reply, Resume,
+    ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch, Subscribe, Unchanged, Unset,
+    Unsubscribe, Welcome,
+};
+
+use crate::script::Script;
+
+/// Longest list that is built.
+const LIST_MAX: usize = 4;
+
+/// Channel names that targets use, one that nobody does, and one that is none.
+const CHANNELS: [&str; 4] = ["board:a", "board:b", "board:other", "no name"];
+
+/// Values on both sides of every rule.
+const VALUES: [&str; 12] = [
+    "1",
+    "-9223372036854775808",
+    "9223372036854775807",
+    "1.0",
+    "1e400",
+    "\"\"",
+    "\"\\ud800\"",
+    "null",
+    "[1,{\"__proto__\":2}]",
+    "{\"a\":1,\"a\":2}",
+    "nul",
+    "",
+];
+
+fn list<T>(script: &mut Script<'_>, mut item: impl FnMut(&mut Script<'_>) -> T) -> Vec<T> {
+    (0..script.below(LIST_MAX + 1))
+        .map(|_| item(script))
+        .collect()
+}
+
+fn optional<T>(script: &mut Script<'_>, item: impl FnOnce(&mut Script<'_>) -> T) -> Option<T> {
+    script.flag().then(|| item(script))
+}
+
+pub(crate) fn bytes(script: &mut Script<'_>) -> Bytes {
+    Bytes::copy_from_slice(script.bytes(32))
+}
+
+pub(crate) fn channel(script: &mut Script<'_>) -> String {
+    match script.below(8) {
+        7 => script.text(210),
+        at => CHANNELS[at % CHANNELS.len()].into(),
+    }
+}
+
+/// A collection, an id or a field: few of them, so that they meet.
+pub(crate) fn name(script: &mut Script<'_>) -> String {
+    match script.below(8) {
+        7 => script.text(140),
+        6 => "__proto__".into(),
+        at => ["a", "b", "c"][at % 3].into(),
+    }
+}
+
+pub(crate) fn value(script: &mut Script<'_>) -> Bytes {
+    match script.below(VALUES.len() + 2) {
+        at if at < VALUES.len() => Bytes::from_static(VALUES[at].as_bytes()),
+        _ => bytes(script),
+    }
+}
+
+pub(crate) fn cursor(script: &mut Script<'_>) -> Cursor {
+    Cursor::new(script.number(), script.number(), script.number())
+}
+
+fn field(script: &mut Script<'_>) -> Field {
+    Field {
+        name: name(script),
+        value: value(script),
+    }
+}
+
+pub(crate) fn record(script: &mut Script<'_>) -> Record {
+    Record {
+        collection: name(script),
+        id: name(script),
+        fields: list(script, field),
+    }
+}
+
+fn record_ref(script: &mut Script<'_>) -> RecordRef {
+    RecordRef {
+        collection: name(script),
+        id: name(script),
+    }
+}
+
+pub(crate) fn op(script: &mut Script<'_>) -> Op {
+    let kind = match script.below(16) {
+        0..6 => OpKind::Put(record(script)),
+        6..12 => OpKind::Merge(Merge {
+            collection: name(script),
+            id: name(script),
+            fields: list(script, field),
+            unset: list(script, name),
+        }),
+        12 | 13 => OpKind::Del(record_ref(script)),
+        14 => OpKind::Clear(Clear {}),
+        _ => return Op { kind: None },
+    };
+    Op { kind: Some(kind) }
+}
+
+pub(crate) fn change(script: &mut Script<'_>) -> Change {
+    let kind = match script.below(16) {
+        0..4 => ChangeKind::Set(record(script)),
+        4..8 => ChangeKind::Put(record(script)),
+        8 | 9 => ChangeKind::Unset(Unset {
+            collection: name(script),
+            id: name(script),
+            fields: list(script, name),
+        }),
+        10 | 11 => ChangeKind::Del(record_ref(script)),
+        12..15 => ChangeKind::Inc(Inc {
+            collection: name(script),
+            id: name(script),
+            field: name(script),
+            by: script.number().cast_signed(),
+        }),
+        _ => return Change { kind: None },
+    };
+    Change { kind: Some(kind) }
+}
+
+pub(crate) fn precondition(script: &mut Script<'_>) -> Precondition {
+    let kind = match script.below(9) {
+        0 | 1 => PreconditionKind::Exists(record_ref(script)),
+        2 | 3 => PreconditionKind::Absent(record_ref(script)),
+        4 | 5 => PreconditionKind::Eq(Equals {
+            collection: name(script),
+            id: name(script),
+            field: name(script),
+            value: value(script),
+        }),
+        6 | 7 => PreconditionKind::Unchanged(Unchanged {
+            collection: name(script),
+            id: name(script),
+            since: optional(script, cursor),
+        }),
+        _ => return Precondition { kind: None },
+    };
+    Precondition { kind: Some(kind) }
+}
+
+pub(crate) fn item(script: &mut Script<'_>) -> Item {
+    Item {
+        changes: list(script, change),
+        noop: script.flag(),
+        pre: list(script, precondition),
+        deadline_ms: script.number(),
+        after: script.number(),
+    }
+}
+
+pub(crate) fn push(script: &mut Script<'_>) -> Push {
+    Push {
+        channel: channel(script),
+        epoch: script.number(),
+        first_n: script.number(),
+        low: script.number(),
+        items: list(script, item),
+    }
+}
+
+fn known(script: &mut Script<'_>) -> Known {
+    Known {
+        last: script.number(),
+        rejected: list(script, |script| Rejected {
+            n: script.number(),
+            code: script.number32(),
+            detail: script.text(220),
+        }),
+    }
+}
+
+fn mid(script: &mut Script<'_>) -> Mid {
+    Mid {
+        author: Bytes::copy_from_slice(&[script.below(3) as u8; 16]),
+        n: script.number(),
+        code: script.number32(),
+        detail: script.text(220),
+    }
+}
+
+fn limits(script: &mut Script<'_>) -> Limits {
+    match script.flag() {
+        true => Limits::DEFAULT,
+        false => Limits {
+            frame_up_bytes: script.number32(),
+            frame_down_bytes: script.number32(),
+            mutation_bytes: script.number32(),
+            push_items: script.number32(),
+            push_bytes: script.number32(),
+            subscriptions: script.number32(),
+            presence_bytes: script.number32(),
+            record_bytes: script.number32(),
+        },
+    }
+}
+
+/// Any frame of a client.
+pub(crate) fn client_frame(script: &mut Script<'_>) -> ClientKind {
+    match script.below(11) {
+        0 => ClientKind::Hello(Hello {
+            version: script.number32(),
+            token: script.text(40),
+            conn: script.number(),
+            client: bytes(script),
+            max_frame: script.number32(),
+        }),
+        1 => ClientKind::Subscribe(Subscribe {
+            channel: channel(script),
+            have: optional(script, cursor),
+            max_epoch: script.number(),
+        }),
+        2 => ClientKind::Unsubscribe(Unsubscribe {
+            channel: channel(script),
+        }),
+        3 => ClientKind::Fetch(Fetch {
+            channel: channel(script),
+            epoch: script.number(),
+            after: script.number(),
+            through: script.number(),
+        }),
+        4 => ClientKind::Push(push(script)),
+        5 => ClientKind::Call(Call {
+            id: script.number(),
+            route: script.text(20),
+            args: value(script),
+        }),
+        6 => ClientKind::Publish(Publish {
+            channel: channel(script),
+            data: value(script),
+        }),
+        7 => ClientKind::PresenceSet(PresenceSet {
+            channel: channel(script),
+            data: optional(script, value),
+        }),
+        8 => ClientKind::Refresh(Refresh {
+            token: script.text(40),
+        }),
+        9 => ClientKind::Ping(Ping { t: script.number() }),
+        _ => ClientKind::Pong(Pong { t: script.number() }),
+    }
+}
+
+/// Any frame of a server.
+pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
+    match script.below(20) {
+        0 => ServerKind::Welcome(Welcome {
+            session: bytes(script),
+            principal: script.text(20),
+            author: match script.below(4) {
+                3 => bytes(script),
+                author => Bytes::copy_from_slice(&[author as u8; 16]),
+            },
+            server_ms: script.number(),
+            expires_ms: script.number(),
+            limits: optional(script, limits),
+            heartbeat_ms: script.number32(),
+            flags: script.number(),
+        }),
+        1 => ServerKind::Resume(Resume {
+            channel: channel(script),
+            from: optional(script, cursor),
+            head: optional(script, cursor),
+            known: optional(script, known),
+        }),
+        2 => ServerKind::SnapshotBegin(SnapshotBegin {
+            channel: channel(script),
+            cursor: optional(script, cursor),
+            known: optional(script, known),
+        }),
+        3 => ServerKind::SnapshotPart(SnapshotPart {
+            channel: channel(script),
+            records: list(script, record),
+        }),
+        4 => ServerKind::SnapshotEnd(SnapshotEnd {
+            channel: channel(script),
+            cursor: optional(script, cursor),
+            records: script.number(),
+            digest: script.number(),
+        }),
+        5 | 6 => ServerKind::Patch(Patch {
+            channel: channel(script),
+            epoch: script.number(),
+            from: script.number(),
+            from_tag: script.number(),
+            to: script.number(),
+            to_tag: script.number(),
+            ms: script.number(),
+            ops: list(script, op),
+            mids: list(script, mid),
+        }),
+        7 => ServerKind::Ack(Ack {
+            channel: channel(script),
+            through: script.number(),
+            seq: script.number(),
+        }),
+        8 => ServerKind::Need(Need {
+            channel: channel(script),
+            n: script.number(),
+            cursor: optional(script, cursor),
+        }),
+        9 => ServerKind::Hold(Hold {
+            channel: channel(script),
+            code: script.number32(),
+            retry_ms: script.number32(),
+        }),
+        10 => ServerKind::StaleEpoch(StaleEpoch {
+            channel: channel(script),
+            epoch: script.number(),
+        }),
+        11 => ServerKind::Lagged(Lagged {
+            channel: channel(script),
+        }),
+        12 => ServerKind::Reply(Reply {
+            id: script.number(),
+            data: value(script),
+            code: script.number32(),
+            detail: script.text(220),
+        }),
+        13 => ServerKind::Message(ChannelMessage {
+            channel: channel(script),
+            data: value(script),
+            principal: script.text(20),
+            cursor: optional(script, cursor),
+        }),
+        14 => ServerKind::Presence(Presence {
+            channel: channel(script),
+            full: script.flag(),
+            peers: list(script, |script| Peer {
+                peer: script.number(),
+                principal: script.text(20),
+                data: optional(script, value),
+            }),
+        }),
+        15 => ServerKind::Goaway(Goaway {
+            by_ms: script.number32(),
+            window_ms: script.number32(),
+            reason: script.text(220),
+        }),
+        16 => ServerKind::Heartbeat(Heartbeat {
+            heads: list(script, |script| Head {
+                channel: channel(script),
+                cursor: optional(script, cursor),
+            }),
+            server_ms: script.number(),
+        }),
+        17 => ServerKind::Refreshed(Refreshed {
+            expires_ms: script.number(),
+        }),
+        18 => ServerKind::Error(ErrorFrame {
+            code: script.number32(),
+            fatal: script.below(4) == 0,
+            channel: optional(script, channel),
+            id: optional(script, |script| script.number()),
+            n: optional(script, |script| script.number()),
+            retry_ms: optional(script, |script| script.number32()),
+            detail: script.text(220),
+        }),
+        _ => ServerKind::Pong(Pong { t: script.number() }),
+    }
+}

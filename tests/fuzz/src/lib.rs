@@ -1,0 +1,50 @@
+//! Fuzz targets: for any bytes, what must hold.
+//!
+//! A target is a function of bytes that panics when something does not hold. It knows nothing of the
+//! fuzzer: `libfuzzer/` runs it under libFuzzer, and a plain `cargo test` replays the inputs kept in
+//! `corpus/`, so that what was found once stays a test (docs/testing.md, "Fuzzing").
+//!
+//! Invariant: a target depends on nothing but its bytes, so a reproducer reproduces.
+
+mod any;
+#[cfg(test)]
+mod corpus;
+mod frames;
+mod script;
+mod stored;
+mod values;
+
+/// One thing that is fuzzed.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Names its corpus, `corpus/NAME/`, and its dictionary, if it has one.
+    pub name: &'static str,
+    /// Panics if something does not hold for these bytes.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub static TARGETS: [Target; 4] = [
+    Target {
+        name: "frames",
+        run: frames::run,
+    },
+    Target {
+        name: "frames-json",
+        run: frames::run_json,
+    },
+    Target {
+        name: "values",
+        run: values::run,
+    },
+    Target {
+        name: "stored",
+        run: stored::run,
+    },
+];
+
+/// A target by its name.
+#[must_use]
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
