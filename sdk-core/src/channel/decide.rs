@@ -103,6 +103,7 @@ impl Channel {
 
     /// The store has the outcomes: rows leave, and the application is told.
     pub(crate) fn handle_settled(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+        self.outcomes_unstored = self.outcomes_unstored.saturating_sub(rows.len());
         let mut following = Vec::new();
         for Settlement { handle, n, status } in rows {
             let removed = self.queue.remove(handle);
@@ -332,8 +333,9 @@ impl Channel {
         first.flatten().cloned()
     }
 
-    fn store_outcomes(&self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+    fn store_outcomes(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
         if !rows.is_empty() {
+            self.outcomes_unstored += rows.len();
             turn.out.push(Output::Outbox(OutboxRequest::Settle {
                 channel: self.name.clone(),
                 rows,

@@ -75,6 +75,8 @@ pub(crate) struct Channel {
     pub(crate) queue: MutationQueue,
     /// Committed and gone from the outbox.
     marks: Marks,
+    /// How many outcomes the store is keeping just now. Not each has a row: `lost` follows one that left.
+    outcomes_unstored: usize,
     pub(crate) status: ChannelStatus,
     presence: Presence,
     state: ChannelState,
@@ -112,6 +114,7 @@ impl Channel {
             released: false,
             view: OptimisticView::default(),
             queue: MutationQueue::default(),
+            outcomes_unstored: 0,
             marks: Marks::default(),
             status: ChannelStatus::Loading,
             presence: Presence::default(),
@@ -153,6 +156,11 @@ impl Channel {
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = &crate::wire::Peer> {
         self.presence.peers()
+    }
+
+    /// Whether the application let go and there is nothing left to tell it.
+    pub(crate) fn is_done(&self) -> bool {
+        self.released && self.queue.len() == 0 && self.outcomes_unstored == 0
     }
 
     /// Whether pushes are on their way.

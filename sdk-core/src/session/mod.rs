@@ -672,7 +672,7 @@ impl Session {
         let done: Vec<ChannelId> = self
             .channels
             .values()
-            .filter(|channel| channel.released && channel.queue.len() == 0)
+            .filter(|channel| channel.is_done())
             .map(|channel| channel.id)
             .collect();
         for id in done {

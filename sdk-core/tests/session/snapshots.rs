@@ -234,3 +234,27 @@ fn three_snapshots_that_do_not_arrive_are_told_and_slowed_down() {
     });
     assert_eq!(told.count(), 2);
 }
+
+#[test]
+fn a_channel_let_go_stays_until_the_store_has_every_outcome() {
+    let mut d = Driver::live();
+    let kept = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    d.reconnect();
+    d.waiting = Some(Vec::new());
+    d.snapshot(Cursor::new(6, 1, 77), &[], 0, vec![]);
+    assert_eq!(d.outcomes(kept).last(), Some(&MutationStatus::Committed));
+    d.session.unsubscribe(d.now, d.channel);
+    d.drain();
+    // The same name again: had the channel closed, the outcome would reach one that never had it.
+    let again = d.session.subscribe(d.now, CHANNEL.parse().unwrap());
+    assert_eq!(again, Ok(d.channel));
+    d.session.unsubscribe(d.now, d.channel);
+    d.store_catches_up();
+    assert_eq!(d.outcomes(kept).last(), Some(&MutationStatus::Lost));
+    assert!(d.session.status(d.channel).is_none());
+    assert!(matches!(
+        d.take_frames()[..],
+        [.., ClientKind::Unsubscribe(_)]
+    ));
+}

@@ -11,7 +11,7 @@ pub(crate) use tidewire_core::wire::{
 pub(crate) use tidewire_core::{
     ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event,
     Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationStatus,
-    NetworkHint, Output, Reason, Recovery, Session, TokenError,
+    NetworkHint, OutboxRequest, Output, Reason, Recovery, Session, TokenError,
 };
 
 pub(crate) const CHANNEL: &str = "board:main";
@@ -21,6 +21,8 @@ pub(crate) const AUTHOR: [u8; 16] = [7; 16];
 pub(crate) struct Driver {
     pub(crate) session: Session,
     pub(crate) store: MemoryOutbox,
+    /// Requests that the store has not got to yet, while it is slow.
+    pub(crate) waiting: Option<Vec<OutboxRequest>>,
     pub(crate) now: Now,
     pub(crate) conn: ConnId,
     pub(crate) opens: u32,
@@ -56,6 +58,7 @@ impl Driver {
         Self {
             session: Session::new(config, ClientId([1; 16]), 42, now),
             store: MemoryOutbox::default(),
+            waiting: None,
             now,
             conn: ConnId(0),
             opens: 0,
@@ -163,10 +166,13 @@ impl Driver {
                     self.closed = true;
                 }
                 Output::FetchToken => self.token_fetches += 1,
-                Output::Outbox(request) => {
-                    let reply = self.store.handle(request);
-                    self.session.handle_input(self.now, Input::Outbox(reply));
-                }
+                Output::Outbox(request) => match &mut self.waiting {
+                    Some(waiting) => waiting.push(request),
+                    None => {
+                        let reply = self.store.handle(request);
+                        self.session.handle_input(self.now, Input::Outbox(reply));
+                    }
+                },
                 Output::Event(event) => self.events.push(event),
                 Output::Wait(at) => {
                     self.wake_at = at;
@@ -174,6 +180,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The slow store catches up, and is quick from now on.
+    pub(crate) fn store_catches_up(&mut self) {
+        for request in self.waiting.take().into_iter().flatten() {
+            let reply = self.store.handle(request);
+            self.session.handle_input(self.now, Input::Outbox(reply));
+        }
+        self.drain();
     }
 
     pub(crate) fn snapshot(
