@@ -110,8 +110,8 @@ export class ChangeList implements Writer<Record<string, object>, void> {
 
   increment(collection: string, id: string, field: string, by: number | bigint = 1): void {
     checkName("field name", field);
-    if (typeof by !== "bigint" && !Number.isSafeInteger(by)) {
-      throw new TidewireError("invalid", `increment of ${JSON.stringify(field)} by ${by}: it takes an integer below 2^53, or a bigint`);
+    if (typeof by === "bigint" ? BigInt.asIntN(64, by) !== by : !Number.isSafeInteger(by)) {
+      throw new TidewireError("invalid", `increment of ${JSON.stringify(field)} by ${by}: it takes an integer below 2^53, or a bigint of 64 bits`);
     }
     this.#change("inc", collection, id, 1, [field, String(by)]);
   }

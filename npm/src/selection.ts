@@ -138,13 +138,18 @@ function matcher(filter: Options["filter"]): (record: Record<string, unknown>) =
   if (filter === undefined) return () => true;
   if (typeof filter === "function") return filter;
   const wanted = Object.entries(filter);
-  return (record) => wanted.every(([name, value]) => Object.is(record[name], value));
+  return (record) => wanted.every(([name, value]) => Object.is(own(record, name), value));
 }
 
 function keyReader(sortBy: Options["sortBy"]): (record: Record<string, unknown>) => SortKey {
   if (sortBy === undefined) return () => undefined;
   if (typeof sortBy === "function") return sortBy;
-  return (record) => record[sortBy] as SortKey;
+  return (record) => own(record, sortBy) as SortKey;
+}
+
+/** A field, and not what every object has under that name. */
+function own(record: Record<string, unknown>, name: string): unknown {
+  return Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
 function sameFilter(a: Options["filter"], b: Options["filter"]): boolean {

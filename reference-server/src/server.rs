@@ -209,7 +209,9 @@ fn check_dev_auth(config: &Config) -> Result<(), ConfigError> {
 fn open_broker(config: &Config) -> Result<Arc<dyn Broker>, BuildError> {
     let new_run = RunId(clock::random_u64());
     Ok(match config.broker {
-        BrokerKind::Memory => Arc::new(MemoryBroker::new(new_run)),
+        BrokerKind::Memory => {
+            Arc::new(MemoryBroker::new(new_run).with_channels_max(config.channels_max))
+        }
         BrokerKind::Disk => Arc::new(DiskBroker::open(&config.data_dir, new_run)?),
     })
 }

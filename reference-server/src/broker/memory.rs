@@ -10,11 +10,12 @@ use super::{Answer, Broker, BrokerReply, BrokerRequest, Log, RunId, Watch};
 
 /// Logs in memory. Its run id lives as long as it does.
 ///
-/// What it keeps is bounded per channel (snapshots trim the log), not in the number of channels:
-/// like a disk it is full when it is full.
+/// What it keeps is bounded: per channel, because snapshots trim the log, and in the number of
+/// channels. Policy at that limit: channels that are there go on, a further one is not opened.
 #[derive(Debug)]
 pub struct MemoryBroker {
     run: RunId,
+    channels_max: usize,
     logs: Mutex<HashMap<ChannelName, Arc<Mutex<Log>>>>,
     heads: Heads,
 }
@@ -25,9 +26,17 @@ impl MemoryBroker {
     pub fn new(run: RunId) -> Self {
         Self {
             run,
+            channels_max: usize::MAX,
             logs: Mutex::new(HashMap::new()),
             heads: Heads::default(),
         }
+    }
+
+    /// Bounds the number of channels that it keeps; without it, whoever may open channels may fill the memory.
+    #[must_use]
+    pub fn with_channels_max(mut self, channels_max: usize) -> Self {
+        self.channels_max = channels_max;
+        self
     }
 
     /// A channel's log; one that nobody has appended to is not kept: names cost nothing.
@@ -58,6 +67,11 @@ impl Broker for MemoryBroker {
 
     fn watch(&self, channel: &ChannelName) -> Watch {
         self.heads.watch(channel)
+    }
+
+    fn has_room(&self, channel: &ChannelName) -> bool {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.len() < self.channels_max || logs.contains_key(channel)
     }
 
     fn run_id(&self) -> RunId {

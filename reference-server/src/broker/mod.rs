@@ -166,6 +166,12 @@ pub trait Broker: Send + Sync {
     /// Tells when a channel's log grows: a hint, after which the log is read.
     fn watch(&self, channel: &tidewire_core::ChannelName) -> Watch;
 
+    /// Whether it can keep this channel: those that it has always, a further one while there is room.
+    fn has_room(&self, channel: &tidewire_core::ChannelName) -> bool {
+        let _ = channel;
+        true
+    }
+
     /// Which life of its data this is.
     fn run_id(&self) -> RunId;
 }

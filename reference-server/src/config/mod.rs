@@ -46,7 +46,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Most connections at a time; further ones are answered 503.
     pub connections_max: usize,
-    /// Most channels in memory at a time; clients that need a further one are told `overloaded`.
+    /// Most channels in memory at a time, with the memory broker most channels at all; clients that need
+    /// a further one are told `overloaded`.
     pub channels_max: usize,
     /// Which log lines are written, in the syntax of `RUST_LOG`.
     pub log: String,

@@ -402,6 +402,12 @@ impl Connection {
     }
 
     async fn check_open(&self, name: &ChannelName) -> Result<(), Refusal> {
+        if !self.app.broker.has_room(name) {
+            return Err(Refusal::new(
+                ErrorCode::Overloaded,
+                "this server keeps as many channels as it can",
+            ));
+        }
         match self.app.is_open(name).await? {
             true => Ok(()),
             false => Err(Refusal::new(
