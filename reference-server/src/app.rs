@@ -91,20 +91,34 @@ impl App {
         {
             return Ok(handle.exists.load(Ordering::Acquire));
         }
-        match self.broker.request(channel, BrokerRequest::Load).await {
-            BrokerReply::Loaded {
-                snapshot, entries, ..
-            } => {
-                let covered = snapshot.as_ref().map_or(0, |s| s.cursor.seq);
-                let exists = snapshot.is_some_and(|s| !s.deleted);
-                let later = entries.iter().filter(|entry| entry.cursor.seq > covered);
-                Ok(later.fold(exists, |exists, entry| match entry.body {
-                    EntryBody::Opening { .. } => true,
-                    EntryBody::Deletion => false,
-                    EntryBody::Mutation { .. } => exists,
-                }))
+        let mut reply = self.broker.request(channel, BrokerRequest::Load).await;
+        let (mut exists, mut through) = match &reply {
+            BrokerReply::Loaded { snapshot, .. } => snapshot
+                .as_ref()
+                .map_or((false, 0), |s| (!s.deleted, s.cursor.seq)),
+            _ => return Err(BrokerDown),
+        };
+        // The log comes in parts; each of them moves on.
+        loop {
+            let (BrokerReply::Loaded { entries, more, .. }
+            | BrokerReply::Entries { entries, more, .. }) = &reply
+            else {
+                return Err(BrokerDown);
+            };
+            for entry in entries.iter().filter(|entry| entry.cursor.seq > through) {
+                match entry.body {
+                    EntryBody::Opening { .. } => exists = true,
+                    EntryBody::Deletion => exists = false,
+                    EntryBody::Mutation { .. } => {}
+                }
             }
-            _ => Err(BrokerDown),
+            let Some(last) = entries.last().filter(|_| *more) else {
+                return Ok(exists);
+            };
+            let after = last.cursor.seq;
+            through = through.max(after);
+            let read = BrokerRequest::Read { after };
+            reply = self.broker.request(channel, read).await;
         }
     }
 }

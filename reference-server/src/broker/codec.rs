@@ -10,9 +10,9 @@ use tidewire_core::wire::{Cursor, ErrorCode, Op, Record};
 use super::{Entry, EntryBody, RunId, Snapshot, TableRow};
 use crate::channel::Author;
 
-/// The version of everything in a data directory.
+/// The version of everything in a data directory. 1 had no deadlines: its tags do not cover them.
 #[cfg(feature = "net")]
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// Stored bytes are not what this version writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,8 @@ struct StoredMutation {
     code: u32,
     #[prost(string, tag = "6")]
     detail: String,
+    #[prost(uint64, tag = "7")]
+    deadline_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -99,6 +101,8 @@ struct StoredRow {
     last: u64,
     #[prost(message, repeated, tag = "3")]
     rejected: Vec<StoredRejection>,
+    #[prost(uint64, tag = "4")]
+    deadline_max: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -120,12 +124,14 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
             author,
             n,
             low,
+            deadline_ms,
             outcome,
         } => {
             let mut stored = StoredMutation {
                 author: author.0.to_vec(),
                 n: *n,
                 low: *low,
+                deadline_ms: *deadline_ms,
                 ..StoredMutation::default()
             };
             match outcome {
@@ -157,6 +163,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
             author: author(&mutation.author)?,
             n: mutation.n,
             low: mutation.low,
+            deadline_ms: mutation.deadline_ms,
             outcome: if mutation.code == 0 {
                 Ok(mutation.ops)
             } else {
@@ -191,6 +198,7 @@ pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
             .map(|(author, row)| StoredRow {
                 author: author.0.to_vec(),
                 last: row.last,
+                deadline_max: row.deadline_max,
                 rejected: row
                     .rejected
                     .iter()
@@ -222,8 +230,12 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
                 .into_iter()
                 .map(|stored| Ok((stored.n, rejection(stored.code, stored.detail)?)))
                 .collect::<Result<_, DecodeError>>()?;
-            let last = row.last;
-            Ok((author(&row.author)?, TableRow { last, rejected }))
+            let decoded = TableRow {
+                last: row.last,
+                rejected,
+                deadline_max: row.deadline_max,
+            };
+            Ok((author(&row.author)?, decoded))
         })
         .collect::<Result<_, DecodeError>>()?;
     Ok(Snapshot {
@@ -271,6 +283,7 @@ mod tests {
             author,
             n: 3,
             low: 2,
+            deadline_ms: 1_795_000_000_000,
             outcome,
         };
         vec![
@@ -311,6 +324,7 @@ mod tests {
             TableRow {
                 last: 5,
                 rejected: vec![(4, Rejection::new(ErrorCode::Invalid, "no"))],
+                deadline_max: 1_795_000_000_000,
             },
         ));
         for body in bodies() {

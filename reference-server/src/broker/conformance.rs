@@ -7,8 +7,8 @@ use tidewire_core::document::{Document, put_op};
 use tidewire_core::wire::{Cursor, Record};
 
 use super::{
-    Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, MemoryBroker, RunId,
-    Snapshot, TableRow,
+    Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, MemoryBroker,
+    PART_ENTRIES_MAX, RunId, Snapshot, TableRow,
 };
 use crate::channel::Author;
 
@@ -52,6 +52,7 @@ fn mutation(epoch: u64, seq: u64) -> Arc<Entry> {
         author: Author([1; 16]),
         n: seq,
         low: 1,
+        deadline_ms: 1,
         outcome: Ok(vec![put_op(record)]),
     };
     entry(epoch, seq, 1, body)
@@ -67,6 +68,7 @@ fn snapshot(cursor: Cursor) -> Arc<Snapshot> {
     let row = TableRow {
         last: 4,
         rejected: Vec::new(),
+        deadline_max: 9,
     };
     Arc::new(Snapshot {
         cursor,
@@ -94,7 +96,9 @@ async fn load(broker: &dyn Broker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, R
         BrokerReply::Loaded {
             snapshot,
             entries,
+            more: false,
             run,
+            ..
         } => (snapshot, entries, run),
         other => panic!("{other:?}"),
     }
@@ -144,6 +148,53 @@ fn what_was_appended_is_read_in_order() {
         assert_eq!(load(broker).await.1, entries);
         assert_eq!(read(broker, 1).await.unwrap(), entries[1..]);
         assert_eq!(read(broker, 3).await, Some(Vec::new()));
+    });
+}
+
+#[test]
+fn a_long_log_comes_in_parts_that_follow_each_other() {
+    for_every_broker(async |broker| {
+        let count = 2 * PART_ENTRIES_MAX as u64 + 5;
+        let mut entries = vec![opening(7, 1)];
+        entries.extend((2..=count).map(|seq| mutation(7, seq)));
+        assert!(append(broker, Cursor::default(), &entries).await);
+        let mut reply = broker.request(&channel(), BrokerRequest::Load).await;
+        let mut read: Vec<Arc<Entry>> = Vec::new();
+        let mut parts = 0;
+        loop {
+            let (BrokerReply::Loaded { entries, more, .. }
+            | BrokerReply::Entries { entries, more, .. }) = reply
+            else {
+                panic!("{reply:?}");
+            };
+            parts += 1;
+            assert!(entries.len() <= PART_ENTRIES_MAX && !entries.is_empty());
+            read.extend(entries);
+            if !more {
+                break;
+            }
+            let after = read.last().unwrap().cursor.seq;
+            reply = broker
+                .request(&channel(), BrokerRequest::Read { after })
+                .await;
+        }
+        assert_eq!(parts, 3);
+        assert_eq!(read, entries);
+    });
+}
+
+#[test]
+fn answers_carry_the_brokers_clock() {
+    for_every_broker(async |broker| {
+        let before = crate::clock::unix();
+        for request in [BrokerRequest::Load, BrokerRequest::Read { after: 0 }] {
+            let reply = broker.request(&channel(), request).await;
+            let (BrokerReply::Loaded { clock, .. } | BrokerReply::Entries { clock, .. }) = reply
+            else {
+                panic!("{reply:?}");
+            };
+            assert!((before..=crate::clock::unix()).contains(&clock));
+        }
     });
 }
 

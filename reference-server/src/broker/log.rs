@@ -6,17 +6,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tidewire_core::planted;
+use tidewire_core::time::UnixTime;
 use tidewire_core::wire::Cursor;
 
-use super::{BrokerReply, BrokerRequest, Entry, EntryBody, RunId, Snapshot};
+use super::{BrokerReply, BrokerRequest, Entry, EntryBody, PART_ENTRIES_MAX, RunId, Snapshot};
 
 /// One ordered log with compare-and-append. The memory broker keeps one per channel; the simulator
 /// breaks them on purpose.
 ///
 /// Its size is bounded by whoever appends: a channel cuts snapshots and trims.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Log {
     run: RunId,
+    part_entries_max: usize,
     snapshot: Option<Arc<Snapshot>>,
     entries: VecDeque<Arc<Entry>>,
     head: Cursor,
@@ -29,19 +31,35 @@ impl Log {
     pub fn new(run: RunId) -> Self {
         Self {
             run,
-            ..Self::default()
+            part_entries_max: PART_ENTRIES_MAX,
+            snapshot: None,
+            entries: VecDeque::new(),
+            head: Cursor::default(),
+            head_run: RunId::default(),
         }
     }
 
-    /// Does what is asked. Never fails, never says [`BrokerReply::Failed`].
-    pub fn handle(&mut self, request: BrokerRequest) -> BrokerReply {
+    /// From now on a reply has at most so many entries, at least one. They are shared, so only
+    /// brokers that copy them, and tests, have a reason to ask for small parts.
+    pub fn set_part_entries_max(&mut self, entries: usize) {
+        self.part_entries_max = entries.max(1);
+    }
+
+    /// Does what is asked, at this time of the broker's clock. Never fails, never says
+    /// [`BrokerReply::Failed`].
+    pub fn handle(&mut self, request: BrokerRequest, clock: UnixTime) -> BrokerReply {
         match request {
-            BrokerRequest::Load => BrokerReply::Loaded {
-                snapshot: self.snapshot.clone(),
-                entries: self.entries.iter().cloned().collect(),
-                run: self.run,
-            },
-            BrokerRequest::Read { after } => self.read(after),
+            BrokerRequest::Load => {
+                let (entries, more) = self.part(0);
+                BrokerReply::Loaded {
+                    snapshot: self.snapshot.clone(),
+                    entries,
+                    more,
+                    run: self.run,
+                    clock,
+                }
+            }
+            BrokerRequest::Read { after } => self.read(after, clock),
             BrokerRequest::Append { expected, entries } => self.append(expected, entries),
             BrokerRequest::PutSnapshot {
                 snapshot,
@@ -81,14 +99,24 @@ impl Log {
             .map_or(self.head.seq + 1, |first| first.cursor.seq)
     }
 
-    fn read(&self, after: u64) -> BrokerReply {
+    /// Entries from an index on, and whether there are more.
+    fn part(&self, skip: usize) -> (Vec<Arc<Entry>>, bool) {
+        let rest = self.entries.iter().skip(skip);
+        let more = rest.len() > self.part_entries_max;
+        (rest.take(self.part_entries_max).cloned().collect(), more)
+    }
+
+    fn read(&self, after: u64, clock: UnixTime) -> BrokerReply {
         if after > self.head.seq || after + 1 < self.first_seq() {
             return BrokerReply::Trimmed;
         }
         let skip = usize::try_from(after + 1 - self.first_seq()).unwrap_or(usize::MAX);
+        let (entries, more) = self.part(skip);
         BrokerReply::Entries {
-            entries: self.entries.iter().skip(skip).cloned().collect(),
+            entries,
+            more,
             run: self.run,
+            clock,
         }
     }
 

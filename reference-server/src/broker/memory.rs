@@ -7,8 +7,9 @@ use tidewire_core::ChannelName;
 
 use super::watch::Heads;
 use super::{Answer, Broker, BrokerReply, BrokerRequest, Log, RunId, Watch};
+use crate::clock;
 
-/// Logs in memory. Its run id lives as long as it does.
+/// Logs in memory. Its run id lives as long as it does, its clock is the process's.
 ///
 /// What it keeps is bounded: per channel, because snapshots trim the log, and in the number of
 /// channels. Policy at that limit: channels that are there go on, a further one is not opened.
@@ -58,7 +59,7 @@ impl Broker for MemoryBroker {
         let log = self.log(channel, &request);
         // A log's methods do not panic half-way: what a poisoned lock guards is whole.
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        let reply = log.handle(request);
+        let reply = log.handle(request, clock::unix());
         if matches!(reply, BrokerReply::Appended) {
             self.heads.moved(channel, log.head().seq);
         }

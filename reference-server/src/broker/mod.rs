@@ -14,6 +14,7 @@ mod watch;
 use std::sync::Arc;
 
 use tidewire_core::document::{Document, Rejection};
+use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Cursor, Op};
 
 use crate::channel::Author;
@@ -29,6 +30,12 @@ pub use watch::Watch;
 /// Which life of the broker's data this is; never used again once data may be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RunId(pub u64);
+
+/// One reply carries at most this many entries, and about this many bytes of them; at least one entry
+/// if there is any. `more` then says that there are others.
+pub(crate) const PART_ENTRIES_MAX: usize = 1024;
+#[cfg(feature = "net")]
+pub(crate) const PART_BYTES_MAX: usize = 1024 * 1024;
 
 /// One entry of a channel's log.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +66,8 @@ pub enum EntryBody {
         n: u64,
         /// The lowest number still in the author's outbox: rejections below it are forgotten.
         low: u64,
+        /// The deadline it was judged by, Unix milliseconds.
+        deadline_ms: u64,
         /// Its absolute results, or why it was rejected.
         outcome: Result<Vec<Op>, Rejection>,
     },
@@ -88,14 +97,16 @@ pub struct TableRow {
     pub last: u64,
     /// The rejected ones among those at or above the author's `low`.
     pub rejected: Vec<(u64, Rejection)>,
+    /// The latest deadline of its mutations, Unix milliseconds: the row is kept for the retention after it.
+    pub deadline_max: u64,
 }
 
 /// What a channel asks its broker for.
 #[derive(Clone, Debug)]
 pub enum BrokerRequest {
-    /// The newest snapshot, and every entry that the log still has (also those below the snapshot).
+    /// The newest snapshot, and the entries that the log still has (also those below the snapshot).
     Load,
-    /// Every entry after a seq.
+    /// The entries after a seq.
     Read {
         /// Exclusive.
         after: u64,
@@ -125,17 +136,25 @@ pub enum BrokerReply {
     Loaded {
         /// The newest, if one was cut.
         snapshot: Option<Arc<Snapshot>>,
-        /// In order.
+        /// The oldest ones, in order.
         entries: Vec<Arc<Entry>>,
+        /// The log goes on after them: read the rest.
+        more: bool,
         /// The present run id.
         run: RunId,
+        /// The broker's clock, read between question and answer.
+        clock: UnixTime,
     },
     /// To `Read`.
     Entries {
         /// In order.
         entries: Vec<Arc<Entry>>,
+        /// The log goes on after them: read again.
+        more: bool,
         /// The present run id.
         run: RunId,
+        /// The broker's clock, read between question and answer.
+        clock: UnixTime,
     },
     /// To `Read`: entries after that seq are gone, or the log ends before it; load again.
     Trimmed,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tidewire_core::wire::Limits;
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a slow reader meets.
 ///
 /// A reader whose queue is full is not slow yet: it goes on from the entries in memory once there is
@@ -38,6 +40,12 @@ pub struct ChannelConfig {
     pub peers_max: usize,
     /// How long a broker may take before waiting pushes are told `hold`.
     pub broker_timeout: Duration,
+    /// The furthest deadline of a mutation, from its evaluation on; later ones are cut to it. The same
+    /// on every node.
+    pub ttl_max: Duration,
+    /// How long after its latest deadline an author's row of the table is kept, by log time. The same
+    /// on every node, for the whole life of a log: the fold depends on it.
+    pub retention: Duration,
 }
 
 impl Default for ChannelConfig {
@@ -51,6 +59,8 @@ impl Default for ChannelConfig {
             document_bytes_max: 128 * 1024 * 1024,
             peers_max: 1000,
             broker_timeout: Duration::from_secs(5),
+            ttl_max: 7 * DAY,
+            retention: 30 * DAY,
         }
     }
 }

@@ -13,10 +13,11 @@ use tidewire_core::wire::{
     cut_detail,
 };
 
-use super::fold::{Fold, known};
+use super::fold::Fold;
 use super::input::Author;
 use super::message::Message;
 use super::ring::Ring;
+use super::table::known;
 use crate::broker::{Entry, EntryBody, TableRow};
 
 /// Snapshots and replays travel in messages of about this size, so that live frames get between them.
@@ -79,17 +80,22 @@ pub(super) fn patches(
     Some(patches)
 }
 
-/// The next patch for a reader at `from`: entries of one epoch, about `bytes_max` bytes of them.
+/// The next patch for a reader at `from`: entries of one epoch, about a part's size of them.
 /// `None` when the ring does not hold `from` or there is nothing after it.
-pub(super) fn replay(
+pub(super) fn replay(channel: &str, ring: &Ring, from: Cursor) -> Option<PatchMessage> {
+    replay_through(channel, ring, from, u64::MAX)
+}
+
+/// Like [`replay`], with no entry after `through`.
+pub(super) fn replay_through(
     channel: &str,
     ring: &Ring,
     from: Cursor,
-    bytes_max: usize,
+    through: u64,
 ) -> Option<PatchMessage> {
     let mut patch = PatchBuilder::new(from);
     for (entry, bytes) in ring.after(&from)? {
-        if !patch.takes(entry, bytes, bytes_max) {
+        if entry.cursor.seq > through || !patch.takes(entry, bytes, PART_BYTES) {
             break;
         }
         patch.push(entry, bytes);
@@ -230,7 +236,7 @@ impl SnapshotMessages {
         Self {
             cursor: fold.head,
             messages,
-            table: fold.table.clone(),
+            table: fold.table.rows().clone(),
         }
     }
 

@@ -7,16 +7,21 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use tidewire_core::ChannelName;
-use tidewire_core::document::change::{apply_change, check_changes, target, to_op};
+use tidewire_core::document::change::{apply_change, changes_bytes, check_changes, target, to_op};
+use tidewire_core::document::precondition::check_preconditions;
 use tidewire_core::document::{Record, RecordKey, Rejection};
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Field, Item, Op, OpKind, ServerKind};
 
+use super::changes::{LastChange, record_key};
+use super::condition::Conditions;
 use super::config::ChannelConfig;
 use super::encode::{self, entry_bytes};
-use super::fold::{Fold, decide, record_cost};
+use super::fold::{Fold, record_cost};
 use super::input::Author;
+use super::lifetime::Lifetime;
 use super::policy::{Policy, View};
 use super::push::WaitingPush;
+use super::table::Decision;
 use super::tag;
 use crate::broker::{Entry, EntryBody, RunId, TableRow};
 
@@ -27,6 +32,9 @@ const REJECTIONS_MAX: usize = 64;
 /// How long an author with too many unseen rejections should wait.
 const REJECTIONS_RETRY_MS: u32 = 1000;
 
+/// The `eq` preconditions of one mutation compare at most as many bytes as so many largest records.
+const COMPARED_RECORDS_MAX: usize = 4;
+
 type Touched = BTreeMap<RecordKey, Option<Record>>;
 
 /// What stays the same for all pushes of a turn.
@@ -35,7 +43,15 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a ChannelConfig,
     pub(super) policy: &'a dyn Policy,
     pub(super) run: RunId,
+    pub(super) lifetime: Lifetime,
+    /// Log time of the entries of this turn.
     pub(super) ms: u64,
+}
+
+/// Who asks for a mutation.
+struct Asker<'a> {
+    author: Author,
+    principal: &'a str,
 }
 
 /// One turn: what the pushes so far would append.
@@ -43,6 +59,8 @@ pub(super) struct Evaluation<'a> {
     context: Context<'a>,
     fold: &'a Fold,
     touched: Touched,
+    /// The newest changes of the records that this turn changed.
+    changes: BTreeMap<RecordKey, LastChange>,
     rows: BTreeMap<Author, TableRow>,
     tip: Cursor,
     entries: Vec<Entry>,
@@ -57,6 +75,7 @@ impl<'a> Evaluation<'a> {
             context,
             fold,
             touched: Touched::new(),
+            changes: BTreeMap::new(),
             rows: BTreeMap::new(),
             tip: fold.head,
             entries: Vec::new(),
@@ -84,6 +103,10 @@ impl<'a> Evaluation<'a> {
     pub(super) fn push(&mut self, waiting: &WaitingPush) -> Vec<ServerKind> {
         let channel = self.context.channel.as_str();
         let author = waiting.subscriber.author;
+        let asker = Asker {
+            author,
+            principal: &waiting.subscriber.principal,
+        };
         let push = &waiting.push;
         let mut row = self.row(author);
         let mut acked = None;
@@ -103,6 +126,20 @@ impl<'a> Evaluation<'a> {
                 ));
                 continue;
             }
+            if self
+                .context
+                .lifetime
+                .is_too_old(item.deadline_ms, self.context.ms)
+            {
+                answers.push(encode::error(
+                    channel,
+                    ErrorCode::Expired,
+                    false,
+                    Some(n),
+                    "so long after its deadline nobody knows whether it was decided before",
+                ));
+                continue;
+            }
             let wanted = (row.last + 1).max(push.low);
             if n != wanted {
                 answers.push(encode::need(channel, wanted, self.fold.head));
@@ -117,22 +154,25 @@ impl<'a> Evaluation<'a> {
                 ));
                 break;
             }
-            if !item.pre.is_empty() || item.after != 0 {
-                answers.push(encode::error(
-                    channel,
-                    ErrorCode::Unsupported,
-                    false,
-                    Some(n),
-                    "this server does not offer preconditions and dependencies yet",
-                ));
-                break;
-            }
-            let outcome = self.evaluate(item, &waiting.subscriber.principal);
-            decide(&mut row, n, push.low, &outcome);
+            let deadline_ms = self
+                .context
+                .lifetime
+                .effective_deadline(item.deadline_ms, self.context.ms);
+            let outcome = self
+                .check_when(item, n, deadline_ms, &row)
+                .and_then(|()| self.evaluate(item, &asker));
+            let decision = Decision {
+                n,
+                low: push.low,
+                deadline_ms,
+                outcome: &outcome,
+            };
+            decision.write(&mut row);
             self.log(EntryBody::Mutation {
                 author,
                 n,
                 low: push.low,
+                deadline_ms,
                 outcome,
             });
             acked = Some((n, self.tip.seq));
@@ -142,10 +182,15 @@ impl<'a> Evaluation<'a> {
         answers
     }
 
+    /// A row as the next entry will find it: the first entry of this turn moves log time, and what that
+    /// evicts is gone.
     fn row(&self, author: Author) -> TableRow {
+        let evicts = !self.entries.is_empty();
+        let is_there =
+            |row: &&TableRow| !evicts || !self.context.lifetime.is_evicted(row, self.context.ms);
         self.rows
             .get(&author)
-            .or_else(|| self.fold.table.get(&author))
+            .or_else(|| self.fold.table.get(&author).filter(is_there))
             .cloned()
             .unwrap_or_default()
     }
@@ -155,11 +200,64 @@ impl<'a> Evaluation<'a> {
         let entry = tag::entry(&self.tip, self.tip.epoch, context.ms, context.run, body);
         self.tip = entry.cursor;
         self.bytes += entry_bytes(&entry);
+        if let EntryBody::Mutation {
+            author,
+            outcome: Ok(ops),
+            ..
+        } = &entry.body
+        {
+            for key in ops.iter().filter_map(record_key) {
+                let before = || self.fold.ring.changes().of(&key);
+                let last = *self.changes.get(&key).unwrap_or(&before());
+                let last = self.changes.entry(key).or_insert(last);
+                last.note(Some(*author), entry.cursor.seq);
+            }
+        }
         self.entries.push(entry);
     }
 
+    /// What is judged before the contents: whether it came in time, and what it depends on.
+    fn check_when(
+        &self,
+        item: &Item,
+        n: u64,
+        deadline_ms: u64,
+        row: &TableRow,
+    ) -> Result<(), Rejection> {
+        // A no-op does nothing: it only keeps the numbers without a gap.
+        if item.noop {
+            return Ok(());
+        }
+        if self
+            .context
+            .lifetime
+            .is_expired(deadline_ms, self.context.ms)
+        {
+            return Err(Rejection::new(
+                ErrorCode::Expired,
+                "its deadline passed before it came",
+            ));
+        }
+        if item.after >= n {
+            return Err(Rejection::new(
+                ErrorCode::Invalid,
+                format!(
+                    "it cannot depend on {}, which does not come before it",
+                    item.after
+                ),
+            ));
+        }
+        if row.rejected.iter().any(|(n, _)| *n == item.after) {
+            return Err(Rejection::new(
+                ErrorCode::DepFailed,
+                format!("it depends on {}, which was rejected", item.after),
+            ));
+        }
+        Ok(())
+    }
+
     /// All changes of an item, or why none.
-    fn evaluate(&mut self, item: &Item, principal: &str) -> Result<Vec<Op>, Rejection> {
+    fn evaluate(&mut self, item: &Item, asker: &Asker<'_>) -> Result<Vec<Op>, Rejection> {
         if item.noop {
             return if item.changes.is_empty() {
                 Ok(Vec::new())
@@ -172,6 +270,7 @@ impl<'a> Evaluation<'a> {
         }
         let limits = &self.context.config.limits;
         check_changes(&item.changes, limits)?;
+        check_preconditions(&item.pre, changes_bytes(&item.changes), limits)?;
         let own = RefCell::new(Touched::new());
         let lookup = |collection: &str, id: &str| {
             let key = RecordKey::new(collection, id);
@@ -183,10 +282,21 @@ impl<'a> Evaluation<'a> {
                 None => self.fold.document.record(collection, id).cloned(),
             }
         };
+        let conditions = Conditions {
+            lookup: &lookup,
+            last_change: &|key| match self.changes.get(key) {
+                Some(last) => *last,
+                None => self.fold.ring.changes().of(key),
+            },
+            ring: &self.fold.ring,
+            author: asker.author,
+            compared_bytes_max: COMPARED_RECORDS_MAX * limits.record_bytes as usize,
+        };
+        conditions.check(&item.pre)?;
         let mut ops = Vec::with_capacity(item.changes.len());
         let (mut grown, mut shrunk) = (0, 0);
         for change in &item.changes {
-            self.validate(&lookup, principal, change)?;
+            self.validate(&lookup, asker.principal, change)?;
             let Some(kind) = &change.kind else { continue };
             let (collection, id) = target(kind);
             let current = lookup(collection, id);

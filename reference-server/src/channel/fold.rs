@@ -2,16 +2,16 @@
 //!
 //! Invariant: an entry is only folded if its place, its epoch and its tag follow from the one before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_core::document::{Document, Record, Rejection};
-use tidewire_core::wire::{Cursor, Known, Op, OpKind, Rejected};
+use tidewire_core::document::{Document, Record};
+use tidewire_core::wire::{Cursor, Op, OpKind};
 
-use super::input::Author;
+use super::lifetime::Lifetime;
 use super::ring::Ring;
+use super::table::{Decision, Table};
 use super::tag::tag;
-use crate::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
+use crate::broker::{Entry, EntryBody, RunId, Snapshot};
 
 /// What a log folds to.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ pub(super) struct Fold {
     pub(super) document: Document,
     /// What its records cost, as [`record_cost`] counts.
     pub(super) document_bytes: usize,
-    pub(super) table: BTreeMap<Author, TableRow>,
+    pub(super) table: Table,
+    lifetime: Lifetime,
     pub(super) ms: u64,
     pub(super) head: Cursor,
     /// The run id of the head's entry; zero when the log is empty.
@@ -53,70 +54,32 @@ pub(super) struct Misfit {
     got: Cursor,
 }
 
+impl Misfit {
+    pub(super) const fn new(head: Cursor, got: Cursor) -> Self {
+        Self { head, got }
+    }
+}
+
 impl Fold {
-    /// Folds what a broker has. `history` entries may lie below the snapshot.
-    pub(super) fn load(
-        snapshot: Option<&Snapshot>,
-        entries: Vec<Arc<Entry>>,
-        entries_max: usize,
-    ) -> Result<Self, Misfit> {
-        let mut fold = Self {
-            document: Document::default(),
-            document_bytes: 0,
-            table: BTreeMap::new(),
-            ms: 0,
-            head: Cursor::default(),
-            run: RunId::default(),
-            deleted: false,
-            ring: Ring::new(Cursor::default(), entries_max),
-            unsaved: Unsaved::default(),
-        };
-        if let Some(snapshot) = snapshot {
-            fold.document = snapshot.document.clone();
-            fold.document_bytes = fold
-                .document
+    /// What a snapshot says, with nothing in memory to replay.
+    pub(super) fn new(snapshot: Option<&Snapshot>, lifetime: Lifetime, entries_max: usize) -> Self {
+        let head = snapshot.map_or_else(Cursor::default, |snapshot| snapshot.cursor);
+        let document = snapshot.map_or_else(Document::default, |s| s.document.clone());
+        Self {
+            document_bytes: document
                 .records()
                 .map(|(collection, id, record)| record_cost(collection, id, Some(record)))
-                .sum();
-            fold.table = snapshot.table.iter().cloned().collect();
-            fold.ms = snapshot.ms;
-            fold.head = snapshot.cursor;
-            fold.deleted = snapshot.deleted;
-            let base = match entries.first() {
-                // The oldest entry cannot be replayed: the tag before it is unknown.
-                Some(first) if first.cursor.seq <= snapshot.cursor.seq => first.cursor,
-                _ => snapshot.cursor,
-            };
-            let base = if entries.first().is_some_and(|first| first.cursor.seq == 1) {
-                Cursor::default()
-            } else {
-                base
-            };
-            fold.ring = Ring::new(base, entries_max);
+                .sum(),
+            document,
+            table: snapshot.map_or_else(Table::default, |s| Table::new(&s.table)),
+            lifetime,
+            ms: snapshot.map_or(0, |s| s.ms),
+            head,
+            run: RunId::default(),
+            deleted: snapshot.is_some_and(|s| s.deleted),
+            ring: Ring::new(head, entries_max),
+            unsaved: Unsaved::default(),
         }
-        let saved = fold.head;
-        let mut below = fold.ring.base();
-        for entry in entries {
-            if entry.cursor.seq > saved.seq {
-                fold.apply(entry)?;
-            } else if entry.cursor.seq > below.seq {
-                follows(&below, &entry)?;
-                below = entry.cursor;
-                if below.seq == saved.seq {
-                    fold.run = entry.run;
-                    if below != saved {
-                        return Err(Misfit {
-                            head: saved,
-                            got: below,
-                        });
-                    }
-                }
-                fold.ring.push(entry);
-            } else if entry.cursor == saved {
-                fold.run = entry.run;
-            }
-        }
-        Ok(fold)
     }
 
     /// Takes the next entry of the log.
@@ -131,9 +94,16 @@ impl Fold {
                 author,
                 n,
                 low,
+                deadline_ms,
                 outcome,
             } => {
-                decide(self.table.entry(*author).or_default(), *n, *low, outcome);
+                let decision = Decision {
+                    n: *n,
+                    low: *low,
+                    deadline_ms: *deadline_ms,
+                    outcome,
+                };
+                self.table.decide(*author, decision);
                 if let Ok(ops) = outcome {
                     self.apply_ops(ops);
                 }
@@ -145,6 +115,7 @@ impl Fold {
             }
         }
         self.ms = self.ms.max(entry.ms);
+        self.table.evict(&self.lifetime, self.ms);
         self.head = entry.cursor;
         self.run = entry.run;
         self.unsaved.entries += 1;
@@ -161,6 +132,7 @@ impl Fold {
             document: self.document.clone(),
             table: self
                 .table
+                .rows()
                 .iter()
                 .map(|(a, row)| (*a, row.clone()))
                 .collect(),
@@ -197,39 +169,15 @@ pub(super) fn record_cost(collection: &str, id: &str, record: Option<&Record>) -
     })
 }
 
-/// Writes an outcome into an author's row.
-pub(super) fn decide(row: &mut TableRow, n: u64, low: u64, outcome: &Result<Vec<Op>, Rejection>) {
-    row.last = n;
-    row.rejected.retain(|(rejected, _)| *rejected >= low);
-    if let Err(rejection) = outcome {
-        row.rejected.push((n, rejection.clone()));
-    }
-}
-
-/// A table row as it travels; `last: 0` when there is none.
-pub(super) fn known(row: Option<&TableRow>) -> Known {
-    row.map_or_else(Known::default, |row| Known {
-        last: row.last,
-        rejected: row
-            .rejected
-            .iter()
-            .map(|(n, rejection)| Rejected {
-                n: *n,
-                code: rejection.code as u32,
-                detail: rejection.detail.clone(),
-            })
-            .collect(),
-    })
-}
-
-fn follows(head: &Cursor, entry: &Entry) -> Result<(), Misfit> {
+/// Whether an entry is the next one after a head.
+pub(super) fn follows(head: &Cursor, entry: &Entry) -> Result<(), Misfit> {
     let got = entry.cursor;
     let epoch_fits = match entry.body {
         EntryBody::Opening { .. } => got.epoch > head.epoch,
         _ => got.epoch == head.epoch,
     };
     if got.seq != head.seq + 1 || !epoch_fits || got.tag != tag(head.tag, entry) {
-        return Err(Misfit { head: *head, got });
+        return Err(Misfit::new(*head, got));
     }
     Ok(())
 }

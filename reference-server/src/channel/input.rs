@@ -66,6 +66,17 @@ pub enum ChannelInput {
         /// What.
         push: Push,
     },
+    /// `fetch`: the entries after one seq, up to another. Only who has subscribed is answered.
+    Fetch {
+        /// Who.
+        conn: ConnId,
+        /// The epoch that it stands in.
+        epoch: u64,
+        /// Exclusive.
+        after: u64,
+        /// Inclusive.
+        through: u64,
+    },
     /// `presence_set`.
     SetPresence {
         /// Who; must have subscribed.

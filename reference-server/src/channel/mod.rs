@@ -6,20 +6,28 @@
 //!
 //! Invariant: nothing is applied, patched or acked before the broker said that it is durable.
 
+mod broker_clock;
+mod changes;
+mod condition;
 mod config;
 mod encode;
 mod epoch;
 mod evaluate;
+mod fetch;
 mod fold;
 mod input;
+mod lifetime;
+mod loading;
 mod message;
 mod policy;
 mod presence;
 mod push;
+mod reply;
 mod retry;
 mod ring;
 mod seat;
 mod subscribe;
+mod table;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -38,17 +46,18 @@ pub use input::{Author, ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull,
 pub use message::Message;
 pub use policy::{Policy, View};
 
-use crate::broker::{BrokerReply, Entry, EntryBody, RunId, Snapshot};
-use encode::{PART_BYTES, SnapshotMessages};
-use fold::{Fold, Misfit, Unsaved};
+use crate::broker::{Entry, RunId};
+use broker_clock::BrokerClock;
+use encode::SnapshotMessages;
+use fold::{Fold, Misfit};
+use lifetime::Lifetime;
+use loading::Loading;
 use presence::Presence;
 use push::{PushQueue, WaitingPush};
+use reply::Request;
 use retry::Retry;
 use seat::{Seat, SeatLost, Source};
 use subscribe::Ask;
-
-/// A snapshot that could not be stored is tried again after this long. The log goes on meanwhile.
-const SNAPSHOT_RETRY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One channel on one node.
 pub struct Channel {
@@ -58,6 +67,9 @@ pub struct Channel {
     rng: fastrand::Rng,
     now: Now,
     fold: Option<Fold>,
+    /// What will become the fold while the log still comes, and the arrivals that its load was asked after.
+    loading: Option<(Loading, u64)>,
+    broker_clock: BrokerClock,
     /// The broker's run id, as it said last.
     run: RunId,
     /// The fold cannot be caught up: load everything again.
@@ -74,6 +86,8 @@ pub struct Channel {
     /// Everything up to this arrival was answered by the broker's head after it.
     fresh: u64,
     request: Option<Request>,
+    /// When that was.
+    asked_at: MonoTime,
     retry: Retry,
     claim_opened: Option<MonoTime>,
     snapshot_not_before: Option<MonoTime>,
@@ -81,34 +95,6 @@ pub struct Channel {
     /// What an operator should know and nobody has been told.
     trouble: Option<String>,
     outputs: VecDeque<ChannelOutput>,
-}
-
-/// What the broker was asked last.
-enum Request {
-    /// Arrivals up to `asked` will have been read after.
-    Load {
-        asked: u64,
-    },
-    Read {
-        asked: u64,
-    },
-    Append {
-        entries: Vec<Arc<Entry>>,
-        turn: Vec<Decided>,
-        /// It opens an epoch for no other reason than a store's claim.
-        for_claim: bool,
-    },
-    PutSnapshot {
-        saved: Unsaved,
-    },
-}
-
-/// A push of the turn that is being appended, and what it is told once that is durable.
-struct Decided {
-    push: WaitingPush,
-    answer: Option<Message>,
-    /// It was told `hold` because the broker takes too long.
-    held: bool,
 }
 
 impl Channel {
@@ -128,6 +114,8 @@ impl Channel {
             rng: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             fold: None,
+            loading: None,
+            broker_clock: BrokerClock::default(),
             run: RunId::default(),
             reload: false,
             behind: false,
@@ -139,6 +127,7 @@ impl Channel {
             arrivals: 0,
             fresh: 0,
             request: None,
+            asked_at: MonoTime::default(),
             retry: Retry::default(),
             claim_opened: None,
             snapshot_not_before: None,
@@ -167,6 +156,12 @@ impl Channel {
                 writable,
                 push,
             } => self.handle_push(subscriber, writable, push),
+            ChannelInput::Fetch {
+                conn,
+                epoch,
+                after,
+                through,
+            } => self.handle_fetch(conn, epoch, after, through),
             ChannelInput::SetPresence { conn, data } => self.handle_presence(conn, data),
             ChannelInput::Drained { conn } => self.handle_drained(conn),
             ChannelInput::Delete => self.delete = true,
@@ -186,6 +181,7 @@ impl Channel {
                 return output;
             }
             if let Some(request) = self.next_request() {
+                self.asked_at = self.now.mono;
                 return ChannelOutput::Broker(request);
             }
             if self.outputs.is_empty() {
@@ -224,6 +220,10 @@ impl Channel {
     /// Takes what an operator should know: the channel tries again by itself, but perhaps in vain.
     pub fn take_trouble(&mut self) -> Option<String> {
         self.trouble.take()
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::new(self.config.ttl_max, self.config.retention)
     }
 
     fn arrive(&mut self) -> u64 {
@@ -279,132 +279,6 @@ impl Channel {
         match pumped {
             Ok(()) => self.pay_presence(conn),
             Err(lost) => self.close(conn, lost),
-        }
-    }
-
-    fn handle_reply(&mut self, reply: BrokerReply) {
-        match (self.request.take(), reply) {
-            (
-                Some(Request::Load { asked }),
-                BrokerReply::Loaded {
-                    snapshot,
-                    entries,
-                    run,
-                },
-            ) => match self.load(snapshot.as_deref(), entries, run) {
-                Ok(()) => {
-                    // No success yet: a broker that contradicts itself is loaded from ever more rarely.
-                    self.fresh = asked;
-                    self.retry.resume();
-                }
-                Err(misfit) => {
-                    self.trouble = Some(format!("the log cannot be read: {misfit}"));
-                    self.handle_failure();
-                }
-            },
-            (Some(Request::Read { asked }), BrokerReply::Entries { entries, run }) => {
-                if run == self.run && self.apply(entries, PART_BYTES).is_ok() {
-                    self.caught_up(asked);
-                } else {
-                    // Another life of the broker, or another line: what was folded may be gone.
-                    self.handle_misfit();
-                }
-            }
-            (Some(Request::Read { .. }), BrokerReply::Trimmed) => self.handle_misfit(),
-            (
-                Some(Request::Append {
-                    entries,
-                    turn,
-                    for_claim,
-                }),
-                BrokerReply::Appended,
-            ) => {
-                self.retry.succeed();
-                if for_claim {
-                    self.claim_opened = Some(self.now.mono);
-                }
-                if matches!(entries[..], [ref only] if only.body == EntryBody::Deletion) {
-                    self.delete = false;
-                }
-                // A turn is one patch, however large: `turn` bounds it.
-                if self.apply(entries, usize::MAX).is_err() {
-                    self.reload = true;
-                }
-                for decided in turn {
-                    if let Some(answer) = decided.answer {
-                        self.answer(&decided.push.subscriber, answer);
-                    }
-                }
-            }
-            (Some(Request::Append { turn, .. }), BrokerReply::Conflict) => {
-                self.discard(turn);
-                self.behind = true;
-                self.handle_conflict();
-            }
-            (Some(Request::PutSnapshot { saved }), BrokerReply::SnapshotStored) => {
-                if let Some(fold) = &mut self.fold {
-                    fold.unsaved.subtract(saved);
-                }
-            }
-            (Some(Request::PutSnapshot { .. }), _) => {
-                self.snapshot_not_before = Some(self.now.mono + SNAPSHOT_RETRY);
-            }
-            (Some(Request::Append { turn, .. }), _) => {
-                // Whether it happened is unknown: what is in the log then is found as a duplicate.
-                self.discard(turn);
-                self.behind = true;
-                self.handle_failure();
-            }
-            (Some(Request::Load { .. } | Request::Read { .. }), _) => {
-                // The watch does not wake twice for the same entries.
-                self.behind = true;
-                self.handle_failure();
-            }
-            // Nothing was asked.
-            (None, _) => {}
-        }
-    }
-
-    /// The fold does not lead on to what the broker has: everything is loaded again.
-    fn handle_misfit(&mut self) {
-        self.reload = true;
-        self.handle_conflict();
-    }
-
-    fn handle_conflict(&mut self) {
-        self.retry.conflict(self.now.mono, &mut self.rng);
-        self.hold_exhausted();
-    }
-
-    fn handle_failure(&mut self) {
-        self.retry.fail(self.now.mono, &mut self.rng);
-        self.hold_exhausted();
-    }
-
-    fn load(
-        &mut self,
-        snapshot: Option<&Snapshot>,
-        entries: Vec<Arc<Entry>>,
-        run: RunId,
-    ) -> Result<(), Misfit> {
-        let entries_max = self.config.history + self.config.snapshot_entries;
-        let fold = Fold::load(snapshot, entries, entries_max)?;
-        let old_head = self.head();
-        self.run = run;
-        self.reload = false;
-        self.encoded = None;
-        self.fold = Some(fold);
-        self.realign(old_head);
-        Ok(())
-    }
-
-    fn caught_up(&mut self, asked: u64) {
-        self.fresh = asked;
-        if self.pushes.is_empty() {
-            self.retry.succeed();
-        } else {
-            // Not the attempts: a conflict may follow every read.
-            self.retry.resume();
         }
     }
 

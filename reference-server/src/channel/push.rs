@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use tidewire_core::document::change::changes_bytes;
+use tidewire_core::document::precondition::preconditions_bytes;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{Limits, NUMBER_MAX, Push};
 
@@ -72,7 +73,7 @@ impl PushQueue {
 pub(super) fn push_bytes(push: &Push) -> usize {
     push.items
         .iter()
-        .map(|item| 64 + changes_bytes(&item.changes))
+        .map(|item| 64 + changes_bytes(&item.changes) + preconditions_bytes(&item.pre))
         .sum()
 }
 

@@ -7,12 +7,16 @@ use std::sync::Arc;
 
 use tidewire_core::wire::Cursor;
 
+use super::changes::Changes;
 use super::encode::{ENTRY_BYTES_MAX, entry_bytes};
-use crate::broker::Entry;
+use crate::broker::{Entry, EntryBody};
 
 /// At most this many bytes of entries are kept. At the limit the oldest go; whoever needs one of them
 /// gets a snapshot.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// At most this many ops: a small one costs far more memory than bytes on the wire. Policy as above.
+const OPS_MAX: usize = 64 * 1024;
 
 /// The newest entries of a log.
 #[derive(Debug)]
@@ -21,30 +25,32 @@ pub(super) struct Ring {
     entries: VecDeque<(Arc<Entry>, usize)>,
     entries_max: usize,
     bytes: usize,
+    ops: usize,
+    changes: Changes,
 }
 
 impl Ring {
     /// An empty ring after `base`.
-    pub(super) const fn new(base: Cursor, entries_max: usize) -> Self {
+    pub(super) fn new(base: Cursor, entries_max: usize) -> Self {
         Self {
             base,
             entries: VecDeque::new(),
             entries_max,
             bytes: 0,
+            ops: 0,
+            changes: Changes::default(),
         }
-    }
-
-    /// The cursor before the oldest entry.
-    pub(super) const fn base(&self) -> Cursor {
-        self.base
     }
 
     /// Keeps an entry that follows the newest one; returns its size.
     pub(super) fn push(&mut self, entry: Arc<Entry>) -> usize {
         let bytes = entry_bytes(&entry);
         self.bytes += bytes;
+        self.ops += ops(&entry);
+        self.changes.note(&entry);
         self.entries.push_back((entry, bytes));
-        while self.entries.len() > self.entries_max || self.bytes > BYTES_MAX {
+        while self.entries.len() > self.entries_max || self.bytes > BYTES_MAX || self.ops > OPS_MAX
+        {
             self.pop();
         }
         // It could not be replayed, nor anything across it.
@@ -54,6 +60,19 @@ impl Ring {
             }
         }
         bytes
+    }
+
+    /// Who changed which record since `base`.
+    pub(super) const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The cursor at a seq, if it is in memory.
+    pub(super) fn cursor_at(&self, seq: u64) -> Option<Cursor> {
+        if seq == self.base.seq {
+            return Some(self.base);
+        }
+        self.index(seq).map(|at| self.entries[at].0.cursor)
     }
 
     /// Whether a reader at this cursor can be served from here.
@@ -90,6 +109,18 @@ impl Ring {
         if let Some((entry, bytes)) = self.entries.pop_front() {
             self.base = entry.cursor;
             self.bytes -= bytes;
+            self.ops -= ops(&entry);
+            self.changes.forget(&entry);
         }
+    }
+}
+
+fn ops(entry: &Entry) -> usize {
+    match &entry.body {
+        EntryBody::Opening { ops }
+        | EntryBody::Mutation {
+            outcome: Ok(ops), ..
+        } => ops.len(),
+        EntryBody::Mutation { .. } | EntryBody::Deletion => 0,
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tidewire_core::wire::{Cursor, ServerKind};
 
 use super::config::Lag;
-use super::encode::{self, PART_BYTES, PatchMessage, SnapshotMessages};
+use super::encode::{self, PatchMessage, SnapshotMessages};
+use super::fetch::Fetching;
 use super::input::{OutletFull, Subscriber};
 use super::message::Message;
 use super::ring::Ring;
@@ -45,6 +46,8 @@ pub(super) enum SeatLost {
 pub(super) struct Seat {
     pub(super) subscriber: Subscriber,
     stream: Stream,
+    /// A range that it asked for beside its stream.
+    fetching: Option<Fetching>,
     answers: VecDeque<Message>,
     answers_bytes: usize,
     /// Presence changes were lost: the whole list is due once there is room.
@@ -64,6 +67,7 @@ impl Seat {
         Self {
             subscriber,
             stream: Stream::Silent,
+            fetching: None,
             answers: VecDeque::new(),
             answers_bytes: 0,
             presence_due: false,
@@ -73,6 +77,53 @@ impl Seat {
     /// Stops patches until the next answer to a `subscribe`.
     pub(super) fn silence(&mut self) {
         self.stream = Stream::Silent;
+        self.fetching = None;
+    }
+
+    /// Starts to hand over a range beside the stream; `None`: memory does not have it.
+    pub(super) fn fetch(
+        &mut self,
+        fetching: Option<Fetching>,
+        source: &Source<'_>,
+    ) -> Result<(), SeatLost> {
+        match self.stream {
+            // An answer that starts the stream anew is on its way, or `lagged` is: each says more.
+            Stream::Silent | Stream::Lagged | Stream::Snapshot(..) => return Ok(()),
+            Stream::Live | Stream::Replay(_) => {}
+        }
+        self.fetching = fetching;
+        if fetching.is_none() {
+            self.stream = Stream::Lagged;
+        }
+        self.pump(source)
+    }
+
+    /// Hands over the range that was asked for, as there is room; tells whether that is done.
+    fn pump_fetch(&mut self, source: &Source<'_>) -> bool {
+        while let Some(fetching) = &mut self.fetching {
+            if fetching.at.seq >= fetching.through
+                || fetching.at == source.head
+                || fetching.bytes_left == 0
+            {
+                break;
+            }
+            let through = fetching.through;
+            let Some(patch) =
+                encode::replay_through(source.channel, source.ring, fetching.at, through)
+            else {
+                // Memory has moved on past it.
+                self.stream = Stream::Lagged;
+                break;
+            };
+            if self.subscriber.outlet.try_send(&patch.message).is_err() {
+                return false;
+            }
+            fetching.at = patch.to;
+            let bytes = patch.message.proto().len();
+            fetching.bytes_left = fetching.bytes_left.saturating_sub(bytes);
+        }
+        self.fetching = None;
+        true
     }
 
     /// Starts the stream at a cursor that the ring holds.
@@ -180,7 +231,7 @@ impl Seat {
     /// Ends: every round sends a message into a bounded queue, or leaves.
     pub(super) fn pump(&mut self, source: &Source<'_>) -> Result<(), SeatLost> {
         self.flush_answers();
-        if !self.answers.is_empty() {
+        if !self.answers.is_empty() || !self.pump_fetch(source) {
             return Ok(());
         }
         loop {
@@ -207,9 +258,9 @@ impl Seat {
                     let squashed = (source.lag == Lag::Conflate)
                         .then(|| encode::replay_squashed(source.channel, source.ring, *cursor))
                         .flatten();
-                    let Some(patch) = squashed.or_else(|| {
-                        encode::replay(source.channel, source.ring, *cursor, PART_BYTES)
-                    }) else {
+                    let Some(patch) =
+                        squashed.or_else(|| encode::replay(source.channel, source.ring, *cursor))
+                    else {
                         self.lose_place(source.lag)?;
                         continue;
                     };

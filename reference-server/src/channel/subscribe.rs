@@ -10,9 +10,10 @@ use tidewire_core::wire::{Cursor, ServerKind};
 
 use super::encode::{self, SnapshotMessages};
 use super::epoch;
-use super::fold::{Fold, known};
+use super::fold::Fold;
 use super::input::{ConnId, Subscriber};
 use super::seat::Seat;
+use super::table::known;
 use super::{Channel, source};
 
 /// An encoded snapshot is handed out until this many entries came after it; the rest is replayed.

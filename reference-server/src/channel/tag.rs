@@ -41,12 +41,14 @@ pub(super) fn tag(previous: u64, entry: &Entry) -> u64 {
             author,
             n,
             low,
+            deadline_ms,
             outcome,
         } => {
             hash.number(2);
             hash.0.update(author.0);
             hash.number(*n);
             hash.number(*low);
+            hash.number(*deadline_ms);
             match outcome {
                 Ok(ops) => {
                     hash.number(0);

@@ -12,8 +12,9 @@ use tidewire_core::wire::{ErrorCode, Op};
 use super::evaluate::{Context, Evaluation};
 use super::fold::Fold;
 use super::input::Subscriber;
+use super::reply::{Decided, Request};
 use super::seat::joined;
-use super::{Channel, Decided, Request, encode, epoch, tag};
+use super::{Channel, encode, epoch, tag};
 use crate::broker::{BrokerRequest, Entry, EntryBody};
 
 /// A turn ends after this many entries or bytes, so that its patch fits a frame; the rest of the
@@ -82,10 +83,20 @@ impl Channel {
 
     fn load_request(&mut self) -> BrokerRequest {
         self.behind = false;
-        self.request = Some(Request::Load {
-            asked: self.arrivals,
-        });
-        BrokerRequest::Load
+        match self.loading.take() {
+            Some((loading, asked)) => {
+                let after = loading.last_seq();
+                let loading = Box::new(loading);
+                self.request = Some(Request::LoadOn { asked, loading });
+                BrokerRequest::Read { after }
+            }
+            None => {
+                self.request = Some(Request::Load {
+                    asked: self.arrivals,
+                });
+                BrokerRequest::Load
+            }
+        }
     }
 
     fn read_request(&mut self) -> Option<BrokerRequest> {
@@ -128,7 +139,8 @@ impl Channel {
         } else {
             Vec::new()
         };
-        let epoch = epoch::next(fold.head.epoch, self.claim(), self.now.unix, &mut self.rng);
+        let unix = self.broker_clock.trusted(self.now);
+        let epoch = epoch::next(fold.head.epoch, self.claim(), unix, &mut self.rng);
         let entry = self.entry(fold, epoch, EntryBody::Opening { ops });
         let for_claim = !self.needs_opening();
         self.append(vec![entry], Vec::new(), for_claim)
@@ -176,6 +188,12 @@ impl Channel {
 
     /// Evaluates the waiting pushes into one append. Pushes that append nothing are answered at once.
     fn turn(&mut self) -> Option<BrokerRequest> {
+        if !self.pushes.is_empty() && !self.may_evaluate() {
+            return match self.pushes.is_empty() {
+                true => None,
+                false => self.read_request(),
+            };
+        }
         let needs_opening = self.needs_opening();
         let fold = self.fold.as_ref()?;
         let context = Context {
@@ -183,6 +201,7 @@ impl Channel {
             config: &self.config,
             policy: &*self.policy,
             run: self.run,
+            lifetime: self.lifetime(),
             ms: fold.ms.max(self.now.unix.0),
         };
         let mut evaluation = Evaluation::new(context, fold);
@@ -232,8 +251,34 @@ impl Channel {
         }
     }
 
+    /// Whether this node's clock may decide. If it is off, every push that came before the broker's clock
+    /// was read last is told `hold`; for later ones it has to be read again.
+    fn may_evaluate(&mut self) -> bool {
+        if self.broker_clock.is_old(self.now) {
+            return false;
+        }
+        if !self.broker_clock.is_off(self.now) {
+            return true;
+        }
+        while self
+            .pushes
+            .front()
+            .is_some_and(|waiting| waiting.arrival <= self.fresh)
+        {
+            if let Some(waiting) = self.pushes.pop() {
+                self.hold(&waiting.subscriber);
+            }
+        }
+        self.trouble = Some(
+            "this node's clock is more than 5 s from the broker's: mutations wait until it is set right"
+                .into(),
+        );
+        false
+    }
+
     fn entry(&self, fold: &Fold, epoch: u64, body: EntryBody) -> Arc<Entry> {
-        let ms = fold.ms.max(self.now.unix.0);
+        // Openings and deletions do not wait for a clock that is off: they take the broker's.
+        let ms = fold.ms.max(self.broker_clock.trusted(self.now).0);
         Arc::new(tag::entry(&fold.head, epoch, ms, self.run, body))
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tidewire_core::ChannelName;
 use tidewire_core::document::value::is_json;
 use tidewire_core::wire::{
-    ClientKind, ErrorCode, ErrorFrame, Heartbeat, Hello, Hold, Lagged, PROTOCOL_VERSION, Pong,
-    PresenceSet, Push, Refreshed, Reply, ServerKind, Subscribe, Welcome, cut_detail,
+    ClientKind, ErrorCode, ErrorFrame, Fetch, Heartbeat, Hello, Hold, Lagged, PROTOCOL_VERSION,
+    Pong, PresenceSet, Push, Refreshed, Reply, ServerKind, Subscribe, Welcome, cut_detail,
 };
 
 use super::{Connection, Fault, Identity};
@@ -133,13 +133,12 @@ impl Connection {
                     "a state channel takes mutations, not messages",
                 ),
             ),
-            ClientKind::Fetch(fetch) => self.refuse(
-                fetch.channel,
-                Refusal::new(
-                    ErrorCode::Unsupported,
-                    "ranges are not served; subscribe again",
-                ),
-            ),
+            ClientKind::Fetch(fetch) => {
+                let text = fetch.channel.clone();
+                if let Err(refusal) = self.handle_fetch(fetch) {
+                    self.refuse_beside(text, refusal);
+                }
+            }
             ClientKind::Hello(_) => {}
         }
         Ok(())
@@ -291,6 +290,33 @@ impl Connection {
                 }
                 Err(Refused::Closed(ChannelInput::Push { push: back, .. })) => push = Some(back),
                 Err(Refused::Closed(_)) => return Ok(()),
+            }
+        }
+    }
+
+    fn handle_fetch(&mut self, fetch: Fetch) -> Result<(), Refusal> {
+        let name = self.channel_name(&fetch.channel)?;
+        let Some(channel) = self.subscriptions.channel(&name) else {
+            return Err(Refusal::new(
+                ErrorCode::UnexpectedFrame,
+                "a range is fetched for a subscription; subscribe first",
+            ));
+        };
+        let input = ChannelInput::Fetch {
+            conn: self.queue.conn(),
+            epoch: fetch.epoch,
+            after: fetch.after,
+            through: fetch.through,
+        };
+        match channel.inbox.try_push(input) {
+            Ok(()) => Ok(()),
+            // Whoever gets no range subscribes again after a while.
+            Err(Refused::Full(_)) => {
+                Err(Refusal::new(ErrorCode::Overloaded, "the channel is busy"))
+            }
+            Err(Refused::Closed(_)) => {
+                self.lose(&name);
+                Ok(())
             }
         }
     }

@@ -4,10 +4,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tidewire_core::time::UnixTime;
 use tidewire_server::broker::{BrokerReply, BrokerRequest, Log, RunId};
 
+use crate::node::UNIX_START_MS;
 use crate::truth::Truth;
 use crate::violation::{Checked, ensure};
+
+/// Entries in one reply: few, so that logs come in parts.
+const PART_ENTRIES_MAX: usize = 40;
 
 /// How many earlier states of a log are remembered, for failovers that lose a tail.
 const EARLIER_MAX: usize = 8;
@@ -19,6 +24,8 @@ pub struct Broker {
     pub is_up: bool,
     /// Whether earlier states are kept, so that a tail can be lost.
     pub remembers: bool,
+    /// How far its wall clock is off.
+    pub clock_ms: i64,
     run: RunId,
     shelves: BTreeMap<usize, Shelf>,
 }
@@ -43,6 +50,7 @@ impl Broker {
         Self {
             is_up: true,
             remembers: true,
+            clock_ms: 0,
             run: RunId(1),
             shelves: BTreeMap::new(),
         }
@@ -51,6 +59,7 @@ impl Broker {
     /// Does what a node asks. `appended` tells whether entries were added.
     pub fn handle(
         &mut self,
+        now_ms: u64,
         channel: usize,
         request: BrokerRequest,
         truth: &mut Truth,
@@ -58,10 +67,15 @@ impl Broker {
         if !self.is_up {
             return Ok((failed(), false));
         }
+        let clock = UnixTime((UNIX_START_MS + now_ms).saturating_add_signed(self.clock_ms));
         let run = self.run;
-        let shelf = self.shelves.entry(channel).or_insert_with(|| Shelf {
-            log: Log::new(run),
-            earlier: VecDeque::new(),
+        let shelf = self.shelves.entry(channel).or_insert_with(|| {
+            let mut log = Log::new(run);
+            log.set_part_entries_max(PART_ENTRIES_MAX);
+            Shelf {
+                log,
+                earlier: VecDeque::new(),
+            }
         });
         let mut appended = false;
         match &request {
@@ -78,7 +92,7 @@ impl Broker {
                         shelf.earlier.pop_front();
                     }
                 }
-                let reply = shelf.log.handle(request.clone());
+                let reply = shelf.log.handle(request.clone(), clock);
                 ensure(
                     matches!(reply, BrokerReply::Appended) == admitted,
                     "log",
@@ -100,7 +114,7 @@ impl Broker {
             }
             BrokerRequest::Load | BrokerRequest::Read { .. } => {}
         }
-        Ok((shelf.log.handle(request), appended))
+        Ok((shelf.log.handle(request, clock), appended))
     }
 
     /// The next life begins with everything kept; under a new run id unless it was a clean restart.

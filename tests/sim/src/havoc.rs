@@ -95,7 +95,12 @@ impl World {
             Fault::NodeClock => {
                 self.faults.count(fault);
                 let node = self.rng.usize(0..self.nodes.len());
-                self.nodes[node].clock_ms = self.draw_clock();
+                // One that is off evaluates nothing: the next strike sets it right again.
+                let right = self.broker.clock_ms;
+                self.nodes[node].clock_ms = match self.nodes[node].clock_ms == right {
+                    true => right + self.draw_clock(),
+                    false => right,
+                };
             }
             Fault::WriteForbidden => {
                 let client = self.rng.usize(0..self.clients.len());
@@ -142,8 +147,9 @@ impl World {
                     self.faults.count(fault);
                 }
                 let back = i64::try_from(UNIX_START_MS / 2).unwrap_or(0);
+                self.broker.clock_ms = -self.rng.i64(0..back);
                 for node in &mut self.nodes {
-                    node.clock_ms = -self.rng.i64(0..back);
+                    node.clock_ms = self.broker.clock_ms;
                 }
                 self.truth.clocks_went_wild = true;
                 self.broker_is_down();
@@ -287,6 +293,7 @@ impl World {
             self.after(0, Event::BrokerStarts);
         }
         for node in 0..self.nodes.len() {
+            self.nodes[node].clock_ms = self.broker.clock_ms;
             let life = self.nodes[node].life;
             if !self.nodes[node].is_up {
                 self.after(0, Event::NodeStarts { node, life });

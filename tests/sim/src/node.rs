@@ -319,14 +319,21 @@ impl Node {
                 effects.push(Effect::Flush(conn));
             }
             ClientKind::Pong(_) => {}
-            // As the real server's connection: ranges are not served yet.
             ClientKind::Fetch(fetch) => {
-                queue.put(&server_message(ServerKind::Error(ErrorFrame {
-                    code: ErrorCode::Unsupported as u32,
-                    channel: Some(fetch.channel),
-                    ..ErrorFrame::default()
-                })));
-                effects.push(Effect::Flush(conn));
+                let channel = self.index(&fetch.channel)?;
+                let is_subscribed = self
+                    .connections
+                    .get(&conn)
+                    .is_some_and(|connection| connection.subscribed.contains(&channel));
+                if is_subscribed {
+                    let input = ChannelInput::Fetch {
+                        conn,
+                        epoch: fetch.epoch,
+                        after: fetch.after,
+                        through: fetch.through,
+                    };
+                    self.post(channel, input, effects);
+                }
             }
             other => return Err(Violation::new("wire", format!("a client sent {other:?}"))),
         }

@@ -67,7 +67,9 @@ impl World {
             format!("node {node} channel {channel}: {request:?}")
         });
         let is_append = matches!(request, BrokerRequest::Append { .. });
-        let (mut reply, appended) = self.broker.handle(channel, request, &mut self.truth)?;
+        let (mut reply, appended) =
+            self.broker
+                .handle(self.now_ms, channel, request, &mut self.truth)?;
         if matches!(reply, BrokerReply::Conflict) {
             self.faults.count(Fault::AppendConflict);
         }
@@ -142,13 +144,14 @@ fn brief(reply: &BrokerReply) -> String {
             entries,
             snapshot,
             run,
+            ..
         } => format!(
             "Loaded, {} entries from {:?}, snapshot {:?}, {run:?}",
             entries.len(),
             entries.first().map(|e| e.cursor),
             snapshot.as_ref().map(|s| s.cursor)
         ),
-        BrokerReply::Entries { entries, run } => {
+        BrokerReply::Entries { entries, run, .. } => {
             format!(
                 "Entries, {} to {:?}, {run:?}",
                 entries.len(),

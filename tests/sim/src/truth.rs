@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tidewire_core::document::Rejection;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, NUMBER_MAX};
 use tidewire_server::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
-use tidewire_server::channel::Author;
+use tidewire_server::channel::{Author, ChannelConfig};
 
 use crate::model::State;
 use crate::policy::Rules;
@@ -302,6 +303,7 @@ impl Truth {
                 author,
                 n,
                 low,
+                deadline_ms,
                 outcome,
             } => {
                 let asked = self.row(channel, *author, *n).ok_or_else(|| {
@@ -319,8 +321,14 @@ impl Truth {
                     format!("{author:?} {n} skips, last is {}, low {low}", row.last)
                 })?;
                 row.last = *n;
+                row.deadline_max = row.deadline_max.max(*deadline_ms);
                 row.rejected.retain(|(at, _)| at >= low);
-                match (Rules::evaluate(&state, &asked.changes), outcome) {
+                let expected = if *deadline_ms < entry.ms {
+                    Err(Rejection::new(ErrorCode::Expired, ""))
+                } else {
+                    Rules::evaluate(&state, &asked.changes)
+                };
+                match (expected, outcome) {
                     (Ok(expected), Ok(ops)) => {
                         let next = Arc::make_mut(&mut state);
                         for op in ops {
@@ -344,6 +352,13 @@ impl Truth {
                     }
                 }
             }
+        }
+
+        let retention = ChannelConfig::default().retention.as_millis();
+        let is_kept =
+            |row: &TableRow| u128::from(row.deadline_max) + retention >= u128::from(entry.ms);
+        if !table.values().all(|row| is_kept(row)) {
+            Arc::make_mut(&mut table).retain(|_, row| is_kept(row));
         }
 
         let id = FactId(self.facts.len());

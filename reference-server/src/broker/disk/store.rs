@@ -10,7 +10,8 @@ use tidewire_core::wire::Cursor;
 use super::{OpenError, failed};
 use crate::broker::codec::{DecodeError, FORMAT, decode_entry, decode_snapshot};
 use crate::broker::log::may_append;
-use crate::broker::{BrokerReply, Entry, RunId};
+use crate::broker::{BrokerReply, Entry, PART_BYTES_MAX, PART_ENTRIES_MAX, RunId};
+use crate::clock;
 
 /// `format` and `run`.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -107,10 +108,13 @@ impl Store {
             Some(stored) => Some(Arc::new(decode_snapshot(stored.value().1)?)),
             None => None,
         };
+        let (entries, more) = part(&transaction.open_table(ENTRIES)?, channel, 0)?;
         Ok(BrokerReply::Loaded {
             snapshot,
-            entries: entries(&transaction.open_table(ENTRIES)?, channel, 0)?,
+            entries,
+            more,
             run: self.run,
+            clock: clock::unix(),
         })
     }
 
@@ -126,7 +130,7 @@ impl Store {
             .open_table(HEADS)?
             .get(channel)?
             .map_or(0, |head| head.value().1);
-        let entries = entries(&transaction.open_table(ENTRIES)?, channel, after)?;
+        let (entries, more) = part(&transaction.open_table(ENTRIES)?, channel, after)?;
         let complete = match entries.first() {
             Some(first) => first.cursor.seq == after + 1,
             None => head == after,
@@ -134,7 +138,9 @@ impl Store {
         Ok(if complete {
             BrokerReply::Entries {
                 entries,
+                more,
                 run: self.run,
+                clock: clock::unix(),
             }
         } else {
             BrokerReply::Trimmed
@@ -271,16 +277,25 @@ fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId), StoreErr
     Ok(found)
 }
 
-fn entries(
+/// Entries after a seq, as many as one reply takes, and whether there are more.
+fn part(
     table: &impl ReadableTable<(&'static str, u64), &'static [u8]>,
     channel: &str,
     after: u64,
-) -> Result<Vec<Arc<Entry>>, StoreError> {
+) -> Result<(Vec<Arc<Entry>>, bool), StoreError> {
     let first = after.saturating_add(1);
-    table
-        .range((channel, first)..=(channel, u64::MAX))?
-        .map(|stored| Ok(Arc::new(decode_entry(stored?.1.value())?)))
-        .collect()
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    for stored in table.range((channel, first)..=(channel, u64::MAX))? {
+        let stored = stored?.1;
+        bytes += stored.value().len();
+        let is_full = entries.len() >= PART_ENTRIES_MAX || bytes > PART_BYTES_MAX;
+        if is_full && !entries.is_empty() {
+            return Ok((entries, true));
+        }
+        entries.push(Arc::new(decode_entry(stored.value())?));
+    }
+    Ok((entries, false))
 }
 
 /// Makes a file look as if another version had written it.

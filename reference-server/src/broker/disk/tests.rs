@@ -38,6 +38,7 @@ pub(super) fn entry(seq: u64) -> Arc<Entry> {
             author: Author([3; 16]),
             n: seq,
             low: 1,
+            deadline_ms: 0,
             outcome: Ok(Vec::new()),
         },
     };
@@ -62,7 +63,9 @@ pub(super) async fn load(broker: &DiskBroker) -> (Option<Arc<Snapshot>>, Vec<Arc
         BrokerReply::Loaded {
             snapshot,
             entries,
+            more: false,
             run,
+            ..
         } => (snapshot, entries, run),
         other => panic!("{other:?}"),
     }

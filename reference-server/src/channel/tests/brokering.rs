@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
 use super::harness::*;
@@ -26,7 +27,7 @@ fn nothing_is_patched_or_acked_before_the_append_is_durable() {
     harness.enqueue(&ana, 2, 1, put_items(1..2));
     assert!(harness.poll().is_none());
     assert_eq!(harness.channel.head(), head);
-    let reply = harness.log.handle(append);
+    let reply = harness.broker(append);
     harness.input(ChannelInput::Broker(reply));
     assert_eq!(ana.take().len(), 2);
     harness.run();
@@ -62,7 +63,7 @@ fn an_append_that_happened_although_it_failed_is_found_as_a_duplicate() {
     let ana = harness.join(1, 1);
     harness.enqueue(&ana, 1, 1, vec![item(vec![inc("initial", "a", 1)])]);
     let append = harness.poll().unwrap();
-    assert!(matches!(harness.log.handle(append), BrokerReply::Appended));
+    assert!(matches!(harness.broker(append), BrokerReply::Appended));
     harness.input(ChannelInput::Broker(failed()));
     harness.run();
     harness.pass(500);
@@ -83,7 +84,7 @@ fn endless_conflicts_end_in_a_hold() {
     while let Some(request) = harness.poll() {
         let reply = match request {
             BrokerRequest::Append { .. } => BrokerReply::Conflict,
-            other => harness.log.handle(other),
+            other => harness.broker(other),
         };
         harness.input(ChannelInput::Broker(reply));
     }
@@ -129,6 +130,8 @@ fn a_broker_that_contradicts_itself_is_asked_ever_more_rarely() {
     for reply in [
         BrokerReply::Trimmed,
         BrokerReply::Entries {
+            more: false,
+            clock: UnixTime(1_795_000_000_000),
             entries: Vec::new(),
             run: RunId(77),
         },
@@ -148,7 +151,7 @@ fn a_broker_that_contradicts_itself_is_asked_ever_more_rarely() {
             while let Some(request) = harness.poll() {
                 let reply = match request {
                     BrokerRequest::Read { .. } => reply.clone(),
-                    other => harness.log.handle(other),
+                    other => harness.broker(other),
                 };
                 harness.input(ChannelInput::Broker(reply));
             }
@@ -194,7 +197,7 @@ fn a_silent_broker_holds_the_pushers_in_time() {
     }
     assert_eq!(harness.wait, None);
     // The answer comes after all.
-    let reply = harness.log.handle(append);
+    let reply = harness.broker(append);
     harness.input(ChannelInput::Broker(reply));
     harness.run();
     assert!(matches!(
@@ -313,7 +316,7 @@ fn a_snapshot_that_cannot_be_stored_does_not_stop_the_log() {
                     tries += 1;
                     failed()
                 }
-                other => harness.log.handle(other),
+                other => harness.broker(other),
             };
             harness.input(ChannelInput::Broker(reply));
         }
@@ -355,6 +358,8 @@ fn a_log_whose_entries_do_not_follow_each_other_is_not_served() {
     broken.ms += 1;
     let mut next = Harness::over(harness.log.clone(), ChannelConfig::default());
     next.replies = vec![BrokerReply::Loaded {
+        more: false,
+        clock: UnixTime(1_795_000_000_000),
         snapshot: None,
         entries,
         run: RunId(1),

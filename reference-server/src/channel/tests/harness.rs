@@ -12,6 +12,7 @@ use tidewire_core::wire::{
 };
 
 use crate::broker::{BrokerReply, BrokerRequest, Log, RunId};
+use crate::channel::fold::Fold;
 use crate::channel::{
     Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, ConnId, Message, Outlet,
     OutletFull, Policy, Subscriber, View,
@@ -132,6 +133,8 @@ pub(super) struct Harness {
     pub(super) replies: Vec<BrokerReply>,
     pub(super) closed: Vec<(ConnId, ErrorCode)>,
     pub(super) wait: Option<MonoTime>,
+    /// How far the broker's clock is ahead of the node's.
+    pub(super) broker_ahead_ms: i64,
 }
 
 impl Harness {
@@ -156,6 +159,7 @@ impl Harness {
             replies: Vec::new(),
             closed: Vec::new(),
             wait: None,
+            broker_ahead_ms: 0,
         }
     }
 
@@ -167,12 +171,27 @@ impl Harness {
     pub(super) fn run(&mut self) {
         while let Some(request) = self.poll() {
             let reply = if self.replies.is_empty() {
-                self.log.handle(request)
+                self.broker(request)
             } else {
                 self.replies.remove(0)
             };
             self.input(ChannelInput::Broker(reply));
         }
+    }
+
+    /// What the node has folded.
+    pub(super) fn fold(&self) -> &Fold {
+        self.channel.fold.as_ref().unwrap()
+    }
+
+    /// The log's answer to a request.
+    pub(super) fn broker(&mut self, request: BrokerRequest) -> BrokerReply {
+        self.log.handle(request, self.clock())
+    }
+
+    /// The broker's clock.
+    pub(super) fn clock(&self) -> UnixTime {
+        UnixTime(self.now.unix.0.saturating_add_signed(self.broker_ahead_ms))
     }
 
     /// Polls until the channel asks the broker (the answer is then due) or waits.

@@ -1,8 +1,13 @@
-//! The rules of docs/protocol.md §1–§3 and §8, one by one.
+//! The rules of docs/protocol.md §1–§4 and §8, one by one.
 
 mod brokering;
+mod clocks;
+mod conditions;
+mod deadlines;
+mod fetching;
 mod harness;
 mod lagging;
+mod loading;
 mod presence;
 mod pushing;
 mod random;

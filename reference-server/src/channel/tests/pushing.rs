@@ -290,33 +290,6 @@ fn a_push_out_of_its_contract_ends_that_connection_alone() {
 }
 
 #[test]
-fn what_is_not_offered_is_refused_and_not_logged() {
-    let mut harness = Harness::new();
-    let ana = harness.join(1, 1);
-    let mut late = item(vec![put("x", "a", "1")]);
-    late.after = 1;
-    let items = vec![
-        item(vec![put("y", "a", "1")]),
-        late,
-        item(vec![put("z", "a", "1")]),
-    ];
-    harness.push(&ana, 1, 1, items);
-    let frames = ana.take();
-    let ServerKind::Error(error) = &frames[1] else {
-        panic!("{frames:?}");
-    };
-    assert_eq!(
-        (error.code, error.n, error.fatal),
-        (ErrorCode::Unsupported as u32, Some(2), false)
-    );
-    assert!(matches!(&frames[2], ServerKind::Ack(ack) if ack.through == 1));
-    assert_eq!(harness.field("z", "a"), None);
-    // The client drops that row, and `low` closes the gap.
-    harness.push(&ana, 3, 3, put_items(0..1));
-    assert!(matches!(&ana.take()[1], ServerKind::Ack(ack) if ack.through == 3));
-}
-
-#[test]
 fn too_many_unseen_rejections_hold_the_author_and_nobody_else() {
     let mut harness = Harness::new();
     let ana = harness.join(1, 1);

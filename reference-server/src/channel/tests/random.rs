@@ -175,7 +175,7 @@ fn run(lag: Lag, steps: Vec<Step>) {
                 if let Some(request) = harness.poll() {
                     let append = matches!(request, BrokerRequest::Append { .. });
                     if append && append_happens {
-                        harness.log.handle(request);
+                        harness.broker(request);
                     }
                     harness.input(ChannelInput::Broker(BrokerReply::Failed {
                         detail: "random".into(),

@@ -1,0 +1,47 @@
+//! Answers to `fetch`: a range of the log for a subscriber who found a hole in its stream.
+//!
+//! Invariant: a fetch is served from memory alone. Each ends in patches, or in `lagged` when memory does
+//! not reach back so far; its bytes are bounded, and a subscriber has one at a time: a later one
+//! replaces it.
+
+use tidewire_core::wire::Cursor;
+
+use super::input::ConnId;
+use super::seat::SeatLost;
+use super::{Channel, source};
+
+/// At most about this many bytes are handed over for one fetch. Whoever needs more asks again.
+const BYTES_MAX: usize = 1024 * 1024;
+
+/// What is still to be handed over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetching {
+    /// Everything up to here was.
+    pub(super) at: Cursor,
+    /// Inclusive.
+    pub(super) through: u64,
+    pub(super) bytes_left: usize,
+}
+
+impl Channel {
+    pub(super) fn handle_fetch(&mut self, conn: ConnId, epoch: u64, after: u64, through: u64) {
+        // Without a seat, or before the first answer, there is no stream that could have a hole.
+        let (Some(fold), Some(seat)) = (&self.fold, self.seats.get_mut(&conn)) else {
+            return;
+        };
+        let source = source(&self.name, &self.config, fold);
+        let at = source
+            .ring
+            .cursor_at(after)
+            .filter(|_| epoch == fold.head.epoch);
+        let fetching = at.map(|at| Fetching {
+            at,
+            through,
+            bytes_left: BYTES_MAX,
+        });
+        let served: Result<(), SeatLost> = seat.fetch(fetching, &source);
+        if let Err(lost) = served {
+            self.close(conn, lost);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the broker was asked, and what its answer does.
+//!
+//! Invariant: every answer ends the request that is under way; one that does not fit it is a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Channel;
+use super::encode::PART_BYTES;
+use super::fold::Unsaved;
+use super::loading::Loading;
+use super::message::Message;
+use super::push::WaitingPush;
+use crate::broker::{BrokerReply, Entry, EntryBody};
+
+/// A snapshot that could not be stored is tried again after this long. The log goes on meanwhile.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(10);
+
+/// What the broker was asked last.
+pub(super) enum Request {
+    /// Arrivals up to `asked` will have been read after.
+    Load {
+        asked: u64,
+    },
+    /// The rest of what `Load` began.
+    LoadOn {
+        asked: u64,
+        loading: Box<Loading>,
+    },
+    Read {
+        asked: u64,
+    },
+    Append {
+        entries: Vec<Arc<Entry>>,
+        turn: Vec<Decided>,
+        /// It opens an epoch for no other reason than a store's claim.
+        for_claim: bool,
+    },
+    PutSnapshot {
+        saved: Unsaved,
+    },
+}
+
+/// A push of the turn that is being appended, and what it is told once that is durable.
+pub(super) struct Decided {
+    pub(super) push: WaitingPush,
+    pub(super) answer: Option<Message>,
+    /// It was told `hold` because the broker takes too long.
+    pub(super) held: bool,
+}
+
+impl Channel {
+    pub(super) fn handle_reply(&mut self, reply: BrokerReply) {
+        if let BrokerReply::Loaded { clock, .. } | BrokerReply::Entries { clock, .. } = &reply {
+            self.broker_clock.note(*clock, self.asked_at, self.now.mono);
+        }
+        match (self.request.take(), reply) {
+            (
+                Some(Request::Load { asked }),
+                BrokerReply::Loaded {
+                    snapshot,
+                    entries,
+                    more,
+                    run,
+                    ..
+                },
+            ) => {
+                let entries_max = self.config.history + self.config.snapshot_entries;
+                let loading = Loading::new(snapshot.as_deref(), run, self.lifetime(), entries_max);
+                self.load(loading, entries, more, asked);
+            }
+            (
+                Some(Request::LoadOn { asked, loading }),
+                BrokerReply::Entries {
+                    entries, more, run, ..
+                },
+            ) => {
+                if run == loading.run() {
+                    self.load(*loading, entries, more, asked);
+                } else {
+                    self.handle_misfit();
+                }
+            }
+            (
+                Some(Request::Read { asked }),
+                BrokerReply::Entries {
+                    entries, more, run, ..
+                },
+            ) => {
+                if run == self.run && self.apply(entries, PART_BYTES).is_ok() {
+                    self.caught_up(asked, more);
+                } else {
+                    // Another life of the broker, or another line: what was folded may be gone.
+                    self.handle_misfit();
+                }
+            }
+            (Some(Request::Read { .. } | Request::LoadOn { .. }), BrokerReply::Trimmed) => {
+                self.handle_misfit();
+            }
+            (
+                Some(Request::Append {
+                    entries,
+                    turn,
+                    for_claim,
+                }),
+                BrokerReply::Appended,
+            ) => {
+                self.retry.succeed();
+                if for_claim {
+                    self.claim_opened = Some(self.now.mono);
+                }
+                if matches!(entries[..], [ref only] if only.body == EntryBody::Deletion) {
+                    self.delete = false;
+                }
+                // A turn is one patch, however large: `turn` bounds it.
+                if self.apply(entries, usize::MAX).is_err() {
+                    self.reload = true;
+                }
+                for decided in turn {
+                    if let Some(answer) = decided.answer {
+                        self.answer(&decided.push.subscriber, answer);
+                    }
+                }
+            }
+            (Some(Request::Append { turn, .. }), BrokerReply::Conflict) => {
+                self.discard(turn);
+                self.behind = true;
+                self.handle_conflict();
+            }
+            (Some(Request::PutSnapshot { saved }), BrokerReply::SnapshotStored) => {
+                if let Some(fold) = &mut self.fold {
+                    fold.unsaved.subtract(saved);
+                }
+            }
+            (Some(Request::PutSnapshot { .. }), _) => {
+                self.snapshot_not_before = Some(self.now.mono + SNAPSHOT_RETRY);
+            }
+            (Some(Request::Append { turn, .. }), _) => {
+                // Whether it happened is unknown: what is in the log then is found as a duplicate.
+                self.discard(turn);
+                self.behind = true;
+                self.handle_failure();
+            }
+            (Some(Request::Load { .. } | Request::LoadOn { .. } | Request::Read { .. }), _) => {
+                // The watch does not wake twice for the same entries.
+                self.behind = true;
+                self.handle_failure();
+            }
+            // Nothing was asked.
+            (None, _) => {}
+        }
+    }
+
+    /// The fold does not lead on to what the broker has: everything is loaded again.
+    fn handle_misfit(&mut self) {
+        self.reload = true;
+        self.handle_conflict();
+    }
+
+    fn handle_conflict(&mut self) {
+        self.retry.conflict(self.now.mono, &mut self.rng);
+        self.hold_exhausted();
+    }
+
+    fn handle_failure(&mut self) {
+        self.retry.fail(self.now.mono, &mut self.rng);
+        self.hold_exhausted();
+    }
+
+    /// Takes a part of the log; with the last one the fold is there.
+    fn load(&mut self, mut loading: Loading, entries: Vec<Arc<Entry>>, more: bool, asked: u64) {
+        if let Err(misfit) = loading.take(entries) {
+            self.trouble = Some(format!("the log cannot be read: {misfit}"));
+            self.handle_failure();
+            return;
+        }
+        // No success yet: a broker that contradicts itself is loaded from ever more rarely.
+        self.retry.resume();
+        if more {
+            self.loading = Some((loading, asked));
+            return;
+        }
+        let old_head = self.head();
+        self.run = loading.run();
+        self.fresh = asked;
+        self.reload = false;
+        self.encoded = None;
+        self.fold = Some(loading.finish());
+        self.realign(old_head);
+    }
+
+    fn caught_up(&mut self, asked: u64, more: bool) {
+        if more {
+            self.behind = true;
+            self.retry.resume();
+            return;
+        }
+        self.fresh = asked;
+        if self.pushes.is_empty() {
+            self.retry.succeed();
+        } else {
+            // Not the attempts: a conflict may follow every read.
+            self.retry.resume();
+        }
+    }
+}
