@@ -218,6 +218,7 @@ impl Connection {
                 self.deadline_moved = true;
                 self.queue
                     .send(ServerKind::Refreshed(Refreshed { expires_ms }));
+                self.recheck_grants();
                 Ok(())
             }
             // The old token is still good: the client tries again before it expires.
@@ -231,6 +232,24 @@ impl Connection {
                 Ok(())
             }
             Err(error) => Err(Fault::new(error.code(), error.to_string())),
+        }
+    }
+
+    /// A new token may say less than the old one: what it no longer grants ends now, not with the
+    /// next frame. The right to write is checked with every push.
+    fn recheck_grants(&mut self) {
+        for name in self.subscriptions.names() {
+            if let Err(refusal) = self.authorise(&name, Action::Read) {
+                self.refuse(name.as_str().into(), refusal);
+            } else if !self.may(&name, Action::Presence)
+                && let Some(channel) = self.subscriptions.channel(&name)
+            {
+                let conn = self.queue.conn();
+                // A channel that has ended shows nobody.
+                let _ = channel
+                    .inbox
+                    .push_always(ChannelInput::SetPresence { conn, data: None });
+            }
         }
     }
 

@@ -41,6 +41,11 @@ impl Subscriptions {
         self.channels.len()
     }
 
+    /// The channels, sorted.
+    pub(crate) fn names(&self) -> Vec<ChannelName> {
+        self.channels.keys().cloned().collect()
+    }
+
     pub(crate) fn channel(&self, name: &ChannelName) -> Option<&Arc<ChannelHandle>> {
         self.channels.get(name).map(|s| &s.channel)
     }

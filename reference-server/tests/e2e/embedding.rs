@@ -188,6 +188,85 @@ async fn refused(client: &mut Client, frame: ClientKind) -> ErrorFrame {
     error
 }
 
+/// A refresh renews the expiry in band; what the new token no longer grants ends at once, and nothing else.
+#[tokio::test]
+async fn a_refresh_asks_again_for_the_grants_of_what_is_subscribed() {
+    let is_less = Arc::new(AtomicBool::new(false));
+    let less = Arc::clone(&is_less);
+    let granted = move |otherwise| !is_less.load(Ordering::SeqCst) || otherwise;
+    let server = Server::builder(Config::default())
+        .authenticate(move |token, _| {
+            let less = Arc::clone(&less);
+            async move {
+                // The application remembers what the newest token of a principal grants.
+                let name = token.strip_prefix("dev:").unwrap_or_default();
+                if name == "less" {
+                    less.store(true, Ordering::SeqCst);
+                }
+                let name = if name == "ben" { "ben" } else { "ana" };
+                Ok(Principal::new(name).expires(unix_ms_in(600_000)))
+            }
+        })
+        .authorise(move |who, channel, action| match (who.name(), action) {
+            ("ana", Action::Read) => granted(channel.as_str() != "board:secret"),
+            ("ana", Action::Presence) => granted(false),
+            _ => true,
+        })
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    let mut ana = client(&address, "ana").await;
+    ana.subscribe("board:secret").await;
+    let start = ana.subscribe(ROOM).await;
+    let mut ben = client(&address, "ben").await;
+    let secret = ben.subscribe("board:secret").await;
+    ben.subscribe(ROOM).await;
+    let here = PresenceSet {
+        channel: ROOM.into(),
+        data: Some("1".into()),
+    };
+    ana.send([ClientKind::PresenceSet(here)]).await;
+    let shown = |frame| match frame {
+        ServerKind::Presence(presence) if !presence.full => Some(presence.peers[0].data.clone()),
+        _ => None,
+    };
+    assert_eq!(ben.find(shown).await, Some("1".into()));
+    let refresh = |token: &str| {
+        ClientKind::Refresh(Refresh {
+            token: token.into(),
+        })
+    };
+    ana.send([refresh("dev:ana")]).await;
+    ana.find(|frame| matches!(frame, ServerKind::Refreshed(_)).then_some(()))
+        .await;
+    ana.send([refresh("dev:less")]).await;
+    ana.find(|frame| matches!(frame, ServerKind::Refreshed(_)).then_some(()))
+        .await;
+    let ended = ana
+        .find(|frame| match frame {
+            ServerKind::Error(error) => Some(error),
+            _ => None,
+        })
+        .await;
+    assert_eq!(ended.code, ErrorCode::Forbidden as u32);
+    assert_eq!(ended.channel.as_deref(), Some("board:secret"));
+    assert_eq!(ben.find(shown).await, None, "no longer shown");
+    // Somebody else writes to both: only the one that may be read is heard of.
+    for (channel, start) in [("board:secret", &secret), (ROOM, &start)] {
+        let item = vec![put(card("1", "news"))];
+        ben.send([push(channel, start.cursor.epoch, 1, item)]).await;
+        ben.find(|frame| matches!(frame, ServerKind::Ack(_)).then_some(()))
+            .await;
+    }
+    let heard = ana
+        .find(|frame| match frame {
+            ServerKind::Patch(patch) => Some(patch.channel),
+            _ => None,
+        })
+        .await;
+    assert_eq!(heard, ROOM);
+}
+
 #[tokio::test]
 async fn grants_are_asked_for_each_action() {
     let server = TestServer::start_with(|builder| {

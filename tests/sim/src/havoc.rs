@@ -101,6 +101,9 @@ impl World {
                     true => right + self.draw_clock(),
                     false => right,
                 };
+                // Clients take their deadlines from what its welcome says.
+                let off = self.nodes[node].clock_ms.abs_diff(right);
+                self.truth.clocks_went_wild |= off > 24 * 3_600_000;
             }
             Fault::WriteForbidden => {
                 let client = self.rng.usize(0..self.clients.len());

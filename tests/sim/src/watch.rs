@@ -174,8 +174,11 @@ impl Watch {
                         truth.decision(channel, author, settlement.n, now).is_none()
                     })
                 }
-                // Known to be in no log, and too old for any.
-                MutationStatus::Expired => truth.clocks_went_wild && known.is_empty(),
+                // Rejected in a log, or known to be in none and too old for any.
+                MutationStatus::Expired => {
+                    known.contains(&Decision::Rejected(ErrorCode::Expired))
+                        || (truth.clocks_went_wild && known.is_empty())
+                }
                 // Forbidden now, but an earlier copy may still arrive while it is not.
                 MutationStatus::Indeterminate => {
                     (denied || truth.clocks_went_wild)
