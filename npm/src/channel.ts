@@ -1,20 +1,24 @@
 /** One channel: its records, what changes them, and who uses it. */
 
-import type { Core, CoreEvent, CoreStatus } from "./core.js";
-import { TidewireError } from "./errors.js";
+import { askForRetry, CONFLICTS_MAX } from "./conflict.js";
+import type { Core, CoreEvent, CoreRefusal, CoreStatus } from "./core.js";
+import { reportUncaught, TidewireError } from "./errors.js";
 import type { Deliveries } from "./listeners.js";
 import { Listeners } from "./listeners.js";
-import { ChangeList, isName, MutationHandle } from "./mutation.js";
+import type { MutationOwner } from "./mutation.js";
+import { ChangeList, isName, MutationHandle, runBuild } from "./mutation.js";
 import { Presence } from "./presence.js";
-import { Collection } from "./records.js";
+import { Collection, freeze } from "./records.js";
 import { Selections } from "./selection.js";
 import type {
   ChannelEvents,
   ChannelStatus,
   CollectionName,
+  Conflict,
   Cursor,
   FieldName,
   FieldsOf,
+  MutateOptions,
   Mutation,
   MutationStatus,
   NumberField,
@@ -79,7 +83,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   #collections = new Map<string, Collection>();
   #selections = new Selections();
 
-  #queue: { list: ChangeList; mutation: MutationHandle }[] = [];
+  #queue: { list: ChangeList; mutation: MutationHandle; since: number }[] = [];
+  #owner: MutationOwner = { cancel: (mutation) => this.#cancel(mutation) };
 
   /** @internal Use `client.channel`. */
   constructor(name: string, host: ChannelHost) {
@@ -204,14 +209,25 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   // ------------------------------------------------------------------ changing
 
-  set<C extends CollectionName<S>>(collection: C, id: string, fields: Partial<FieldsOf<S[C]>>): Mutation {
-    return this.#change((list) => list.set(collection, id, fields));
+  set<C extends CollectionName<S>>(
+    collection: C,
+    id: string,
+    fields: Partial<FieldsOf<S[C]>>,
+    options?: MutateOptions<S>,
+  ): Mutation {
+    return this.#change((list) => list.set(collection, id, fields), options);
   }
 
-  put<C extends CollectionName<S>>(collection: C, id: string, fields: FieldsOf<S[C]>): Mutation {
-    return this.#change((list) => list.put(collection, id, fields as object));
+  put<C extends CollectionName<S>>(
+    collection: C,
+    id: string,
+    fields: FieldsOf<S[C]>,
+    options?: MutateOptions<S>,
+  ): Mutation {
+    return this.#change((list) => list.put(collection, id, fields as object), options);
   }
 
+  /** With options: use `batch`. */
   unset<C extends CollectionName<S>>(
     collection: C,
     id: string,
@@ -220,8 +236,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     return this.#change((list) => list.unset(collection, id, ...fields));
   }
 
-  delete<C extends CollectionName<S>>(collection: C, id: string): Mutation {
-    return this.#change((list) => list.delete(collection, id));
+  delete<C extends CollectionName<S>>(collection: C, id: string, options?: MutateOptions<S>): Mutation {
+    return this.#change((list) => list.delete(collection, id), options);
   }
 
   increment<C extends CollectionName<S>>(
@@ -229,35 +245,55 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     id: string,
     field: NumberField<S[C]>,
     by: number | bigint = 1,
+    options?: MutateOptions<S>,
   ): Mutation {
-    return this.#change((list) => list.increment(collection, id, field, by));
+    return this.#change((list) => list.increment(collection, id, field, by), options);
   }
 
-  /** Several changes as one mutation: all of them happen, or none. If `build` throws, nothing does. */
-  batch(build: (tx: Writer<S, void>) => void): Mutation {
-    return this.#change((list) => {
-      const returned = build(list as unknown as Writer<S, void>) as unknown;
-      if (typeof (returned as PromiseLike<unknown> | undefined)?.then === "function") {
-        throw new TidewireError("invalid", "batch takes a function that is done when it returns, not an async one");
-      }
-    });
+  /**
+   * Several changes as one mutation: all of them happen, or none. If `build` throws, nothing does.
+   *
+   * ```ts
+   * // Move a card only if nobody else did, and try again on top of who did.
+   * board.batch((tx) => tx.set("cards", id, { column: "done" }), {
+   *   require: [{ unchanged: ["cards", id] }],
+   *   onConflict: ({ current, retry }) => {
+   *     if (current?.column === "doing") retry((tx) => tx.set("cards", id, { column: "done" }));
+   *   },
+   * });
+   * ```
+   */
+  batch(build: (tx: Writer<S, void>) => void, options?: MutateOptions<S>): Mutation {
+    return this.#change((list) => runBuild(build, list), options);
   }
 
-  #change(build: (list: ChangeList) => void): Mutation {
+  #change(build: (list: ChangeList) => void, options: MutateOptions<S> = {}): Mutation {
     this.#refuseIfClosed();
+    const list = this.#list(build, options);
+    // Checked again: `build` is the application's code.
+    this.#use();
+    const mutation = new MutationHandle(this.#owner, list.keys, options, this.#host.deliveries);
+    if (this.#id === undefined) this.#enqueue(list, mutation);
+    else this.#send(list, mutation, options);
+    this.#host.deliveries.run();
+    return mutation;
+  }
+
+  #list(build: (list: ChangeList) => void, { require = [], ttlMs, after }: MutateOptions<S>): ChangeList {
+    if (ttlMs !== undefined && !(ttlMs >= 0)) {
+      throw new TidewireError("invalid", `ttlMs is ${ttlMs}: it takes milliseconds from now`);
+    }
+    if (after && !(after instanceof MutationHandle && after.owner === this.#owner)) {
+      throw new TidewireError("invalid", "after takes a mutation of the same channel");
+    }
     const list = new ChangeList();
     try {
       build(list);
     } finally {
       list.seal();
     }
-    // Checked again: `build` is the application's code.
-    this.#use();
-    const mutation = new MutationHandle(list.keys, this.#host.deliveries);
-    if (this.#id === undefined) this.#enqueue(list, mutation);
-    else this.#send(list, mutation);
-    this.#host.deliveries.run();
-    return mutation;
+    list.require(require, this.cursor);
+    return list;
   }
 
   #enqueue(list: ChangeList, mutation: MutationHandle): void {
@@ -268,15 +304,20 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
         { retryable: true },
       );
     }
-    this.#queue.push({ list, mutation });
+    this.#queue.push({ list, mutation, since: Date.now() });
     this.#notifyRecords(mutation);
   }
 
-  #send(list: ChangeList, mutation: MutationHandle): void {
+  #send(list: ChangeList, mutation: MutationHandle, { ttlMs, coalesce, after }: MutateOptions<S>): void {
     const channel = this.#id as number;
+    const first = after?.status === "committed" ? undefined : (after as MutationHandle | undefined);
+    if (first && first.handle === undefined) {
+      throw new TidewireError("dep_failed", "the mutation that this one comes after was not committed");
+    }
     this.#host.command(
       (core) => {
-        const handle = core.mutate(channel, list.words);
+        const handle = core.mutate(channel, list.words, ttlMs, first?.handle, coalesce);
+        mutation.handle = handle;
         mutation.id = core.mutation_id(handle);
         return handle;
       },
@@ -285,6 +326,25 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
         this.#notifyRecords(mutation);
       },
     );
+  }
+
+  #cancel(mutation: MutationHandle): boolean {
+    const at = this.#queue.findIndex((waiting) => waiting.mutation === mutation);
+    const { handle } = mutation;
+    let cancelled = at >= 0;
+    if (cancelled) {
+      this.#queue.splice(at, 1);
+      this.#ended(mutation, "cancelled");
+    } else if (handle !== undefined) {
+      this.#host.command(
+        (core) => core.cancel(handle),
+        (done) => {
+          cancelled = done;
+        },
+      );
+    }
+    this.#host.deliveries.run();
+    return cancelled;
   }
 
   // --------------------------------------------------------- called by the client
@@ -302,9 +362,11 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     if (own !== undefined) this.#warnIfRefused(() => this.#setPresence(own));
     const queue = this.#queue;
     this.#queue = [];
-    for (const { list, mutation } of queue) {
+    for (const { list, mutation, since } of queue) {
+      const { ttlMs, ...options } = mutation.options as MutateOptions<S>;
+      const left = ttlMs === undefined ? undefined : Math.max(0, ttlMs - (Date.now() - since));
       try {
-        this.#send(list, mutation);
+        this.#send(list, mutation, { ...options, ttlMs: left });
       } catch (thrown) {
         this.#reject(mutation, thrown as TidewireError);
       }
@@ -377,22 +439,21 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   }
 
   /** @internal A mutation of this channel has a new status. */
-  mutationMoved(mutation: MutationHandle, status: MutationStatus, reason: readonly [] | readonly [string, string, boolean]): void {
+  mutationMoved(mutation: MutationHandle, status: MutationStatus, refusal: CoreRefusal): void {
     switch (status) {
       case "committed":
         mutation.move(status);
         this.#listeners.emit("committed", mutation);
         break;
       case "rejected":
-        this.#reject(mutation, toError(reason) ?? new TidewireError("refused", "the server refused this change"));
+        this.#refused(mutation, refusal);
         return;
+      case "expired":
+      case "cancelled":
       case "lost":
-      case "indeterminate": {
-        const error = new TidewireError(status, FATES[status]);
-        mutation.move(status, error);
-        this.#listeners.emit(status, { mutation, error });
-        break;
-      }
+      case "indeterminate":
+        this.#ended(mutation, status);
+        return;
       default:
         mutation.move(status);
     }
@@ -481,9 +542,46 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     else if (status === "failed") this.#listeners.emit("failed", error as TidewireError);
   }
 
+  #ended(mutation: MutationHandle, status: keyof typeof FATES): void {
+    const error = new TidewireError(status, FATES[status]);
+    mutation.move(status, error);
+    if (status !== "cancelled") this.#listeners.emit(status, { mutation, error });
+    this.#notifyRecords(mutation);
+  }
+
+  #refused(mutation: MutationHandle, [code = "refused", detail = "", retryable = false, json]: CoreRefusal): void {
+    const current = json === undefined ? undefined : (freeze(JSON.parse(json)) as Conflict<S>["current"]);
+    const error = new TidewireError(code, detail === "" ? code : detail, { retryable, current });
+    const { onConflict } = mutation.options as MutateOptions<S>;
+    if (code !== "conflict" || !onConflict || mutation.conflicts === CONFLICTS_MAX || this.#id === undefined) {
+      this.#reject(mutation, error);
+      return;
+    }
+    const attempt = ++mutation.conflicts;
+    this.#host.deliveries.add(() => this.#resolve({ mutation, error, current, attempt }, mutation, onConflict));
+  }
+
+  /** Whatever the application does about a conflict, the mutation goes on or ends. */
+  #resolve(conflict: Omit<Conflict<S>, "retry">, mutation: MutationHandle, ask: (conflict: Conflict<S>) => void): void {
+    const again = askForRetry(conflict, ask);
+    if (!again || this.#id === undefined) {
+      this.#reject(mutation, conflict.error);
+      return;
+    }
+    try {
+      const list = this.#list((own) => runBuild(again.build, own), again.options);
+      mutation.restart(list.keys);
+      this.#send(list, mutation, again.options);
+    } catch (thrown) {
+      if (!(thrown instanceof TidewireError)) reportUncaught(thrown);
+      this.#reject(mutation, thrown instanceof TidewireError ? thrown : conflict.error);
+    }
+  }
+
   #reject(mutation: MutationHandle, reason: TidewireError): void {
     const key = mutation.keys.length === 1 ? mutation.keys[0] : undefined;
-    const current = key && this.#collection(key.collection)?.get(key.id);
+    const seen = key && reason.code !== "conflict" ? this.#collection(key.collection)?.get(key.id) : undefined;
+    const current = reason.current ?? seen;
     const error = new TidewireError(reason.code, reason.message, {
       retryable: reason.retryable,
       ...(reason.cause === undefined ? {} : { cause: reason.cause }),
@@ -543,6 +641,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 }
 
 const FATES = {
+  cancelled: "this change was taken back before it was sent",
+  expired: "the deadline passed before the server decided: make the change anew if it still matters",
   lost: "the server's history lost this change: make it again if it still matters",
   indeterminate: "this change was sent, and nobody can say whether it was applied: look before making it again",
 } as const;

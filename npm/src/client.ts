@@ -309,7 +309,7 @@ export class Client {
     const tracked = this.#mutations.moved(handle, status);
     const channel = tracked?.channel ?? this.#routes.get(id);
     // One that was committed too long ago to be remembered can still be lost.
-    const mutation = tracked?.mutation ?? new MutationHandle([], this.#deliveries);
+    const mutation = tracked?.mutation ?? new MutationHandle({ cancel: () => false }, [], {}, this.#deliveries);
     if (n !== undefined && channel) mutation.id ??= `${this.#client}:${n}@${channel.name}`;
     channel?.mutationMoved(mutation, status, reason);
     if (this.#open.size === 0 && this.#linger === undefined) this.#restIfUnused();

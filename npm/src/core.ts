@@ -7,6 +7,9 @@ import type { ChannelStatus, Connection, MutationStatus } from "./types.js";
 /** Code, text and retryability; absent when nothing is wrong. */
 export type CoreReason = [] | [code: string, detail: string, retryable: boolean];
 
+/** Why a mutation was rejected, and with preconditions the record that it is about, as JSON text. */
+export type CoreRefusal = CoreReason | [code: string, detail: string, retryable: boolean, current: string | undefined];
+
 export type CoreCursor = [epoch: number, seq: number, tag: number];
 
 /** What `status` gives. */
@@ -19,7 +22,7 @@ export type CoreEvent =
   | ["changed", channel: number, keys: string[]]
   | ["recovered", channel: number, by: "resumed" | "replayed" | "snapshot", entries: number]
   | ["history_lost", channel: number, from: CoreCursor, to: CoreCursor]
-  | ["mutation", channel: number, handle: number, status: MutationStatus, n: number | undefined, ...CoreReason]
+  | ["mutation", channel: number, handle: number, status: MutationStatus, n: number | undefined, ...CoreRefusal]
   | ["presence", channel: number]
   | ["warning", channel: number | undefined, code: string, detail: string, retryable: boolean]
   | ["token"];

@@ -15,7 +15,9 @@ export type ErrorCode =
   | "websocket_missing"
   | "internal"
   // The server's answer to a mutation.
+  | "cancelled"
   | "conflict"
+  | "dep_failed"
   | "expired"
   | "forbidden"
   | "indeterminate"
@@ -39,7 +41,7 @@ export class TidewireError extends Error {
   readonly code: ErrorCode;
   /** Whether the same call may succeed later, unchanged. */
   readonly retryable: boolean;
-  /** For a rejected mutation of one record: the record as it is now, without that mutation. */
+  /** For a rejected mutation: the record that its precondition is about, as the server has it; without one, and of a single record, the record as it looks now. */
   readonly current?: unknown;
 
   constructor(

@@ -2,13 +2,26 @@
 
 import { TidewireError } from "./errors.js";
 import type { Deliveries } from "./listeners.js";
-import type { Mutation, MutationStatus, RecordKey, Writer } from "./types.js";
+import type { Cursor, Mutation, MutationStatus, Precondition, RecordKey, Writer } from "./types.js";
+
+/** What a mutation belongs to, a channel. */
+export interface MutationOwner {
+  /** Takes it back; `false`: too late. */
+  cancel(mutation: MutationHandle): boolean;
+}
 
 /** The facade's side of a mutation. */
 export class MutationHandle implements Mutation {
   readonly committed: Promise<void>;
+  readonly owner: MutationOwner;
+  /** The `MutateOptions` of the channel's own schema. */
+  readonly options: unknown;
   /** The records that it touches. */
-  readonly keys: readonly RecordKey[];
+  keys: readonly RecordKey[];
+  /** The core's name for it, once it has it. */
+  handle: number | undefined;
+  /** How many conflicts it has met. */
+  conflicts = 0;
   status: MutationStatus = "queued";
   id: string | undefined;
   error: TidewireError | undefined;
@@ -20,8 +33,10 @@ export class MutationHandle implements Mutation {
   #listeners = new Set<{ readonly call: () => void }>();
   #deliveries: Deliveries;
 
-  constructor(keys: readonly RecordKey[], deliveries: Deliveries) {
+  constructor(owner: MutationOwner, keys: readonly RecordKey[], options: unknown, deliveries: Deliveries) {
+    this.owner = owner;
     this.keys = keys;
+    this.options = options;
     this.#deliveries = deliveries;
     this.committed = new Promise<void>((resolve, reject) => {
       this.#resolve = resolve;
@@ -37,6 +52,18 @@ export class MutationHandle implements Mutation {
     return () => {
       this.#listeners.delete(own);
     };
+  }
+
+  cancel(): boolean {
+    return !this.settled && this.owner.cancel(this);
+  }
+
+  /** It is made anew, under another id. */
+  restart(keys: readonly RecordKey[]): void {
+    this.keys = keys;
+    this.id = undefined;
+    this.handle = undefined;
+    this.move("queued");
   }
 
   /** The core says where it stands now. */
@@ -116,6 +143,29 @@ export class ChangeList implements Writer<Record<string, object>, void> {
     this.#change("inc", collection, id, 1, [field, String(by)]);
   }
 
+  /** Adds what must hold. `view`: how far the view has come. */
+  require<S extends object>(preconditions: readonly Precondition<S>[], view: Cursor | undefined): void {
+    for (const one of preconditions as readonly Precondition<Record<string, Record<string, unknown>>>[]) {
+      if ("exists" in one) this.#precondition("exists", one.exists, []);
+      else if ("absent" in one) this.#precondition("absent", one.absent, []);
+      else if ("equal" in one) {
+        const [, , field, value] = one.equal;
+        checkName("field name", field);
+        this.#precondition("eq", one.equal, [field, toJson(field, value)]);
+      } else {
+        const since = one.since ?? view;
+        if (!since) throw new TidewireError("invalid", "`unchanged` needs a view from the server: await ready(), or give `since`");
+        this.#precondition("unchanged", one.unchanged, [since.epoch, since.seq, since.tag].map(String));
+      }
+    }
+  }
+
+  #precondition(op: string, [collection, id]: readonly [string, string, ...unknown[]], rest: string[]): void {
+    checkName("collection", collection);
+    checkName("record id", id);
+    this.words.push(op, collection, id, String(rest.length), ...rest);
+  }
+
   #record(op: "set" | "put", collection: string, id: string, fields: object): void {
     const words: string[] = [];
     for (const [name, value] of Object.entries(fields)) {
@@ -135,6 +185,14 @@ export class ChangeList implements Writer<Record<string, object>, void> {
     // Not `push(...words)`: a record of very many fields would overflow the stack.
     for (const word of words) this.words.push(word);
     this.keys.push({ collection, id });
+  }
+}
+
+/** Runs the function of a batch, which is done when it returns. */
+export function runBuild<S extends object>(build: (tx: Writer<S, void>) => void, list: ChangeList): void {
+  const returned = build(list as unknown as Writer<S, void>) as unknown;
+  if (typeof (returned as PromiseLike<unknown> | undefined)?.then === "function") {
+    throw new TidewireError("invalid", "batch takes a function that is done when it returns, not an async one");
   }
 }
 

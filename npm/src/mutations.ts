@@ -37,6 +37,8 @@ export class Mutations {
         if (tracked) this.#remember(handle, tracked);
         break;
       case "rejected":
+      case "expired":
+      case "cancelled":
       case "indeterminate":
       case "lost":
         this.#undecided.delete(handle);

@@ -71,6 +71,55 @@ export interface Writer<S extends object, M> {
   ): M;
 }
 
+/**
+ * What must hold when the server decides, or the mutation is rejected with `conflict`. Values are
+ * compared as JSON: the order of keys and `1` or `1.0` make no difference.
+ */
+export type Precondition<S extends object> = {
+  [C in CollectionName<S>]:
+    | { readonly exists: readonly [collection: C, id: string] }
+    | { readonly absent: readonly [collection: C, id: string] }
+    | { readonly equal: { [F in FieldName<S[C]>]: readonly [collection: C, id: string, field: F, value: S[C][F]] }[FieldName<S[C]>] }
+    /** Nobody else changed the record since `since`; default: since the view as it is now. */
+    | { readonly unchanged: readonly [collection: C, id: string]; readonly since?: Cursor | undefined };
+}[CollectionName<S>];
+
+/** What a change may ask for besides. */
+export interface MutateOptions<S extends object> {
+  /**
+   * All of it must hold when the server decides. Until then the change shows, whatever these say: the
+   * server alone judges.
+   */
+  readonly require?: readonly Precondition<S>[] | undefined;
+  /** How long the change is worth something, in ms from now; then it ends as `expired`. At most 7 days. */
+  readonly ttlMs?: number | undefined;
+  /** Only if that change of the same channel is committed; else this one is rejected with `dep_failed`. */
+  readonly after?: Mutation | undefined;
+  /**
+   * An older change of the channel with the same key that was not sent yet ends as `cancelled`: of a
+   * value that changes all the time only the latest is sent.
+   */
+  readonly coalesce?: string | undefined;
+  /** Called when `require` did not hold. It may `retry`; else the mutation is rejected. */
+  readonly onConflict?: ((conflict: Conflict<S>) => void) | undefined;
+}
+
+/** A precondition that did not hold. */
+export interface Conflict<S extends object> {
+  readonly mutation: Mutation;
+  /** What `committed` rejects with, unless `retry` is called. */
+  readonly error: TidewireError;
+  /** The record that the precondition is about, as the server has it; `undefined`: it does not exist. */
+  readonly current: Readonly<Record<string, unknown>> | undefined;
+  /** 1 for the first conflict of this mutation; after the 16th there is no retry. */
+  readonly attempt: number;
+  /**
+   * Makes the change anew, under another id: the mutation goes on, and so does its `committed`. Only
+   * before `onConflict` returns.
+   */
+  retry(build: (tx: Writer<S, void>) => void, options?: Pick<MutateOptions<S>, "require" | "ttlMs">): void;
+}
+
 /** Where a mutation stands (`docs/protocol.md`, "States of a mutation"). */
 export type MutationStatus =
   | "queued"
@@ -78,6 +127,10 @@ export type MutationStatus =
   | "accepted"
   | "committed"
   | "rejected"
+  /** Its deadline passed before the server decided; nothing of it was applied. */
+  | "expired"
+  /** It was taken back, or a newer one made it superfluous, before it was sent. */
+  | "cancelled"
   /** It was sent, and nobody can say any more whether it was applied. */
   | "indeterminate"
   /** It was committed, and the server's history lost it. */
@@ -93,6 +146,8 @@ export interface Mutation {
   readonly error: TidewireError | undefined;
   /** Resolves when the server's state contains it; rejects with a `TidewireError`. Need not be awaited. */
   readonly committed: Promise<void>;
+  /** Takes it back if it was not sent yet: it shows no longer and ends as `cancelled`. `false`: too late. */
+  cancel(): boolean;
   /** Calls back whenever the status changes. Returns how to stop that. */
   subscribe(listener: () => void): () => void;
 }
@@ -138,6 +193,8 @@ export interface ChannelEvents {
   committed: Mutation;
   /** A mutation was refused and no longer shows. */
   rejected: { readonly mutation: Mutation; readonly error: TidewireError };
+  /** A mutation's deadline passed before the server decided; it no longer shows. */
+  expired: { readonly mutation: Mutation; readonly error: TidewireError };
   /** It was sent, and nobody can say any more whether it was applied: look before doing it again. */
   indeterminate: { readonly mutation: Mutation; readonly error: TidewireError };
   /** A mutation was committed, and the server's history lost it. */

@@ -3,18 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-use tidewire_core::wire::{Change, ChangeKind, Cursor, ErrorCode, Inc, Record, RecordRef, Unset};
+use tidewire_core::document::Record;
+use tidewire_core::wire::{Cursor, ErrorCode};
 use tidewire_core::{
     ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState, MutateError,
-    MutateOptions, MutationId, Reason, Recovery, SubscribeError,
+    MutationId, Reason, Recovery, SubscribeError,
 };
 
+use crate::batch::Batch;
 use crate::client::{Owner, connect_once};
 use crate::collection::Collection;
 use crate::delivery::News;
-use crate::fields::to_fields;
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, MutationError};
 use crate::presence::Presence;
 use crate::subscription::{ChangeStream, EventStream, PresenceStream};
 
@@ -109,12 +109,41 @@ impl ReadyError {
     }
 }
 
-/// Several changes that become one mutation: all of them, or none.
-#[derive(Debug, Default)]
-pub struct Batch {
-    changes: Vec<Change>,
-    options: MutateOptions,
-    refused: Option<MutateError>,
+/// How many conflicts [`Channel::commit`] takes before it gives up.
+pub const CONFLICTS_MAX: u32 = 16;
+
+/// A precondition did not hold when the server decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// 1 for the first one.
+    pub attempt: u32,
+    /// Which, for people.
+    pub detail: String,
+    /// The record that it is about, as the server has it; `None`: it does not exist.
+    pub current: Option<Record>,
+}
+
+impl Conflict {
+    fn into_error(self) -> MutationError {
+        MutationError::Rejected {
+            code: ErrorCode::Conflict,
+            detail: self.detail,
+            current: self.current,
+        }
+    }
+}
+
+/// Why [`Channel::commit`] did not commit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The mutation was not taken.
+    #[error(transparent)]
+    Refused(#[from] MutateError),
+    /// It ended in another way.
+    #[error(transparent)]
+    Ended(#[from] MutationError),
 }
 
 impl Channel {
@@ -203,9 +232,70 @@ impl Channel {
     ///
     /// Errors: those of the first change that cannot be made, or of the whole; nothing was changed then.
     pub fn batch(&self, fill: impl FnOnce(&mut Batch)) -> Result<Mutation, MutateError> {
-        let mut batch = Batch::default();
+        let mut batch = self.new_batch();
         fill(&mut batch);
         self.handle.mutate(batch)
+    }
+
+    /// Makes a mutation, and makes it anew as long as its preconditions do not hold.
+    ///
+    /// `fill` is called with `None` first, and then with what the server said about each conflict. It
+    /// fills a batch, with preconditions of its own; one that it leaves empty gives up.
+    ///
+    /// Errors: how the last attempt ended. After [`CONFLICTS_MAX`] conflicts that is one.
+    ///
+    /// ```no_run
+    /// # async fn example(board: tidewire::Channel) -> Result<(), tidewire::CommitError> {
+    /// // Takes a card only as long as nobody else has it.
+    /// board
+    ///     .commit(|batch, conflict| {
+    ///         let taken = conflict.and_then(|c| c.current.as_ref()?.field("owner").cloned());
+    ///         if taken.is_none() {
+    ///             batch
+    ///                 .set("cards", "c1", serde_json::json!({ "owner": "ana" }))
+    ///                 .require_unchanged("cards", "c1");
+    ///         }
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub async fn commit(
+        &self,
+        mut fill: impl FnMut(&mut Batch, Option<&Conflict>),
+    ) -> Result<(), CommitError> {
+        let mut conflict: Option<Conflict> = None;
+        loop {
+            let mut batch = self.new_batch();
+            fill(&mut batch, conflict.as_ref());
+            if let Some(last) =
+                conflict.take_if(|last| batch.changes.is_empty() || last.attempt == CONFLICTS_MAX)
+            {
+                return Err(CommitError::Ended(last.into_error()));
+            }
+            let attempt = conflict.map_or(1, |last| last.attempt + 1);
+            match self.handle.mutate(batch)?.committed().await {
+                Ok(()) => return Ok(()),
+                Err(MutationError::Rejected {
+                    code: ErrorCode::Conflict,
+                    detail,
+                    current,
+                }) => {
+                    conflict = Some(Conflict {
+                        attempt,
+                        detail,
+                        current,
+                    });
+                }
+                Err(other) => return Err(CommitError::Ended(other)),
+            }
+        }
+    }
+
+    fn new_batch(&self) -> Batch {
+        Batch {
+            view: self.cursor(),
+            ..Batch::default()
+        }
     }
 
     /// Who is present.
@@ -231,9 +321,17 @@ impl ChannelHandle {
         if let Some(refused) = batch.refused {
             return Err(refused);
         }
+        let mut options = batch.options;
+        if let Some(after) = batch.after {
+            // Handles are only names inside one client.
+            if !Arc::ptr_eq(after.owner(), &self.owner) {
+                return Err(MutateError::UnknownDependency);
+            }
+            options.after = Some(after.handle());
+        }
         let shared = self.owner.shared();
-        let (handle, status) = shared
-            .command(|state, now| state.mutate(now, self.id, batch.changes, batch.options))?;
+        let (handle, status) =
+            shared.command(|state, now| state.mutate(now, self.id, batch.changes, options))?;
         let id = shared.lock().session().mutation_id(handle);
         Ok(Mutation::new(handle, id, status, self.owner.clone()))
     }
@@ -258,69 +356,5 @@ impl Drop for ChannelHandle {
 impl fmt::Debug for ChannelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.name, f)
-    }
-}
-
-impl Batch {
-    /// Sets fields of a record that exists; the others stay. `fields` is a map or struct.
-    pub fn set(&mut self, collection: &str, id: &str, fields: impl Serialize) -> &mut Self {
-        self.record(collection, id, &fields, ChangeKind::Set)
-    }
-
-    /// Puts a whole record, new or in place of what is there. `fields` is a map or struct.
-    pub fn put(&mut self, collection: &str, id: &str, fields: impl Serialize) -> &mut Self {
-        self.record(collection, id, &fields, ChangeKind::Put)
-    }
-
-    /// Removes fields of a record that exists.
-    pub fn unset(&mut self, collection: &str, id: &str, fields: &[&str]) -> &mut Self {
-        self.add(ChangeKind::Unset(Unset {
-            collection: collection.to_owned(),
-            id: id.to_owned(),
-            fields: fields.iter().map(|&name| name.to_owned()).collect(),
-        }))
-    }
-
-    /// Deletes a record; one that does not exist is fine.
-    pub fn delete(&mut self, collection: &str, id: &str) -> &mut Self {
-        self.add(ChangeKind::Del(RecordRef {
-            collection: collection.to_owned(),
-            id: id.to_owned(),
-        }))
-    }
-
-    /// Adds to an integer field of a record that exists; an absent field counts from 0.
-    pub fn increment(&mut self, collection: &str, id: &str, field: &str, by: i64) -> &mut Self {
-        self.add(ChangeKind::Inc(Inc {
-            collection: collection.to_owned(),
-            id: id.to_owned(),
-            field: field.to_owned(),
-            by,
-        }))
-    }
-
-    fn record(
-        &mut self,
-        collection: &str,
-        id: &str,
-        fields: &impl Serialize,
-        kind: fn(Record) -> ChangeKind,
-    ) -> &mut Self {
-        match to_fields(fields) {
-            Ok(fields) => self.add(kind(Record {
-                collection: collection.to_owned(),
-                id: id.to_owned(),
-                fields,
-            })),
-            Err(refused) => {
-                self.refused.get_or_insert(refused);
-                self
-            }
-        }
-    }
-
-    fn add(&mut self, kind: ChangeKind) -> &mut Self {
-        self.changes.push(Change { kind: Some(kind) });
-        self
     }
 }

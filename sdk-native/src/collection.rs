@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidewire_core::MutateError;
 
-use crate::channel::{Batch, ChannelHandle};
+use crate::batch::Batch;
+use crate::channel::ChannelHandle;
 use crate::decoded::{DecodeError, decode};
 use crate::mutation::Mutation;
 use crate::subscription::ChangeStream;

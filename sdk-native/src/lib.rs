@@ -26,6 +26,7 @@
 //! socket, clock and token provider. Invariant: the lock is never held across an await nor while the
 //! application's code runs.
 
+mod batch;
 mod channel;
 mod client;
 mod clock;
@@ -42,7 +43,8 @@ mod subscription;
 mod token;
 mod transport;
 
-pub use channel::{Batch, Channel, ChannelEvent, ReadyError};
+pub use batch::Batch;
+pub use channel::{CONFLICTS_MAX, Channel, ChannelEvent, CommitError, Conflict, ReadyError};
 pub use client::{BuildError, ChannelError, Client, ClientBuilder};
 pub use collection::{Collection, Entry};
 pub use decoded::DecodeError;
@@ -50,12 +52,12 @@ pub use endpoint::UrlError;
 pub use mutation::{Mutation, MutationError};
 pub use presence::{Peer, Presence};
 pub use subscription::{ChangeStream, Changes, EventStream, PresenceStream};
-pub use tidewire_core::document::Rejection;
+pub use tidewire_core::document::{Record, Rejection};
 pub use tidewire_core::wire::{Codec, Cursor, ErrorCode};
 pub use tidewire_core::{
-    ChannelName, ChannelNameError, ChannelStatus, Config, ConnectionPhase, ConnectionState,
-    MutateError, MutationId, MutationStatus, NetworkHint, PresenceError, Reason, Recovery,
-    SubscribeError, TokenError, TransportKind,
+    CancelError, ChannelName, ChannelNameError, ChannelStatus, Config, ConnectionPhase,
+    ConnectionState, MutateError, MutationId, MutationStatus, NetworkHint, PresenceError, Reason,
+    Recovery, SubscribeError, TokenError, TransportKind,
 };
 pub use token::{TokenFuture, TokenProvider};
 pub use transport::TlsError;

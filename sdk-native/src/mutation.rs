@@ -88,7 +88,7 @@ impl MutationError {
         match self {
             Self::Rejected { code, .. } => code.is_retryable(),
             Self::Lost => true,
-            Self::Expired => true,
+            Self::Expired => ErrorCode::Expired.is_retryable(),
             Self::Cancelled => false,
             // Made anew it could be applied twice.
             Self::Indeterminate | Self::Undecided => false,
@@ -109,6 +109,14 @@ impl Mutation {
             status,
             owner,
         }))
+    }
+
+    pub(crate) fn handle(&self) -> MutationHandle {
+        self.0.handle
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.0.owner
     }
 
     /// Its name for ever, once the store has the row; with the memory store that is at once.

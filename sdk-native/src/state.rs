@@ -202,7 +202,10 @@ impl State {
     }
 
     /// Closes for good; the driver ends once that is done.
+    ///
+    /// What commands before it left to be sent still goes.
     pub(crate) fn stop(&mut self, now: Now) {
+        self.settle(now);
         self.stopping = true;
         self.session.close(now);
     }

@@ -54,8 +54,9 @@ impl JsClient {
         self.driver.run(Session::connect);
     }
 
-    /// Closes for good.
+    /// Closes for good, after what commands before it left to be sent.
     pub fn close(&self) {
+        self.driver.run(|_, _| ());
         self.driver.run(Session::close);
     }
 
@@ -84,12 +85,32 @@ impl JsClient {
     }
 
     /// Applies a mutation, given as one flat array of strings (`convert.rs`), and names it.
-    pub fn mutate(&self, channel: u32, changes: Vec<String>) -> Result<f64, CallError> {
-        let changes = convert::changes(changes)?;
-        let handle = self.driver.command(|session, now| {
-            session.mutate(now, ChannelId(channel), changes, MutateOptions::default())
-        })?;
+    pub fn mutate(
+        &self,
+        channel: u32,
+        words: Vec<String>,
+        ttl_ms: Option<f64>,
+        after: Option<f64>,
+        coalesce_key: Option<String>,
+    ) -> Result<f64, CallError> {
+        let (changes, preconditions) = convert::mutation(words)?;
+        let options = MutateOptions {
+            preconditions,
+            ttl: ttl_ms.map(|ms| Duration::from_millis(ms as u64)),
+            after: after.map(|handle| MutationHandle(handle as u64)),
+            coalesce_key: coalesce_key.map(Into::into),
+        };
+        let handle = self
+            .driver
+            .command(|session, now| session.mutate(now, ChannelId(channel), changes, options))?;
         Ok(handle.0 as f64)
+    }
+
+    /// Takes a mutation back; `false`: it is too late.
+    pub fn cancel(&self, handle: f64) -> bool {
+        self.driver
+            .command(|session, now| session.cancel(now, MutationHandle(handle as u64)))
+            .is_ok()
     }
 
     /// The id of an undecided mutation, once the store has its row.

@@ -4,31 +4,70 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use js_sys::Array;
-use tidewire_core::wire::{Change, ChangeKind, Cursor, Field, Inc, Peer, Record, RecordRef, Unset};
+use tidewire_core::wire::{
+    Change, ChangeKind, Cursor, Equals, Field, Inc, Peer, Precondition, PreconditionKind, Record,
+    RecordRef, Unchanged, Unset,
+};
 use tidewire_core::{ChannelStatus, ConnectionState, Event, MutationStatus, Recovery};
 use wasm_bindgen::JsValue;
 
 use crate::error::CallError;
 
-/// Reads a mutation: for each change `op, collection, id, count`, then what the op needs.
+/// Reads a mutation: for each change and precondition `op, collection, id, count`, then what the op needs.
 ///
 /// `set` and `put`: `count` times name and JSON text. `unset`: `count` names. `del`: nothing, count 0.
-/// `inc`: one name and an integer, count 1.
-pub(crate) fn changes(flat: Vec<String>) -> Result<Vec<Change>, CallError> {
+/// `inc`: one name and an integer, count 1. `exists` and `absent`: nothing. `eq`: name and JSON text.
+/// `unchanged`: epoch, seq, tag.
+pub(crate) fn mutation(flat: Vec<String>) -> Result<(Vec<Change>, Vec<Precondition>), CallError> {
     let mut words = flat.into_iter();
     let mut changes = Vec::new();
+    let mut preconditions = Vec::new();
     while let Some(op) = words.next() {
-        let kind = change(&op, &mut words)
-            .ok_or_else(|| CallError::convention("a mutation in an unknown shape"))?;
-        changes.push(Change { kind: Some(kind) });
+        match part(&op, &mut words) {
+            Some(Part::Change(kind)) => changes.push(Change { kind: Some(kind) }),
+            Some(Part::Precondition(kind)) => {
+                preconditions.push(Precondition { kind: Some(kind) });
+            }
+            None => return Err(CallError::convention("a mutation in an unknown shape")),
+        }
     }
-    Ok(changes)
+    Ok((changes, preconditions))
 }
 
-fn change(op: &str, words: &mut impl Iterator<Item = String>) -> Option<ChangeKind> {
+enum Part {
+    Change(ChangeKind),
+    Precondition(PreconditionKind),
+}
+
+fn part(op: &str, words: &mut impl Iterator<Item = String>) -> Option<Part> {
     let collection = words.next()?;
     let id = words.next()?;
     let count: usize = parse(words)?;
+    Some(Part::Precondition(match op {
+        "exists" => PreconditionKind::Exists(RecordRef { collection, id }),
+        "absent" => PreconditionKind::Absent(RecordRef { collection, id }),
+        "eq" => PreconditionKind::Eq(Equals {
+            collection,
+            id,
+            field: words.next()?,
+            value: Bytes::from(words.next()?),
+        }),
+        "unchanged" => PreconditionKind::Unchanged(Unchanged {
+            collection,
+            id,
+            since: Some(Cursor::new(parse(words)?, parse(words)?, parse(words)?)),
+        }),
+        _ => return change(op, collection, id, count, words).map(Part::Change),
+    }))
+}
+
+fn change(
+    op: &str,
+    collection: String,
+    id: String,
+    count: usize,
+    words: &mut impl Iterator<Item = String>,
+) -> Option<ChangeKind> {
     Some(match op {
         "set" => ChangeKind::Set(record(collection, id, count, words)?),
         "put" => ChangeKind::Put(record(collection, id, count, words)?),

@@ -17,7 +17,14 @@ export class Client {
   subscribe(name: string): number;
   status(channel: number): any[] | undefined;
   unsubscribe(channel: number): void;
-  mutate(channel: number, changes: string[]): number;
+  mutate(
+    channel: number,
+    words: string[],
+    ttl_ms?: number | null,
+    after?: number | null,
+    coalesce_key?: string | null,
+  ): number;
+  cancel(handle: number): boolean;
   mutation_id(handle: number): string | undefined;
   record(channel: number, collection: string, id: string): string | undefined;
   has(channel: number, collection: string, id: string): boolean;
