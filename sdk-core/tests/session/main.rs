@@ -5,7 +5,9 @@ mod support;
 
 mod cells;
 mod channel;
+mod conflicts;
 mod contract;
+mod deadlines;
 mod link;
 mod lossy;
 mod mutations;
@@ -13,3 +15,4 @@ mod pushing;
 mod snapshots;
 mod stream;
 mod token;
+mod unsent;

@@ -94,3 +94,20 @@ fn commands_of_one_turn_share_a_message() {
     let items: usize = d.pushes().iter().map(|push| push.items.len()).sum();
     assert_eq!(items, 100);
 }
+
+#[test]
+fn an_ack_beyond_what_was_pushed_stalls_nothing() {
+    let mut d = Driver::live();
+    let one = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.take_frames();
+    d.receive(ServerKind::Ack(Ack {
+        channel: CHANNEL.into(),
+        through: 1_000,
+        seq: 2,
+    }));
+    assert_eq!(d.told(one).last(), Some(&"accepted"));
+    d.mutate(ChangeKind::Put(card("b", "x")));
+    let pushes = d.pushes();
+    assert_eq!(pushes.len(), 1);
+    assert_eq!((pushes[0].first_n, pushes[0].low), (2, 1));
+}

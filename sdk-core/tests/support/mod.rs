@@ -9,9 +9,9 @@ pub(crate) use tidewire_core::wire::{
     decode_client, encode_server, server_message,
 };
 pub(crate) use tidewire_core::{
-    ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event,
-    Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationStatus,
-    NetworkHint, OutboxRequest, Output, Reason, Recovery, Session, TokenError,
+    CancelError, ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase,
+    Event, Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle,
+    MutationStatus, NetworkHint, OutboxRequest, Output, Reason, Recovery, Session, TokenError,
 };
 
 pub(crate) const CHANNEL: &str = "board:main";
@@ -250,17 +250,54 @@ impl Driver {
     }
 
     pub(crate) fn mutate(&mut self, kind: ChangeKind) -> MutationHandle {
-        let handle = self
-            .session
-            .mutate(
-                self.now,
-                self.channel,
-                vec![Change { kind: Some(kind) }],
-                MutateOptions::default(),
-            )
-            .unwrap();
+        self.mutate_with(kind, MutateOptions::default())
+    }
+
+    pub(crate) fn mutate_with(
+        &mut self,
+        kind: ChangeKind,
+        options: MutateOptions,
+    ) -> MutationHandle {
+        let handle = self.command(kind, options);
         self.drain();
         handle
+    }
+
+    /// A command whose outputs wait, as in a driver that gets several in one turn.
+    pub(crate) fn command(&mut self, kind: ChangeKind, options: MutateOptions) -> MutationHandle {
+        let changes = vec![Change { kind: Some(kind) }];
+        self.session
+            .mutate(self.now, self.channel, changes, options)
+            .unwrap()
+    }
+
+    pub(crate) fn cancel(&mut self, handle: MutationHandle) -> Result<(), CancelError> {
+        let done = self.session.cancel(self.now, handle);
+        self.drain();
+        done
+    }
+
+    /// The link breaks, and the next one waits for its time.
+    pub(crate) fn cut(&mut self) {
+        self.input(Input::Closed {
+            conn: self.conn,
+            reason: LinkClosed::default(),
+        });
+        self.take_frames();
+    }
+
+    pub(crate) fn row_error(&mut self, n: u64, code: ErrorCode) {
+        self.receive(ServerKind::Error(ErrorFrame {
+            code: code as u32,
+            channel: Some(CHANNEL.into()),
+            n: Some(n),
+            ..ErrorFrame::default()
+        }));
+    }
+
+    /// The names of what a mutation was told, in order.
+    pub(crate) fn told(&self, of: MutationHandle) -> Vec<&'static str> {
+        self.outcomes(of).iter().map(MutationStatus::name).collect()
     }
 
     pub(crate) fn take_frames(&mut self) -> Vec<ClientKind> {
