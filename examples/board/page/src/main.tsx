@@ -1,21 +1,29 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { createClient } from "tidewire";
+import { FrameTap } from "tidewire/debug";
 import { TidewireProvider } from "tidewire/react";
 import { App } from "./App.tsx";
+import { Bench } from "./faults/bench.ts";
 import { identify } from "./identity.ts";
 import "./styles/index.css";
 
 const identity = identify(new URL(location.href), sessionStorage);
 // Nothing happens on the network before the first component asks for the channel.
-const client = createClient({ url: location.origin, token: async () => identity.token });
+const tap = new FrameTap();
+const client = createClient({
+  url: location.origin,
+  token: async () => identity.token,
+  WebSocket: tap.WebSocket,
+});
+const bench = new Bench(tap, identity.channel, () => client.principal);
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");
 createRoot(root).render(
   <StrictMode>
     <TidewireProvider client={client}>
-      <App identity={identity} />
+      <App identity={identity} bench={bench} />
     </TidewireProvider>
   </StrictMode>,
 );

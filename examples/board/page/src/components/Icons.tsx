@@ -53,6 +53,12 @@ export const ArrowIcon = () => (
   </Icon>
 );
 
+export const BoltIcon = () => (
+  <Icon>
+    <path d="M11 3L5 11.300h4.200L8.500 17 15 8.500h-4.400L11 3z" />
+  </Icon>
+);
+
 export const AlertIcon = () => (
   <Icon>
     <path d="M10 6.5v4.2M10 13.6h.01" strokeWidth="2" />
