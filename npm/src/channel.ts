@@ -71,6 +71,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   /** The core's name for the channel, while it is open there. */
   #id: number | undefined;
 
+  #paused = false;
   #uses = 0;
   /** Held open until `close`. */
   #held = false;
@@ -140,6 +141,19 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
       this.#uses -= 1;
       this.#lingerIfUnused();
     };
+  }
+
+  /**
+   * Wants nothing from the server for a while, say because the page's part is hidden: no changes come, and
+   * others no longer see one's presence. The view stays, `stale`, and changes made meanwhile wait.
+   */
+  pause(): void {
+    this.#setPaused(true);
+  }
+
+  /** Ends a pause: the channel catches up, and what waited is sent. */
+  resume(): void {
+    this.#setPaused(false);
   }
 
   /** Lets go of the channel for good, whoever else uses it. Mutations under way still reach the server. */
@@ -469,6 +483,16 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     this.#open();
   }
 
+  #setPaused(paused: boolean): void {
+    this.#refuseIfClosed();
+    if (this.#paused === paused) return;
+    this.#paused = paused;
+    const id = this.#id;
+    if (id === undefined) return;
+    this.#host.command((core) => (paused ? core.pause(id) : core.resume(id)), ignore);
+    this.#host.deliveries.run();
+  }
+
   #refuseIfClosed(): void {
     if (this.#status === "closed") throw this.#error;
   }
@@ -487,6 +511,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     this.#host.command(
       (core) => {
         const id = core.subscribe(this.name);
+        if (this.#paused) core.pause(id);
         return { id, status: (core.status(id) ?? ["loading"]) as CoreStatus };
       },
       ({ id, status: [status, ...reason] }) => {

@@ -29,6 +29,7 @@ export type ErrorCode =
   | "going_away"
   | "heartbeat_timeout"
   | "network"
+  | "suspended"
   | "token"
   | "token_expired"
   | "unauthenticated"

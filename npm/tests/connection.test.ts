@@ -238,13 +238,63 @@ describe("the platform", () => {
     vi.stubGlobal("removeEventListener", removed);
     onTestFinished(() => void vi.unstubAllGlobals());
     const { server, client, board } = await ready({ retry: { baseMs: 60_000, maxMs: 60_000 } });
-    expect(added.mock.calls.map(([type]) => type)).toEqual(["online", "offline", "pageshow"]);
+    expect(added.mock.calls.map(([type]) => type)).toEqual(["online", "offline", "pagehide", "pageshow"]);
     server.cut();
     expect(client.connection.state).toBe("waiting");
     target.dispatchEvent(new Event("online"));
     await until(() => board.status === "live");
     client.close();
     expect(removed.mock.calls).toEqual(added.mock.calls.map(([type, listener]) => [type, listener]));
+  });
+});
+
+describe("a page in the back-forward cache", () => {
+  const moved = (type: string, persisted: boolean): Event => Object.assign(new Event(type), { persisted });
+
+  it("has no socket, tries nothing, and is back at once when it is shown again", async () => {
+    const target = new EventTarget();
+    vi.stubGlobal("addEventListener", target.addEventListener.bind(target));
+    vi.stubGlobal("removeEventListener", target.removeEventListener.bind(target));
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const { server, client, board } = await ready({ retry: fast });
+    target.dispatchEvent(moved("pagehide", false));
+    expect(client.connection.state).toBe("connected");
+    target.dispatchEvent(moved("pagehide", true));
+    expect(client.connection).toMatchObject({ state: "waiting", reason: { code: "suspended", retryable: true } });
+    target.dispatchEvent(new Event("online"));
+    expect(server.sockets).toHaveLength(1);
+    target.dispatchEvent(moved("pageshow", true));
+    await until(() => board.status === "live");
+    expect(server.sockets).toHaveLength(2);
+  });
+});
+
+describe("a paused channel", () => {
+  it("keeps its view and its changes, and catches up afterwards", async () => {
+    const { server, board } = await ready();
+    const stale = vi.fn();
+    board.on("stale", stale);
+    board.pause();
+    expect(board.status).toBe("stale");
+    expect(stale).toHaveBeenCalledOnce();
+    await until(() => server.received.some((frame) => frame.unsubscribe));
+    server.put(BOARD, "cards", "theirs", { title: "T", position: 1 });
+    const mine = board.put("cards", "mine", { title: "M", column: "x", position: 1 });
+    expect(board.get("cards", "mine")?.title).toBe("M");
+    expect(server.received.some((frame) => frame.push)).toBe(false);
+    board.resume();
+    await mine.committed;
+    await until(() => board.status === "live");
+    expect(board.get("cards", "theirs")?.title).toBe("T");
+  });
+
+  it("may be paused before it is open", async () => {
+    const { server, board } = setup();
+    board.pause();
+    const waiting = board.ready();
+    await until(() => server.received.some((frame) => frame.hello));
+    board.resume();
+    await waiting;
   });
 });
 

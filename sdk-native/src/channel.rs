@@ -215,6 +215,21 @@ impl Channel {
         }
     }
 
+    /// Wants nothing from the server for a while: no changes come, and presence ends. The view stays,
+    /// stale, and what is changed meanwhile waits. Holds for every handle of this channel.
+    pub fn pause(&self) {
+        let id = self.handle.id;
+        let shared = self.handle.owner.shared();
+        shared.command(|state, now| state.session_mut().pause(now, id));
+    }
+
+    /// Ends a pause: the channel catches up, and what waited is sent.
+    pub fn resume(&self) {
+        let id = self.handle.id;
+        let shared = self.handle.owner.shared();
+        shared.command(|state, now| state.session_mut().resume(now, id));
+    }
+
     /// The collections that have a record, sorted.
     #[must_use]
     pub fn collections(&self) -> Vec<Arc<str>> {

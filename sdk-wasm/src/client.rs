@@ -84,6 +84,18 @@ impl JsClient {
             .command(|session, now| session.unsubscribe(now, ChannelId(channel)));
     }
 
+    /// Wants nothing from a channel for a while.
+    pub fn pause(&self, channel: u32) {
+        self.driver
+            .command(|session, now| session.pause(now, ChannelId(channel)));
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self, channel: u32) {
+        self.driver
+            .command(|session, now| session.resume(now, ChannelId(channel)));
+    }
+
     /// Applies a mutation, given as one flat array of strings (`convert.rs`), and names it.
     pub fn mutate(
         &self,
@@ -196,11 +208,12 @@ impl JsClient {
         });
     }
 
-    /// What the platform says about the network: `online`, `offline` or `resumed`.
+    /// What the platform says: `online`, `offline`, `resumed` or `frozen`.
     pub fn network(&self, hint: &str) {
         let hint = match hint {
             "online" => NetworkHint::Online,
             "offline" => NetworkHint::Offline,
+            "frozen" => NetworkHint::Frozen,
             _ => NetworkHint::Resumed,
         };
         self.driver

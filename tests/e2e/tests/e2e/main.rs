@@ -5,6 +5,7 @@ mod editing;
 mod faults;
 mod hostile;
 mod letting_go;
+mod pausing;
 mod presence;
 mod quickstart;
 mod rejection;
