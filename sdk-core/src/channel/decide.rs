@@ -177,7 +177,7 @@ impl Channel {
     pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, last: u64) {
         let judgement = Judgement {
             last,
-            server_now: turn.server_now,
+            server_now: turn.server_now_min,
             retention: turn.config.retention,
         };
         // What the store is about to take out is judged as well, and told once it has.
@@ -197,7 +197,7 @@ impl Channel {
     /// The server has answered a subscribe: rows that it can take no more, by their age, end here.
     pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
         let retention = turn.config.retention;
-        let outdated = |deadline: UnixTime| deadline + retention < turn.server_now;
+        let outdated = |deadline: UnixTime| deadline + retention < turn.server_now_min;
         let rows = self.queue.from(self.known_last + 1);
         let rows: Vec<u64> = rows
             .filter(|(_, row)| row.stage == Stage::Attempted && row.deadline.is_some_and(outdated))

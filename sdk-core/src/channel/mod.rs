@@ -48,6 +48,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: MonoTime,
     /// What time the server has, as far as we know: deadlines are in its time.
     pub(crate) server_now: UnixTime,
+    /// What time it has at least: what is over for good is judged by this.
+    pub(crate) server_now_min: UnixTime,
     pub(crate) config: &'a Config,
     pub(crate) limits: Limits,
     /// Whose mutations are one's own, once welcomed.

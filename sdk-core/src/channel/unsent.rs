@@ -100,7 +100,7 @@ impl Channel {
 
     /// Ends unsent rows whose time is over.
     pub(super) fn expire_unsent(&mut self, turn: &mut Turn<'_>) {
-        while let Some(handle) = self.queue.take_expired(turn.server_now) {
+        while let Some(handle) = self.queue.take_expired(turn.server_now_min) {
             self.neutralise(turn, handle, MutationStatus::Expired);
         }
     }

@@ -16,8 +16,8 @@ const SAMPLES_MAX: usize = 4;
 /// moves no deadline. The machine's own calendar serves only until the first sample, and to see sleep,
 /// during which some monotonic clocks stand still.
 ///
-/// The estimate may be off by a round trip, and may go back: it judges what is surely late and plans
-/// ahead; the server's own clock decides.
+/// The estimate may be off by a round trip, and may go back: it plans ahead. What is over for good is
+/// judged by [`Self::at_least`], which no guess about sleep moves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerClock {
     /// Server time minus monotonic time of each sample, in ms; the youngest is at the back.
@@ -63,13 +63,22 @@ impl ServerClock {
         self.slept_ms = self.slept_ms.saturating_add_unsigned(ms);
     }
 
-    /// The server's time at this moment: Unix ms.
+    /// The server's time at this moment, as far as can be guessed: Unix ms.
     pub(crate) fn now(&self, now: Now) -> UnixTime {
-        let Some(offset) = self.offsets.iter().max() else {
-            return now.unix;
-        };
-        let passed = offset.saturating_add(self.slept_ms);
-        UnixTime(now.mono.0.saturating_add_signed(passed))
+        let latest = self.offsets.iter().max();
+        let guess = latest.map(|offset| offset.saturating_add(self.slept_ms));
+        Self::at(guess, now)
+    }
+
+    /// What the server's time is at least. Sleep may have passed unseen.
+    pub(crate) fn at_least(&self, now: Now) -> UnixTime {
+        Self::at(self.offsets.iter().min().copied(), now)
+    }
+
+    fn at(offset: Option<i64>, now: Now) -> UnixTime {
+        offset.map_or(now.unix, |offset| {
+            UnixTime(now.mono.0.saturating_add_signed(offset))
+        })
     }
 }
 
@@ -100,6 +109,7 @@ mod tests {
         clock.sample(1_001_000, MonoTime(1_100));
         clock.sample(1_002_000, MonoTime(5_000));
         assert_eq!(clock.now(at(5_000, 0)), UnixTime(1_004_900));
+        assert_eq!(clock.at_least(at(5_000, 0)), UnixTime(1_002_000));
     }
 
     #[test]
@@ -126,6 +136,7 @@ mod tests {
         clock.start(1_000_000, MonoTime(0));
         clock.on_slept(3_600_000);
         assert_eq!(clock.now(at(1_000, 0)), UnixTime(4_601_000));
+        assert_eq!(clock.at_least(at(1_000, 0)), UnixTime(1_001_000));
         clock.sample(1_002_000, MonoTime(2_000));
         assert_eq!(clock.now(at(2_000, 0)), UnixTime(1_002_000), "no sleep");
     }

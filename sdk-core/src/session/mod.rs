@@ -186,7 +186,7 @@ impl Session {
         }
         let in_flight = self.channels.values().any(Channel::is_pushing);
         let linked = matches!(self.phase, Phase::Connected(_));
-        let (now, server_now) = (self.now.mono, self.server_clock.now(self.now));
+        let (now, server_now) = (self.now.mono, self.server_clock.at_least(self.now));
         let channels = self
             .channels
             .values()
@@ -702,6 +702,7 @@ impl Session {
         let mut turn = Turn {
             now: self.now.mono,
             server_now: self.server_clock.now(self.now),
+            server_now_min: self.server_clock.at_least(self.now),
             config: &self.config,
             limits: self.limits,
             author: &self.author,

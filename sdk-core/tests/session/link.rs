@@ -203,3 +203,17 @@ fn a_hint_starts_nothing_that_nobody_asked_for() {
     assert_eq!(d.token_fetches, 0);
     assert_eq!(d.session.connection().phase, ConnectionPhase::Idle);
 }
+
+/// The calendar went on by two months, the link lives: somebody set a clock. Rows that were sent are not
+/// too old by that.
+#[test]
+fn a_calendar_that_is_set_forward_ends_no_row() {
+    let mut d = Driver::live();
+    let handle = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.now.unix.0 += 60 * 24 * 3_600_000;
+    d.advance(1_000);
+    d.lagged();
+    d.resume(at(1), at(1), 0);
+    assert!(!d.outcomes(handle).last().unwrap().is_terminal());
+    assert_eq!(d.title("a").unwrap(), "\"x\"");
+}
