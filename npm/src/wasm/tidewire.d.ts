@@ -16,6 +16,8 @@ export class Client {
   close(): void;
   subscribe(name: string): number;
   status(channel: number): any[] | undefined;
+  pause(channel: number): void;
+  resume(channel: number): void;
   unsubscribe(channel: number): void;
   mutate(
     channel: number,
