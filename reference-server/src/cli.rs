@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::config::{Config, Flags, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
-use crate::telemetry;
+use crate::{file_limit, telemetry};
 
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -88,6 +88,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Other(format!("no runtime: {error}")))?;
+    file_limit::prepare(config.connections_max);
     let served = runtime.block_on(serve(server, &config));
     // Nothing that is still running may delay the exit.
     runtime.shutdown_background();

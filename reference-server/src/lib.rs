@@ -47,6 +47,8 @@ mod driver;
 #[cfg(feature = "net")]
 pub mod faults;
 #[cfg(feature = "net")]
+mod file_limit;
+#[cfg(feature = "net")]
 mod http;
 #[cfg(feature = "net")]
 mod inbox;

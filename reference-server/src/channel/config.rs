@@ -38,6 +38,8 @@ pub struct ChannelConfig {
     pub document_bytes_max: usize,
     /// Most peers that can be present at a time.
     pub peers_max: usize,
+    /// The others are told of changed presence at most once in this time; the latest of each peer counts.
+    pub presence_interval: Duration,
     /// How long a broker may take before waiting pushes are told `hold`.
     pub broker_timeout: Duration,
     /// The furthest deadline of a mutation, from its evaluation on; later ones are cut to it. The same
@@ -58,6 +60,7 @@ impl Default for ChannelConfig {
             snapshot_bytes: 1024 * 1024,
             document_bytes_max: 128 * 1024 * 1024,
             peers_max: 1000,
+            presence_interval: Duration::from_millis(50),
             broker_timeout: Duration::from_secs(5),
             ttl_max: 7 * DAY,
             retention: 30 * DAY,

@@ -106,7 +106,11 @@ impl Channel {
         policy: Arc<dyn Policy>,
         seed: u64,
     ) -> Self {
-        let presence = Presence::new(config.peers_max, config.limits.presence_bytes as usize);
+        let presence = Presence::new(
+            config.peers_max,
+            config.limits.presence_bytes as usize,
+            config.presence_interval,
+        );
         Self {
             name,
             config,
@@ -231,11 +235,12 @@ impl Channel {
         self.arrivals
     }
 
-    fn handle_push(&mut self, subscriber: Subscriber, writable: bool, push: Push) {
+    fn handle_push(&mut self, subscriber: Subscriber, writable: bool, mut push: Push) {
         if let Err(detail) = push::check_contract(&push, &self.config.limits) {
             self.refuse(&subscriber, detail);
             return;
         }
+        push::compact(&mut push);
         let waiting = WaitingPush {
             bytes: push::push_bytes(&push),
             arrival: self.arrive(),
@@ -320,7 +325,7 @@ impl Channel {
 
     /// Tells changes of presence to the others: the same bytes to all who did not change themselves.
     fn flush_presence(&mut self) {
-        let changed = self.presence.take_changed();
+        let changed = self.presence.take_changed(self.now.mono);
         if changed.is_empty() {
             return;
         }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidewire_core::document::value::is_json;
 use tidewire_core::planted;
+use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{ErrorCode, Peer};
 
 use super::input::ConnId;
@@ -23,6 +25,9 @@ pub(super) struct Presence {
     bytes: usize,
     /// Whoever changed since the others were told.
     changed: BTreeSet<ConnId>,
+    /// When that was.
+    told: Option<MonoTime>,
+    interval: Duration,
     peers_max: usize,
     data_bytes_max: usize,
 }
@@ -31,10 +36,12 @@ pub(super) struct Presence {
 pub(super) type Refusal = (ErrorCode, String);
 
 impl Presence {
-    pub(super) const fn new(peers_max: usize, data_bytes_max: usize) -> Self {
+    pub(super) const fn new(peers_max: usize, data_bytes_max: usize, interval: Duration) -> Self {
         Self {
             peers: BTreeMap::new(),
             changed: BTreeSet::new(),
+            told: None,
+            interval,
             bytes: 0,
             peers_max,
             data_bytes_max,
@@ -90,9 +97,22 @@ impl Presence {
         }
     }
 
-    /// Takes who changed.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<ConnId> {
+    /// Takes who changed, at most once in an interval: however many peers move at a time, the others get
+    /// one message for it.
+    pub(super) fn take_changed(&mut self, now: MonoTime) -> BTreeSet<ConnId> {
+        if self.changed.is_empty() || self.due_at().is_some_and(|at| at > now) {
+            return BTreeSet::new();
+        }
+        self.told = Some(now);
         std::mem::take(&mut self.changed)
+    }
+
+    /// When the others are told next; `None`: nobody changed, or they may be told now.
+    pub(super) fn due_at(&self) -> Option<MonoTime> {
+        match self.changed.is_empty() {
+            true => None,
+            false => self.told.map(|told| told + self.interval),
+        }
     }
 
     /// Everyone but one.

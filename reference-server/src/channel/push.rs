@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use bytes::{Bytes, BytesMut};
 use tidewire_core::document::change::changes_bytes;
 use tidewire_core::document::precondition::preconditions_bytes;
 use tidewire_core::time::MonoTime;
-use tidewire_core::wire::{Limits, NUMBER_MAX, Push};
+use tidewire_core::wire::{ChangeKind, Item, Limits, NUMBER_MAX, PreconditionKind, Push};
 
 use super::input::Subscriber;
 
@@ -77,6 +78,43 @@ pub(super) fn push_bytes(push: &Push) -> usize {
         .sum()
 }
 
+/// A push that is smaller than this is copied out of the network message that its values point into,
+/// which may be far larger; a larger push pins at most a few times its own size.
+const COPIED_BYTES_MAX: usize = 32 * 1024;
+
+/// Makes a push that may have to wait cost about what [`push_bytes`] says.
+pub(super) fn compact(push: &mut Push) {
+    let mut values: Vec<&mut Bytes> = push.items.iter_mut().flat_map(values).collect();
+    let bytes: usize = values.iter().map(|value| value.len()).sum();
+    if bytes > COPIED_BYTES_MAX {
+        return;
+    }
+    let mut copy = BytesMut::with_capacity(bytes);
+    for value in &values {
+        copy.extend_from_slice(value);
+    }
+    let mut copy = copy.freeze();
+    for value in &mut values {
+        **value = copy.split_to(value.len());
+    }
+}
+
+/// Every value of an item that is bytes of the message.
+fn values(item: &mut Item) -> impl Iterator<Item = &mut Bytes> {
+    let written = item
+        .changes
+        .iter_mut()
+        .flat_map(|change| match &mut change.kind {
+            Some(ChangeKind::Set(record) | ChangeKind::Put(record)) => record.fields.as_mut_slice(),
+            _ => &mut [],
+        });
+    let expected = item.pre.iter_mut().filter_map(|pre| match &mut pre.kind {
+        Some(PreconditionKind::Eq(eq)) => Some(&mut eq.value),
+        _ => None,
+    });
+    written.map(|field| &mut field.value).chain(expected)
+}
+
 /// Checks the frame's own contract; its items are judged one by one later.
 pub(super) fn check_contract(push: &Push, limits: &Limits) -> Result<(), String> {
     let items = push.items.len() as u64;
@@ -96,4 +134,57 @@ pub(super) fn check_contract(push: &Push, limits: &Limits) -> Result<(), String>
         return Err("low is above the first number of the push".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewire_core::wire::{Change, Equals, Field, Precondition, Record};
+
+    use super::*;
+
+    /// A push whose values point into `message`.
+    fn push(message: &Bytes, value_bytes: usize) -> Push {
+        let field = |at: usize| Field {
+            name: "f".into(),
+            value: message.slice(at..at + value_bytes),
+        };
+        let record = Record {
+            collection: "c".into(),
+            id: "i".into(),
+            fields: vec![field(0), field(1)],
+        };
+        let eq = Equals {
+            value: message.slice(2..2 + value_bytes),
+            ..Equals::default()
+        };
+        Push {
+            items: vec![Item {
+                changes: vec![Change {
+                    kind: Some(ChangeKind::Put(record)),
+                }],
+                pre: vec![Precondition {
+                    kind: Some(PreconditionKind::Eq(eq)),
+                }],
+                ..Item::default()
+            }],
+            ..Push::default()
+        }
+    }
+
+    #[test]
+    fn a_small_push_lets_go_of_its_network_message_and_says_the_same() {
+        let message: Bytes = (0..=255u8).cycle().take(100_000).collect();
+        let mut compacted = push(&message, 300);
+        compact(&mut compacted);
+        assert_eq!(compacted, push(&message, 300));
+        assert!(message.is_unique());
+    }
+
+    #[test]
+    fn a_large_push_is_not_copied() {
+        let message = Bytes::from(vec![b'1'; 100_000]);
+        let mut large = push(&message, 20_000);
+        compact(&mut large);
+        assert!(!message.is_unique());
+    }
 }

@@ -60,15 +60,19 @@ impl Channel {
         let overdue = self
             .oldest_push()
             .map(|since| since + self.config.broker_timeout);
+        let presence = self.presence.due_at().filter(|_| !self.seats.is_empty());
         if self.request.is_some() {
-            return overdue;
+            return [overdue, presence].into_iter().flatten().min();
         }
         let retry = self
             .retry
             .wait_until(self.now.mono)
             .filter(|_| self.is_wanted());
         let claim = self.claim_wait().filter(|_| !self.asks.is_empty());
-        [overdue, retry, claim].into_iter().flatten().min()
+        [overdue, presence, retry, claim]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether anybody waits for anything from the broker.

@@ -121,6 +121,33 @@ async fn presence_is_seen_by_others_and_ends_with_the_link() {
 }
 
 #[tokio::test]
+async fn a_range_of_the_log_is_fetched_again_or_said_to_be_gone() {
+    let server = Program::start(&[]);
+    let mut ana = server.client("ana").await;
+    let start = ana.subscribe(ROOM).await;
+    let items = vec![put(card("1", "hello")), put(card("2", "world"))];
+    ana.send([push(ROOM, start.cursor.epoch, 1, items)]).await;
+    let patch = |frame| match frame {
+        ServerKind::Patch(patch) => Some(patch),
+        _ => None,
+    };
+    let first = ana.find(patch).await;
+    let fetch = |after| {
+        ClientKind::Fetch(tidewire_core::wire::Fetch {
+            channel: ROOM.into(),
+            epoch: start.cursor.epoch,
+            after,
+            through: first.to,
+        })
+    };
+    ana.send([fetch(start.cursor.seq)]).await;
+    assert_eq!(ana.find(patch).await, first);
+    ana.send([fetch(first.to + 1)]).await;
+    ana.find(|frame| matches!(frame, ServerKind::Lagged(_)).then_some(()))
+        .await;
+}
+
+#[tokio::test]
 async fn what_a_channel_refuses_leaves_the_connection_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("server.toml");
@@ -161,7 +188,7 @@ async fn what_a_channel_refuses_leaves_the_connection_alone() {
         (set(ROOM, b"nonsense"), ErrorCode::Invalid),
         (set(ROOM, &[b'1'; 5000]), ErrorCode::TooLarge),
         (publish, ErrorCode::WrongKind),
-        (fetch, ErrorCode::Unsupported),
+        (fetch, ErrorCode::UnexpectedFrame),
     ] {
         ana.send([frame.clone()]).await;
         let error = ana

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
-use crate::support::{Program, command, run};
+use crate::support::{DEADLINE, Program, command, run};
 
 fn text(output: &Output) -> (i32, String, String) {
     (
@@ -339,4 +340,34 @@ fn an_address_in_use_exits_1_and_says_which() {
     let (code, _, err) = text(&run(&["--dev-auth", "--listen", &first.public()]));
     assert_eq!(code, 1);
     assert!(err.contains(&first.public()), "{err}");
+}
+
+/// More connections than the process may open files: said once at the start, not found out under load.
+#[cfg(unix)]
+#[test]
+fn too_few_files_for_the_connections_are_raised_or_else_warned_of() {
+    let log_under = |limit: &str| {
+        let server = command(&[
+            "--dev-auth",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--connections-max",
+            "300",
+        ]);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]);
+        shell.arg(server.get_program()).args(server.get_args());
+        let program = Program::spawn(shell);
+        let begun = Instant::now();
+        // The limit is looked at before that.
+        while !program.log().contains("accepting clients") {
+            assert!(begun.elapsed() < DEADLINE, "{}", program.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        program.log()
+    };
+    assert!(log_under("-n 200").contains("files_max=200"));
+    assert!(!log_under("-S -n 200").contains("files_max"));
 }

@@ -65,10 +65,12 @@ fn a_peer_is_gone_when_it_says_so_or_leaves() {
     show(&mut harness, &ana, Some("1"));
     show(&mut harness, &ben, Some("2"));
     presence(&cleo);
+    harness.pass(50);
+    presence(&cleo);
     show(&mut harness, &ana, None);
     let conn = ben.subscriber.conn;
     harness.input(ChannelInput::Unsubscribe { conn });
-    harness.run();
+    harness.pass(50);
     let gone: Vec<(u64, bool)> = presence(&cleo)
         .iter()
         .flat_map(|frame| &frame.peers)
@@ -102,6 +104,7 @@ fn presence_is_bounded_in_size_shape_and_peers() {
     assert_eq!(code(&ana), ErrorCode::TooLarge as u32);
     // Whoever is here may go on changing.
     show(&mut harness, &ana, Some("3"));
+    harness.pass(50);
     assert_eq!(presence(&ben).len(), 1);
 }
 
@@ -146,6 +149,27 @@ fn a_reader_without_room_gets_the_whole_list_later() {
     let frames = presence(&slow);
     assert!(frames.len() == 1 && frames[0].full);
     assert_eq!(frames[0].peers, [peer(1, 1, "4")]);
+}
+
+#[test]
+fn changes_are_told_at_most_twenty_times_a_second_and_the_latest_counts() {
+    let mut harness = Harness::new();
+    let (ana, ben) = (harness.join(1, 1), harness.join(2, 2));
+    let cleo = harness.join(3, 3);
+    let mut told = Vec::new();
+    for ms in 0..1000 {
+        show(&mut harness, &ana, Some(&ms.to_string()));
+        show(&mut harness, &ben, Some(&ms.to_string()));
+        told.extend(presence(&cleo));
+        harness.pass(1);
+    }
+    harness.pass(50);
+    told.extend(presence(&cleo));
+    assert!((20..=21).contains(&told.len()), "{}", told.len());
+    let last = &told.last().unwrap().peers;
+    assert_eq!(last[..], [peer(1, 1, "999"), peer(2, 2, "999")]);
+    // Nobody moves: nothing to wake up for.
+    assert_eq!(harness.wait, None);
 }
 
 #[test]
