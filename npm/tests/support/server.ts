@@ -56,7 +56,7 @@ export class FakeServer {
   /** While `true`, pushes are kept unanswered. */
   holding = false;
   /** Decides about each mutation. */
-  judge: (changes: Json[]) => Verdict | undefined = () => undefined;
+  judge: (changes: Json[], item: Json) => Verdict | undefined = () => undefined;
   /** Decides about each token. */
   admit: (token: string) => Verdict | undefined = () => undefined;
   /** Decides about each subscribe. */
@@ -225,7 +225,7 @@ export class FakeServer {
     for (const item of push.items as Json[]) {
       if (n > (channel.last.get(socket.client) ?? 0)) {
         channel.last.set(socket.client, n);
-        const refused = this.judge(item.changes) ?? missing(channel, item.changes);
+        const refused = item.noop ? undefined : (this.judge(item.changes, item) ?? missing(channel, item.changes));
         const mid = { author: Buffer.from(socket.client, "hex"), n, ...(refused ?? {}) };
         this.#append(push.channel, refused ? [] : item.changes.map((change: Json) => toOp(channel, change)), [mid]);
       }

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Channel, ChannelStatus, Turn};
-use crate::document::precondition::{holds, subject};
+use crate::document::precondition::subject;
 use crate::document::{Document, Record};
 use crate::mutation::marks::Judgement;
 use crate::mutation::queue::Stage;
 use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::session::{Event, Output};
 use crate::time::UnixTime;
-use crate::wire::{self, Change, ErrorCode, Patch, Rejected};
+use crate::wire::{self, Change, ErrorCode, Patch, PreconditionKind, Rejected};
 
 impl Channel {
     /// Shows a mutation, queues it, and asks the store for its number.
@@ -325,7 +325,7 @@ impl Channel {
         {
             let (collection, id) = subject(kind);
             let record = base.record(collection, id);
-            if holds(kind, record) == Some(false) {
+            if !seems_to_hold(kind, record) {
                 return record.cloned();
             }
             first.get_or_insert(record);
@@ -356,5 +356,18 @@ impl Channel {
             n: Some(n),
             status,
         });
+    }
+}
+
+/// Whether nothing speaks against a precondition, as far as is seen here. The server has judged: this only
+/// finds which record to show, so texts are compared and not what they mean.
+fn seems_to_hold(kind: &PreconditionKind, record: Option<&Record>) -> bool {
+    match kind {
+        PreconditionKind::Exists(_) => record.is_some(),
+        PreconditionKind::Absent(_) => record.is_none(),
+        PreconditionKind::Eq(eq) => {
+            record.and_then(|record| record.field(&eq.field)) == Some(&eq.value)
+        }
+        PreconditionKind::Unchanged(_) => true,
     }
 }

@@ -1,35 +1,34 @@
 //! How mutations ended, for whoever asks late.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::{MutationHandle, MutationStatus};
 
 /// How many outcomes are remembered. Policy at the limit: the one told longest ago is forgotten.
 const ENDED_MAX: usize = 1000;
 
-/// The newest outcomes of a session.
+/// The newest outcomes of a session, in the order in which they were told. Few ask, so they search.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
-    status: BTreeMap<MutationHandle, MutationStatus>,
-    order: VecDeque<MutationHandle>,
+    outcomes: VecDeque<(MutationHandle, MutationStatus)>,
 }
 
 impl Ended {
     /// Remembers an outcome; one that follows another takes its place.
     pub(crate) fn insert(&mut self, handle: MutationHandle, status: MutationStatus) {
-        if self.status.insert(handle, status).is_some() {
+        if let Some((_, known)) = self.outcomes.iter_mut().find(|(of, _)| *of == handle) {
+            *known = status;
             return;
         }
-        self.order.push_back(handle);
-        if self.order.len() > ENDED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.status.remove(&oldest);
+        if self.outcomes.len() == ENDED_MAX {
+            self.outcomes.pop_front();
         }
+        self.outcomes.push_back((handle, status));
     }
 
     pub(crate) fn status(&self, handle: MutationHandle) -> Option<&MutationStatus> {
-        self.status.get(&handle)
+        let known = self.outcomes.iter().find(|(of, _)| *of == handle)?;
+        Some(&known.1)
     }
 }
 
@@ -48,6 +47,6 @@ mod tests {
         assert_eq!(ended.status(MutationHandle(1)), Some(&MutationStatus::Lost));
         ended.insert(MutationHandle(0), MutationStatus::Expired);
         assert_eq!(ended.status(MutationHandle(1)), None);
-        assert_eq!(ended.status.len(), ENDED_MAX);
+        assert_eq!(ended.outcomes.len(), ENDED_MAX);
     }
 }

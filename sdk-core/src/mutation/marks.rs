@@ -1,6 +1,6 @@
 //! What was committed and has left the outbox: who can still be told that it is lost.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{MutationHandle, MutationStatus, Settlement};
@@ -10,10 +10,17 @@ use crate::time::UnixTime;
 /// learns of the loss by `history_lost` alone.
 const MARKS_MAX: usize = 4096;
 
-/// Committed mutations by number, with their deadlines.
+/// Committed mutations in the order of their ends.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    committed: BTreeMap<u64, (MutationHandle, UnixTime)>,
+    committed: VecDeque<Mark>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    n: u64,
+    handle: MutationHandle,
+    deadline: UnixTime,
 }
 
 /// What a snapshot of a higher epoch says about what was committed before.
@@ -41,19 +48,27 @@ impl Judgement {
 
 impl Marks {
     pub(crate) fn insert(&mut self, n: u64, handle: MutationHandle, deadline: UnixTime) {
-        self.committed.insert(n, (handle, deadline));
-        if self.committed.len() > MARKS_MAX {
-            self.committed.pop_first();
+        if self.committed.len() == MARKS_MAX {
+            self.committed.pop_front();
         }
+        self.committed.push_back(Mark {
+            n,
+            handle,
+            deadline,
+        });
     }
 
     /// Takes those whose outcome changes.
     pub(crate) fn judge(&mut self, judgement: &Judgement) -> Vec<Settlement> {
         let mut changed = Vec::new();
-        self.committed.retain(|&n, &mut (handle, deadline)| {
-            let fate = judgement.fate(n, deadline);
+        self.committed.retain(|mark| {
+            let fate = judgement.fate(mark.n, mark.deadline);
             let kept = fate.is_none();
-            changed.extend(fate.map(|status| Settlement { handle, n, status }));
+            changed.extend(fate.map(|status| Settlement {
+                handle: mark.handle,
+                n: mark.n,
+                status,
+            }));
             kept
         });
         changed
@@ -101,6 +116,6 @@ mod tests {
             marks.insert(n, MutationHandle(n), UnixTime(0));
         }
         assert_eq!(marks.committed.len(), MARKS_MAX);
-        assert!(!marks.committed.contains_key(&1));
+        assert_eq!(marks.committed.front().map(|mark| mark.n), Some(2));
     }
 }

@@ -1,6 +1,7 @@
 //! The pending mutations of one channel, in call order, from the call until their outcome is stored.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{MutateOptions, MutationHandle, MutationStatus};
@@ -53,10 +54,10 @@ pub(crate) struct MutationQueue {
     bytes: usize,
     /// The highest number that the store gave.
     last_n: u64,
-    /// Unsent rows that end at a moment of their own.
-    expiring: BTreeSet<(UnixTime, MutationHandle)>,
-    /// The newest unsent row of each key.
-    coalescing: BTreeMap<Arc<str>, MutationHandle>,
+    /// Unsent rows that end at a moment of their own, the earliest last.
+    expiring: Vec<Reverse<(UnixTime, MutationHandle)>>,
+    /// The newest unsent row of each key, sorted by key.
+    coalescing: Vec<(Arc<str>, MutationHandle)>,
     /// How many rows come after another one.
     dependents: usize,
 }
@@ -87,7 +88,9 @@ impl MutationQueue {
         bytes: usize,
     ) -> Option<MutationHandle> {
         self.bytes += bytes;
-        self.expiring.extend(deadline.map(|at| (at, handle)));
+        if let Some(at) = deadline {
+            self.expire_at(at, handle);
+        }
         self.dependents += usize::from(options.after.is_some());
         let key = options.coalesce_key.clone();
         self.rows.push_back(Row {
@@ -104,7 +107,20 @@ impl MutationQueue {
             after: 0,
             follows: None,
         });
-        key.and_then(|key| self.coalescing.insert(key, handle))
+        let key = key?;
+        match self.coalescing.binary_search_by(|(of, _)| of.cmp(&key)) {
+            Ok(at) => Some(std::mem::replace(&mut self.coalescing[at].1, handle)),
+            Err(at) => {
+                self.coalescing.insert(at, (key, handle));
+                None
+            }
+        }
+    }
+
+    fn expire_at(&mut self, at: UnixTime, handle: MutationHandle) {
+        let entry = Reverse((at, handle));
+        let place = self.expiring.partition_point(|other| *other < entry);
+        self.expiring.insert(place, entry);
     }
 
     /// The store gave a row its number.
@@ -165,25 +181,25 @@ impl MutationQueue {
 
     /// The earliest end of an unsent row.
     pub(crate) fn next_expiry(&self) -> Option<UnixTime> {
-        self.expiring.first().map(|&(at, _)| at)
+        self.expiring.last().map(|Reverse((at, _))| *at)
     }
 
     /// Takes an unsent row whose time is over.
     pub(crate) fn take_expired(&mut self, server_now: UnixTime) -> Option<MutationHandle> {
-        let &(at, handle) = self.expiring.first()?;
+        let &Reverse((at, handle)) = self.expiring.last()?;
         // At its deadline the server would still take it.
         if at >= server_now {
             return None;
         }
-        self.expiring.pop_first();
+        self.expiring.pop();
         Some(handle)
     }
 
     /// The clock that deadlines of unsent rows were read from was off by so many ms.
     pub(crate) fn shift_deadlines(&mut self, ms: i64) {
-        for (at, handle) in std::mem::take(&mut self.expiring) {
+        for Reverse((at, handle)) in std::mem::take(&mut self.expiring) {
             let at = UnixTime(at.0.saturating_add_signed(ms));
-            self.expiring.insert((at, handle));
+            self.expire_at(at, handle);
             if let Some(row) = self.by_handle(handle) {
                 row.deadline = Some(at);
             }
@@ -250,13 +266,16 @@ impl MutationQueue {
     fn leave_unsent(&mut self, handle: MutationHandle) {
         let Some(row) = self.row(handle) else { return };
         let (deadline, options) = (row.deadline, Arc::clone(&row.options));
-        if let Some(at) = deadline {
-            self.expiring.remove(&(at, handle));
+        if let Some(at) = deadline
+            && let Ok(place) = self.expiring.binary_search(&Reverse((at, handle)))
+        {
+            self.expiring.remove(place);
         }
         if let Some(key) = &options.coalesce_key
-            && self.coalescing.get(key) == Some(&handle)
+            && let Ok(place) = self.coalescing.binary_search_by(|(of, _)| of.cmp(key))
+            && self.coalescing[place].1 == handle
         {
-            self.coalescing.remove(key);
+            self.coalescing.remove(place);
         }
     }
 }
