@@ -1,12 +1,16 @@
 //! Preconditions: all hold, or nothing of the mutation is applied and the log says why.
 
+use proptest::prelude::*;
+use tidewire_core::document::Document;
+use tidewire_core::document::precondition::{holds, subject};
 use tidewire_core::wire::{
     Cursor, Equals, ErrorCode, Item, Precondition, PreconditionKind, RecordRef, ServerKind,
     Unchanged,
 };
 
 use super::harness::*;
-use crate::channel::{ChannelConfig, ChannelInput};
+use crate::broker::EntryBody;
+use crate::channel::{Author, ChannelConfig, ChannelInput};
 
 fn record_ref(id: &str) -> RecordRef {
     RecordRef {
@@ -249,4 +253,113 @@ fn what_preconditions_compare_is_bounded() {
     assert_eq!(rejection(&ana), None);
     harness.push(&ana, 5, 5, cheap(65));
     assert_eq!(rejection(&ana).unwrap().0, ErrorCode::TooLarge);
+}
+
+/// One push of the differential test: its conditions are drawn from what may or may not hold.
+#[derive(Clone, Debug)]
+struct Draw {
+    who: usize,
+    record: usize,
+    condition: u8,
+    back: usize,
+    change: u8,
+    polls: bool,
+}
+
+fn draw() -> impl Strategy<Value = Draw> {
+    (
+        0..2usize,
+        0..3usize,
+        0..5u8,
+        0..6usize,
+        0..3u8,
+        any::<bool>(),
+    )
+        .prop_map(|(who, record, condition, back, change, polls)| Draw {
+            who,
+            record,
+            condition,
+            back,
+            change,
+            polls,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// What the channel decides, in turns of several pushes, is what a plain look at the whole log says.
+    #[test]
+    fn preconditions_are_judged_as_a_plain_look_at_the_log_would(
+        draws in proptest::collection::vec(draw(), 1..40),
+    ) {
+        let mut harness = Harness::new();
+        let clients = [harness.join(1, 1), harness.join(2, 2)];
+        let mut asked: Vec<Vec<Item>> = vec![Vec::new(); 2];
+        for draw in &draws {
+            let id = format!("r{}", draw.record);
+            let entries = harness.log.entries().len();
+            let since = harness
+                .log
+                .entries()
+                .nth(entries.saturating_sub(draw.back + 1))
+                .unwrap()
+                .cursor;
+            let value = (draw.back % 3).to_string();
+            let condition = match draw.condition {
+                0 => exists(&id),
+                1 => absent(&id),
+                2 => eq(&id, "f", &format!("{value}.0")),
+                _ => unchanged(&id, since),
+            };
+            let change = match draw.change {
+                0 => put(&id, "f", &value),
+                1 => del(&id),
+                _ => put("other", "f", &value),
+            };
+            let item = Item {
+                pre: vec![Precondition {
+                    kind: Some(condition),
+                }],
+                ..item(vec![change])
+            };
+            let n = asked[draw.who].len() as u64 + 1;
+            asked[draw.who].push(item.clone());
+            harness.enqueue(&clients[draw.who], n, n, vec![item]);
+            if draw.polls {
+                harness.run();
+            }
+        }
+        harness.run();
+        let mut document = Document::default();
+        let mut changed: Vec<(u64, Option<Author>, String)> = Vec::new();
+        let mut decided = 0;
+        for entry in harness.log.entries() {
+            let (author, ops) = match &entry.body {
+                EntryBody::Opening { ops } => (None, ops.clone()),
+                EntryBody::Mutation { author, n, outcome, .. } => {
+                    let item = &asked[usize::from(author.0[0]) - 1][*n as usize - 1];
+                    let kind = item.pre[0].kind.as_ref().unwrap();
+                    let (collection, id) = subject(kind);
+                    let expected = match kind {
+                        PreconditionKind::Unchanged(unchanged) => !changed.iter().any(|(seq, by, of)| {
+                            *seq > unchanged.since.unwrap().seq && *by != Some(*author) && of == id
+                        }),
+                        kind => holds(kind, document.record(collection, id)).unwrap(),
+                    };
+                    let refused_alone = matches!(outcome, Err(r) if r.code == ErrorCode::Refused);
+                    prop_assert_eq!(outcome.is_ok() || refused_alone, expected, "{:?}", entry);
+                    decided += 1;
+                    (Some(*author), outcome.clone().unwrap_or_default())
+                }
+                EntryBody::Deletion => unreachable!(),
+            };
+            for op in &ops {
+                document.apply(op);
+                let key = crate::channel::changes::record_key(op).unwrap();
+                changed.push((entry.cursor.seq, author, key.id.to_string()));
+            }
+        }
+        prop_assert_eq!(decided, draws.len());
+    }
 }

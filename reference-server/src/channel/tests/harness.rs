@@ -125,6 +125,7 @@ impl Client {
 
 pub(super) struct Harness {
     pub(super) channel: Channel,
+    pub(super) config: ChannelConfig,
     pub(super) log: Log,
     pub(super) now: Now,
     /// What the broker was asked.
@@ -148,8 +149,10 @@ impl Harness {
 
     /// A node that starts on an existing log.
     pub(super) fn over(log: Log, config: ChannelConfig) -> Self {
+        let name = CHANNEL.parse().unwrap();
         Self {
-            channel: Channel::new(CHANNEL.parse().unwrap(), config, Arc::new(TestPolicy), 7),
+            channel: Channel::new(name, config.clone(), Arc::new(TestPolicy), 7),
+            config,
             log,
             now: Now {
                 mono: MonoTime(1000),

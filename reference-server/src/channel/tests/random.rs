@@ -1,21 +1,48 @@
 //! Random schedules: whatever happens, every replica is the fold of the log.
 
 use proptest::prelude::*;
-use tidewire_core::wire::{Known, ServerKind};
+use tidewire_core::wire::{Cursor, ErrorCode, Item, Known, ServerKind};
 
 use super::harness::*;
-use crate::broker::{BrokerReply, BrokerRequest, RunId};
+use crate::broker::{BrokerReply, BrokerRequest, EntryBody, RunId};
 use crate::channel::{ChannelConfig, ChannelInput, Lag};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push { who: usize, items: u8 },
-    Room { who: usize, room: usize },
-    Resubscribe { who: usize },
+    Push {
+        who: usize,
+        items: u8,
+    },
+    /// A push whose deadline is so many minutes ahead, or behind.
+    PushUntil {
+        who: usize,
+        minutes: i64,
+    },
+    /// Asks again for the newest so many entries that it has.
+    Fetch {
+        who: usize,
+        back: u64,
+    },
+    /// The node's clock goes wrong by so many minutes, or right.
+    Clock {
+        minutes: i64,
+    },
+    Days {
+        days: u64,
+    },
+    Room {
+        who: usize,
+        room: usize,
+    },
+    Resubscribe {
+        who: usize,
+    },
     Pass,
     NewRun,
     LoseTail,
-    Fail { append_happens: bool },
+    Fail {
+        append_happens: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -23,7 +50,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (who.clone(), 1..4u8).prop_map(|(who, items)| Step::Push { who, items }),
         4 => (who.clone(), 0..4usize).prop_map(|(who, room)| Step::Room { who, room }),
-        1 => who.prop_map(|who| Step::Resubscribe { who }),
+        1 => who.clone().prop_map(|who| Step::Resubscribe { who }),
+        2 => (who.clone(), -100_000..100_000i64)
+            .prop_map(|(who, minutes)| Step::PushUntil { who, minutes }),
+        2 => (who, 0..9u64).prop_map(|(who, back)| Step::Fetch { who, back }),
+        1 => prop_oneof![Just(0i64), -600_000..600_000i64]
+            .prop_map(|minutes| Step::Clock { minutes }),
+        1 => (1..25u64).prop_map(|days| Step::Days { days }),
         1 => Just(Step::Pass),
         1 => Just(Step::NewRun),
         1 => Just(Step::LoseTail),
@@ -67,6 +100,11 @@ impl Reader {
                 ServerKind::Resume(_) | ServerKind::SnapshotBegin(_) => return true,
                 ServerKind::Patch(_) if self.asked => continue,
                 ServerKind::Patch(patch) if patch.epoch > self.announced => return true,
+                // A range that was fetched again: what is there already is dropped or applied once more.
+                ServerKind::Patch(patch) if patch.to <= self.replica.cursor.seq => continue,
+                ServerKind::Patch(patch) if patch.from < self.replica.cursor.seq => {
+                    self.replica.cursor = Cursor::new(patch.epoch, patch.from, patch.from_tag);
+                }
                 ServerKind::Ack(ack) => self.last = self.last.max(ack.through),
                 ServerKind::Lagged(_) | ServerKind::StaleEpoch(_) => return true,
                 _ => {}
@@ -161,6 +199,30 @@ fn run(lag: Lag, steps: Vec<Step>) {
                 readers[who].client.take();
                 readers[who].subscribe(&mut harness);
             }
+            Step::PushUntil { who, minutes } => {
+                let reader = &readers[who];
+                let n = reader.last + 1;
+                let item = Item {
+                    deadline_ms: harness.clock().0.saturating_add_signed(minutes * 60_000),
+                    ..item(vec![inc("initial", "a", 1)])
+                };
+                harness.enqueue_at(&reader.client, reader.announced, n, n, vec![item]);
+            }
+            Step::Fetch { who, back } => {
+                let reader = &readers[who];
+                harness.input(ChannelInput::Fetch {
+                    conn: reader.client.subscriber.conn,
+                    epoch: reader.announced,
+                    after: reader.replica.cursor.seq.saturating_sub(back),
+                    through: reader.replica.cursor.seq + 3,
+                });
+            }
+            Step::Clock { minutes } => {
+                let right = harness.clock();
+                harness.broker_ahead_ms = -minutes * 60_000;
+                harness.now.unix.0 = right.0.saturating_add_signed(minutes * 60_000);
+            }
+            Step::Days { days } => harness.pass(days * 24 * 3_600_000),
             Step::Pass => harness.pass(6_000),
             Step::NewRun => {
                 runs += 1;
@@ -187,7 +249,10 @@ fn run(lag: Lag, steps: Vec<Step>) {
             earlier = harness.log.clone();
         }
         settle(&mut harness, &mut readers, false);
+        check_times(&harness);
     }
+    harness.now.unix = harness.clock();
+    harness.broker_ahead_ms = 0;
     // Whoever joins may open an epoch; a wake-up tells the rest of what was lost.
     let truth = Client::new(99, 99);
     harness.subscribe(&truth, None, 0);
@@ -199,6 +264,31 @@ fn run(lag: Lag, steps: Vec<Step>) {
     for reader in &readers {
         assert_eq!(reader.replica.cursor, state.cursor);
         assert_eq!(reader.replica.document, state.document);
+    }
+    // A node that starts now has the same state, table and log time.
+    let mut next = Harness::over(harness.log.clone(), harness.config.clone());
+    next.now = harness.now;
+    next.join(98, 98);
+    assert_eq!(next.fold().snapshot(), harness.fold().snapshot());
+}
+
+/// Log time follows the broker's clock, never a node's that is off, and judges every deadline.
+fn check_times(harness: &Harness) {
+    let mut before = 0;
+    for entry in harness.log.entries() {
+        assert!(before <= entry.ms && entry.ms <= harness.clock().0 + 5_000);
+        before = entry.ms;
+        let EntryBody::Mutation {
+            deadline_ms,
+            outcome,
+            ..
+        } = &entry.body
+        else {
+            continue;
+        };
+        let is_expired = matches!(outcome, Err(r) if r.code == ErrorCode::Expired);
+        assert_eq!(is_expired, *deadline_ms < entry.ms);
+        assert!(*deadline_ms <= entry.ms + 7 * 24 * 3_600_000);
     }
 }
 
