@@ -188,7 +188,7 @@ async fn a_message_over_the_limit_ends_the_link_whatever_its_size() {
 async fn text_on_the_binary_subprotocol_ends_the_link() {
     let reason = reason_after(vec![welcome(), Message::text("[]")]).await;
     assert!(
-        matches!(&reason, Reason::Network { detail } if detail.contains("text")),
+        matches!(&reason, Reason::Network { detail } if detail.contains("was agreed")),
         "{reason:?}"
     );
 }
