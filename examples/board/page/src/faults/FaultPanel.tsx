@@ -7,9 +7,9 @@ import { Proofs } from "./Proofs.tsx";
 import { TimelineView } from "./TimelineView.tsx";
 
 const KNOBS: readonly (readonly [Knob, string])[] = [
-  ["delay", "answers, 0.8 s"],
-  ["duplicate", "patches, twice"],
-  ["reorder", "patches, swapped"],
+  ["delay", "by 0.8 s"],
+  ["duplicate", "patches"],
+  ["reorder", "patches"],
   ["drop_patches", "one in two"],
   ["drop_acks", "all of them"],
 ];
