@@ -116,7 +116,12 @@ export class FakeServer {
 
   /** Says something about somebody else on a channel. */
   announce(name: string, peer: number, principal: string, data: unknown): void {
-    const gone = data === undefined ? {} : { data: Buffer.from(JSON.stringify(data)) };
+    this.announceText(name, peer, principal, data === undefined ? undefined : JSON.stringify(data));
+  }
+
+  /** The same, with the JSON text itself. */
+  announceText(name: string, peer: number, principal: string, text: string | undefined): void {
+    const gone = text === undefined ? {} : { data: Buffer.from(text) };
     for (const socket of this.#channel(name).subscribers) {
       socket.deliver([{ presence: { channel: name, full: false, peers: [{ peer, principal, ...gone }] } }]);
     }

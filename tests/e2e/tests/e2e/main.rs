@@ -4,6 +4,7 @@ mod auth;
 mod editing;
 mod faults;
 mod hostile;
+mod hostile_values;
 mod letting_go;
 mod pausing;
 mod presence;
