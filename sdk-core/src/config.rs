@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutation::Durability;
 use crate::wire::Codec;
 
 /// Settings of a [`crate::Session`].
@@ -37,6 +38,8 @@ pub struct Config {
     /// How long after its deadline the server still knows how a mutation ended; the server's own setting
     /// must not be shorter.
     pub retention: Duration,
+    /// What the driver's outbox survives: its driver says so.
+    pub durability: Durability,
     /// How many channels may be subscribed.
     pub channels_max: usize,
     /// Bytes of records that a snapshot may have.
@@ -60,6 +63,7 @@ impl Default for Config {
             outbox_bytes_max: 16 * 1024 * 1024,
             ttl_max: Duration::from_secs(7 * 24 * 60 * 60),
             retention: Duration::from_secs(30 * 24 * 60 * 60),
+            durability: Durability::Memory,
             channels_max: 1000,
             snapshot_bytes_max: 256 * 1024 * 1024,
         }

@@ -47,8 +47,8 @@ pub use channel::name::{ChannelName, ChannelNameError};
 pub use channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
 pub use mutation::{
-    Attempt, CancelError, ClientId, MemoryOutbox, MutateError, MutateOptions, MutationHandle,
-    MutationId, MutationStatus, OutboxReply, OutboxRequest, Settlement,
+    Attempt, CancelError, ClientId, Durability, MemoryOutbox, MutateError, MutateOptions,
+    MutationHandle, MutationId, MutationStatus, OutboxReply, OutboxRequest, Settlement,
 };
 pub use session::{
     ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, NetworkHint, Output,

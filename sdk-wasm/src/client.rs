@@ -111,6 +111,7 @@ impl JsClient {
             ttl: ttl_ms.map(|ms| Duration::from_millis(ms as u64)),
             after: after.map(|handle| MutationHandle(handle as u64)),
             coalesce_key: coalesce_key.map(Into::into),
+            require_durable: false,
         };
         let handle = self
             .driver

@@ -155,8 +155,8 @@ impl Pusher {
                     self.in_flight_bytes += row.bytes;
                     self.next = n + 1;
                 }
-                Stage::Unsent => plan.unmarked.push((n, row.handle)),
-                // Its store is writing; what follows waits for it.
+                Stage::Unsent if !queue.waits(n, row) => plan.unmarked.push((n, row.handle)),
+                // Its store is writing, or it waits for another one; what follows waits for it.
                 _ => break,
             }
         }

@@ -9,7 +9,7 @@ pub(crate) mod queue;
 
 use std::fmt;
 
-pub use options::MutateOptions;
+pub use options::{Durability, MutateOptions};
 pub use outbox::{Attempt, MemoryOutbox, OutboxReply, OutboxRequest, Settlement};
 
 use crate::channel::name::ChannelName;
@@ -148,6 +148,9 @@ pub enum MutateError {
     /// `after` names no earlier mutation of the channel, or one that ended too long ago.
     #[error("the mutation named by `after` is not known on this channel")]
     UnknownDependency,
+    /// `require_durable`, and the outbox is in memory only.
+    #[error("the outbox is in memory only, and the mutation must outlive the process")]
+    NotDurable,
     /// A name, value or size breaks a rule.
     #[error(transparent)]
     Invalid(#[from] crate::document::Rejection),
@@ -163,6 +166,7 @@ impl MutateError {
             Self::ChannelFailed(code) => code.name(),
             Self::QueueFull { .. } => "queue_full",
             Self::UnknownDependency => "invalid",
+            Self::NotDurable => "not_durable",
             Self::Invalid(rejection) => rejection.code.name(),
         }
     }

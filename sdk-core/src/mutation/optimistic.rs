@@ -306,6 +306,10 @@ mod tests {
         /// Foreign ops, and how many of the oldest pending mutations leave with them.
         Apply(Vec<Change>, bool, usize),
         Replace(Vec<Change>, usize),
+        /// Any pending mutation ends by itself: cancelled, expired, refused outside the log.
+        Cancel(usize),
+        /// A new one makes an older one superfluous, in the same step.
+        Coalesce(Vec<Change>, usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -315,6 +319,8 @@ mod tests {
             3 => (changes(), prop::bool::weighted(0.1), 0..3usize)
                 .prop_map(|(c, clear, n)| Step::Apply(c, clear, n)),
             1 => (changes(), 0..3usize).prop_map(|(c, n)| Step::Replace(c, n)),
+            1 => (0..8usize).prop_map(Step::Cancel),
+            1 => (changes(), 0..8usize).prop_map(|(c, n)| Step::Coalesce(c, n)),
         ]
     }
 
@@ -345,6 +351,11 @@ mod tests {
             }
         }
         view
+    }
+
+    fn take(pending: &mut Vec<(MutationHandle, Vec<Change>)>, which: usize) -> Vec<MutationHandle> {
+        let found = which < pending.len();
+        found.then(|| pending.remove(which).0).into_iter().collect()
     }
 
     fn changed(a: &Document, b: &Document) -> BTreeSet<RecordKey> {
@@ -393,6 +404,19 @@ mod tests {
                         let gone: Vec<_> = pending.drain(..leave.min(pending.len())).map(|p| p.0).collect();
                         view.replace(other, &gone, &LIMITS, &mut dirty);
                         true
+                    }
+                    Step::Cancel(which) => {
+                        let gone: Vec<_> = take(&mut pending, which);
+                        view.apply(&[], &gone, &LIMITS, &mut dirty);
+                        true
+                    }
+                    Step::Coalesce(changes, which) => {
+                        let gone: Vec<_> = take(&mut pending, which);
+                        next += 1;
+                        view.push(MutationHandle(next), changes.clone().into(), &LIMITS, &mut dirty);
+                        pending.push((MutationHandle(next), changes));
+                        view.apply(&[], &gone, &LIMITS, &mut dirty);
+                        false
                     }
                 };
                 let after = view.to_document();

@@ -36,4 +36,16 @@ pub struct MutateOptions {
     /// An older mutation of the channel with the same key that was not sent yet ends as `cancelled`:
     /// of a value that changes all the time only the latest is sent.
     pub coalesce_key: Option<Arc<str>>,
+    /// Refuse the call unless the mutation outlives the process: with [`crate::Durability::Memory`].
+    pub require_durable: bool,
+}
+
+/// What the outbox's store survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: unsent mutations end with the session.
+    #[default]
+    Memory,
+    /// The end of the process.
+    Disk,
 }

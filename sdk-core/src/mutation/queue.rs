@@ -11,6 +11,11 @@ use crate::wire::Change;
 /// What an item without changes takes in a push, at most.
 const NOOP_BYTES: usize = 64;
 
+/// How many numbers a row may be sent ahead of an undecided one that it comes after. Policy at the limit:
+/// it waits for that decision. The refusal has to stay listed at the server until both are decided, and
+/// of those it lists 64.
+const AHEAD_MAX: u64 = 32;
+
 /// One pending mutation.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -235,6 +240,14 @@ impl MutationQueue {
         row.bytes -= bytes;
         self.bytes -= bytes;
         true
+    }
+
+    /// Whether an unsent row has to wait for the decision about the one that it comes after.
+    pub(crate) fn waits(&self, n: u64, row: &Row) -> bool {
+        let first = row.options.after.and_then(|after| self.row(after));
+        let open = first.filter(|first| first.stage != Stage::Settling);
+        open.and_then(|first| first.n)
+            .is_some_and(|first| n - first > AHEAD_MAX)
     }
 
     /// The unsent rows that come directly after this one.

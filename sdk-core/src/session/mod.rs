@@ -33,8 +33,8 @@ use crate::document::value::is_json;
 use crate::document::{Document, Record, Rejection};
 use crate::mutation::ended::Ended;
 use crate::mutation::{
-    CancelError, ClientId, MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus,
-    OutboxReply, Settlement,
+    CancelError, ClientId, Durability, MutateError, MutateOptions, MutationHandle, MutationId,
+    MutationStatus, OutboxReply, Settlement,
 };
 use crate::time::Now;
 use crate::wire::{
@@ -292,6 +292,9 @@ impl Session {
         if rows >= self.config.outbox_rows_max || bytes >= self.config.outbox_bytes_max {
             return Err(MutateError::QueueFull { rows });
         }
+        if options.require_durable && self.durability() == Durability::Memory {
+            return Err(MutateError::NotDurable);
+        }
         let mut options = options;
         let mut failed = false;
         if let Some(after) = options.after {
@@ -344,6 +347,12 @@ impl Session {
         let done = self.with_channel(channel, |channel, turn| channel.cancel(turn, handle));
         self.finish_turn();
         done.unwrap_or(Err(CancelError::NoSuchMutation))
+    }
+
+    /// What unsent mutations survive.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        self.config.durability
     }
 
     /// Where a mutation stands, also after its end: the newest 1,000 outcomes are remembered.

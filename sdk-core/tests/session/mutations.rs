@@ -134,3 +134,29 @@ fn a_mutation_that_fits_no_message_is_refused_in_the_call() {
         "the window counts what goes out, so the second one waits"
     );
 }
+
+#[test]
+fn what_must_outlive_the_process_is_refused_by_an_outbox_in_memory() {
+    let durable = || MutateOptions {
+        require_durable: true,
+        ..MutateOptions::default()
+    };
+    let change = || Change {
+        kind: Some(ChangeKind::Put(card("a", "x"))),
+    };
+    let mut d = Driver::live();
+    assert_eq!(d.session.durability(), Durability::Memory);
+    let refused = d
+        .session
+        .mutate(d.now, d.channel, vec![change()], durable());
+    assert_eq!(refused, Err(MutateError::NotDurable));
+    assert_eq!(d.title("a"), None);
+    let mut config = Config::default();
+    config.durability = Durability::Disk;
+    let mut d = Driver::idle(config);
+    d.channel = d
+        .session
+        .subscribe(d.now, CHANNEL.parse().unwrap())
+        .unwrap();
+    d.mutate_with(ChangeKind::Put(card("a", "x")), durable());
+}

@@ -190,6 +190,28 @@ fn what_comes_after_says_so_and_is_sent_in_the_same_push() {
 }
 
 #[test]
+fn what_comes_long_after_an_undecided_one_waits_for_it() {
+    for ops in [vec![put_op("a", "x")], vec![]] {
+        let mut d = Driver::live();
+        d.cut();
+        let one = d.mutate(put("a", "x"));
+        for i in 2..=33 {
+            d.mutate(put(&format!("c{i}"), "x"));
+        }
+        let late = d.mutate_with(put("b", "x"), after(one));
+        d.reconnect();
+        d.resume(at(1), at(1), 0);
+        assert_eq!(items(&d.pushes()).len(), 33);
+        assert_eq!(d.told(late), ["queued"]);
+        let committed = !ops.is_empty();
+        let decision = if committed { mid(1) } else { refusal(1) };
+        d.patch(1, 2, ops, vec![decision]);
+        let what = if committed { "changes" } else { "noop" };
+        assert_eq!(items(&d.pushes()), [(34, what)]);
+    }
+}
+
+#[test]
 fn what_comes_after_a_cancelled_one_fails_with_it() {
     let mut d = Driver::live();
     d.cut();

@@ -10,7 +10,7 @@ pub(crate) use tidewire_core::wire::{
 };
 pub(crate) use tidewire_core::{
     CancelError, ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase,
-    Event, Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle,
+    Durability, Event, Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle,
     MutationStatus, NetworkHint, OutboxRequest, Output, Reason, Recovery, Session, TokenError,
 };
 
