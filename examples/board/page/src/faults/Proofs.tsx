@@ -23,7 +23,7 @@ export function Proofs({ timeline }: { timeline: Timeline }) {
     >
       <Proof name="Order" holds={missing === undefined} value={applied === undefined ? "–" : `seq ${applied}`}>
         {missing === undefined ? `${patches} in turn` : `waits for seq ${missing}`}
-        {gaps > 0 && `, ${gaps} ${gaps === 1 ? "hole" : "holes"} found`}
+        {gaps > 0 && `, ${gaps} ${gaps === 1 ? "hole" : "holes"}`}
         {duplicates > 0 && `, ${duplicates} ignored`}
       </Proof>
       <Proof name="Exactly once" holds={twice === 0} value={`${once} of ${changes}`}>
