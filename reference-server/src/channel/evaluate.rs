@@ -206,11 +206,12 @@ impl<'a> Evaluation<'a> {
             ..
         } = &entry.body
         {
+            let known = self.fold.ring.changes();
             for key in ops.iter().filter_map(record_key) {
-                let before = || self.fold.ring.changes().of(&key);
-                let last = *self.changes.get(&key).unwrap_or(&before());
-                let last = self.changes.entry(key).or_insert(last);
-                last.note(Some(*author), entry.cursor.seq);
+                self.changes
+                    .entry(key)
+                    .or_insert_with_key(|key| known.of(key))
+                    .note(Some(*author), entry.cursor.seq);
             }
         }
         self.entries.push(entry);
