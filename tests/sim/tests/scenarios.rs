@@ -128,6 +128,7 @@ fn a_wiped_broker_whose_clock_went_back_still_opens_a_higher_epoch() {
         world.broker.restart_wiped(&mut world.truth);
         world.crash_node(0);
         world.nodes[0].clock_ms = -1_000_000_000_000;
+        world.broker.clock_ms = -1_000_000_000_000;
     }
     scene.add(1, 1);
     scene.rest();
