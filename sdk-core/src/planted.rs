@@ -1,6 +1,6 @@
 //! Wrong variants of real rules, to show that the simulation would find them.
 //!
-//! Invariant: without `--cfg tidewire_planted` nothing of this exists: [`planted!`](crate::planted) is
+//! Invariant: without `--cfg tidewire_planted` nothing of this exists: `planted!` is
 //! the constant `false`. With it, one build holds all variants and a program chooses one when it starts.
 //! Never a Cargo feature: nobody can turn it on by depending on this crate.
 
