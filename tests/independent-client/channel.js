@@ -10,20 +10,27 @@ const COMMITS_KEPT = 4_096;
 const ENDS = new Set([2004, 6001, 6002, 6003, 4008]);
 
 const order = (a, b) => a.epoch - b.epoch || a.seq - b.seq;
-const same = (a, b) => a.epoch === b.epoch && a.seq === b.seq && a.tag === b.tag;
+const same = (a, b) => order(a, b) === 0 && a.tag === b.tag;
 
-/** Events: change, historyLost({from, to}), lost(n), presence, refused(code, detail), report(code, detail). */
+/** Events: historyLost({from, to}), lost(n), refused(code, detail), report(code, detail). */
 export class Channel extends EventEmitter {
   /** offline, asking, snapshotting, catching-up, live or failed. */
   state = "offline";
   base = new Document();
   /** Where the base stands; none before the first answer. */
   cursor = null;
-  maxEpoch = 0;
   peers = new Map();
   /** How the subscribes so far were answered. */
   answers = { resume: 0, snapshot: 0 };
-  #link = null;
+  #maxEpoch = 0;
+  #head = 0;
+  #snapshot = null;
+  #presence = undefined;
+  #askedAt = -Infinity;
+  #askAt = 0;
+  #pause = 0;
+  #progressAt = 0;
+  #behind = null;
   #outbox = [];
   #nextN = 1;
   #committed = new Set();
@@ -31,16 +38,10 @@ export class Channel extends EventEmitter {
   #pushed = 0; // every n up to here was pushed since the last answer
   #needed = new Set();
   #heldUntil = 0;
-  #head = 0;
-  #snapshot = null;
-  #presence = undefined;
-  #asked = { at: -Infinity, due: 0, tries: 0 };
-  #progressAt = 0;
-  #behind = null;
 
-  constructor(name) {
+  constructor(name, link) {
     super();
-    this.name = name;
+    Object.assign(this, { name, link });
   }
 
   get pending() {
@@ -52,41 +53,44 @@ export class Channel extends EventEmitter {
     return this.#flying().length > 0;
   }
 
+  get #streaming() {
+    return this.state === "catching-up" || this.state === "live";
+  }
+
   view() {
     const view = this.base.copy();
-    for (const row of this.#outbox) row.changes.forEach((change) => view.predict(change));
+    for (const row of this.#outbox) row.item.changes.forEach((change) => view.predict(change));
     return view;
   }
 
   /** `outcome` ends as { state: committed | rejected | indeterminate, code?, detail? }. */
   mutate(...changes) {
-    if (this.state === "failed") throw new Error(`${this.name} is refused`);
-    const item = { changes };
-    if (this.#link?.sizeOf(item) > this.#link?.limits.mutationBytes) throw new Error("the mutation is too large");
-    const row = { n: this.#nextN++, changes, item, copies: 0 };
+    const row = { n: this.#nextN++, item: { changes }, bytes: this.link.codec.sizeOf({ changes }), copies: 0 };
+    if (this.state === "failed" || row.bytes > (this.link.welcome?.limits.mutationBytes ?? Infinity)) throw new Error("refused");
     const outcome = new Promise((resolve) => (row.end = resolve));
     this.#outbox.push(row);
-    this.emit("change");
     this.#push();
     return { n: row.n, outcome };
   }
 
   /** JSON text, or nothing to go away. */
   setPresence(data) {
-    this.#presence = data;
-    if (["catching-up", "live"].includes(this.state)) this.#tellPresence();
+    this.#presence = data && Buffer.from(data);
+    if (this.#streaming) this.#tellPresence();
   }
 
-  // ---------------------------------------------------------------- the link
+  #tellPresence() {
+    this.link.send({ presenceSet: { channel: this.name, ...(this.#presence && { data: this.#presence }) } });
+  }
 
-  connected(link) {
-    this.#link = link;
-    if (this.state !== "failed") this.#ask({ paced: false });
+  // ------------------------------------------------- the link, subscribing and its answers
+
+  connected() {
+    this.#askedAt = -Infinity;
+    if (this.state !== "failed") this.#ask();
   }
 
   disconnected() {
-    this.#link = null;
-    this.#snapshot = null;
     this.#needed.clear();
     this.peers.clear();
     if (this.state !== "failed") this.state = "offline";
@@ -94,122 +98,100 @@ export class Channel extends EventEmitter {
 
   /** Called a few times a second: everything here that waits for time. */
   tick(now) {
-    if (["offline", "failed"].includes(this.state)) return;
-    if (this.#asked.due) return void (now >= this.#asked.due && this.#sendSubscribe(now));
-    const expecting = this.state !== "live" || this.pushing;
-    if (expecting && now - this.#progressAt > PROGRESS_MS) return this.#ask();
+    if (this.state === "offline" || this.state === "failed") return;
+    if (this.#askAt) return void (now >= this.#askAt && this.#subscribe(now));
     if (this.#behind && order(this.#behind.cursor, this.cursor) <= 0) this.#behind = null;
-    if (this.#behind && now - this.#behind.since > BEHIND_MS) return this.#ask();
-    if (this.#heldUntil && now >= this.#heldUntil) {
-      this.#heldUntil = 0;
-      this.#push();
-    }
+    const stuck = (this.state !== "live" || this.pushing) && now - this.#progressAt > PROGRESS_MS;
+    if (stuck || (this.#behind && now - this.#behind.since > BEHIND_MS)) return this.#ask();
+    this.#push();
   }
 
+  /** Asks anew; paced, because no answer of a server may make a client spin. */
+  #ask() {
+    const now = Date.now();
+    this.#pause = now - this.#askedAt > 5_000 ? 0 : Math.min(10_000, Math.max(200, this.#pause * 2));
+    this.#askAt = now + this.#pause;
+    this.#snapshot = this.#behind = null;
+    this.state = "asking";
+    if (this.#pause === 0) this.#subscribe(now);
+  }
+
+  #subscribe(now) {
+    this.#askedAt = this.#progressAt = now;
+    this.#askAt = 0;
+    this.link.send({ subscribe: { channel: this.name, maxEpoch: this.#maxEpoch, ...(this.cursor && { have: this.cursor }) } });
+  }
+
+  #handleResume({ from, head, known }) {
+    if (this.#streaming) return;
+    if (head.epoch < this.#maxEpoch || !this.cursor || !same(from, this.cursor)) return this.#ask();
+    this.answers.resume += 1;
+    this.#enter(head, known);
+  }
+
+  #handleSnapshotBegin({ cursor, known }) {
+    if (cursor.epoch < this.#maxEpoch) return this.#ask();
+    this.#snapshot = { cursor, known, base: new Document() };
+    this.state = "snapshotting";
+  }
+
+  #handleSnapshotEnd({ records, digest }) {
+    if (this.state !== "snapshotting") return;
+    const { cursor, known, base } = this.#snapshot;
+    if (base.size !== records || base.digest() !== digest || (this.cursor && order(cursor, this.cursor) < 0)) return this.#ask();
+    const from = this.cursor;
+    Object.assign(this, { base, cursor });
+    this.answers.snapshot += 1;
+    const rejected = new Map(known.rejected.map((entry) => [entry.n, entry]));
+    for (const { n } of this.#outbox.filter((row) => row.n <= known.last)) this.#settle(n, rejected.get(n));
+    if (from && from.epoch < cursor.epoch) this.emit("historyLost", { from, to: cursor });
+    this.#enter(cursor, known);
+  }
+
+  #enter(head, known) {
+    if (head.epoch > this.#maxEpoch) {
+      this.#maxEpoch = head.epoch;
+      for (const n of [...this.#committed].filter((n) => n > known.last && n < this.#low())) {
+        this.#committed.delete(n);
+        this.emit("lost", n);
+      }
+    }
+    this.#snapshot = null;
+    this.#head = head.seq;
+    this.#decided = this.#pushed = known.last;
+    this.#heldUntil = 0;
+    this.#moved();
+    if (this.#presence) this.#tellPresence();
+  }
+
+  // ------------------------------------------------------------------ the stream
+
   receive(kind, frame) {
-    if (["offline", "failed"].includes(this.state)) return;
+    if (this.state === "offline" || this.state === "failed") return;
+    if (kind !== "presence" && kind !== "error") this.#progressAt = Date.now();
     if (kind === "resume") this.#handleResume(frame);
     else if (kind === "snapshotBegin") this.#handleSnapshotBegin(frame);
-    else if (kind === "snapshotPart") frame.records.forEach((record) => this.#handleRecord(record));
+    else if (kind === "snapshotPart") frame.records.forEach((record) => this.#snapshot?.base.put(record));
     else if (kind === "snapshotEnd") this.#handleSnapshotEnd(frame);
     else if (kind === "patch") this.#handlePatch(frame);
     else if (kind === "ack") this.#handleAck(frame);
     else if (kind === "need") this.#handleNeed(frame);
-    else if (kind === "hold") this.#holdFor(frame.retryMs);
+    else if (kind === "hold") this.#handleHold(frame);
     else if (kind === "staleEpoch" || kind === "lagged") this.#ask();
     else if (kind === "presence") this.#handlePresence(frame);
     else if (kind === "error") this.#handleError(frame);
     else throw new Error(`${kind} is no frame about a channel`);
   }
 
-  // ------------------------------------------------- subscribing and its answers
-
-  #ask({ paced = true, atLeast = 0 } = {}) {
-    const now = Date.now();
-    const fresh = !paced || now - this.#asked.at > 5_000;
-    this.#asked.tries = fresh ? 0 : this.#asked.tries + 1;
-    const jitter = Math.max(200, Math.random() * Math.min(10_000, 200 * 2 ** this.#asked.tries));
-    this.#asked.due = now + Math.max(atLeast, fresh ? 0 : jitter);
-    this.#snapshot = null;
-    this.#behind = null;
-    this.state = "asking";
-    if (this.#asked.due <= now) this.#sendSubscribe(now);
-  }
-
-  #sendSubscribe(now) {
-    Object.assign(this.#asked, { at: now, due: 0 });
-    this.#progressAt = now;
-    this.#link.send({ subscribe: { channel: this.name, maxEpoch: this.maxEpoch, ...(this.cursor && { have: this.cursor }) } });
-  }
-
-  #handleResume({ from, head, known }) {
-    if (!from || !head || !known) throw new Error("resume lacks a field");
-    if (!["asking", "snapshotting"].includes(this.state)) return;
-    if (head.epoch < this.maxEpoch || !this.cursor || !same(from, this.cursor)) return this.#ask();
-    this.answers.resume += 1;
-    this.#snapshot = null;
-    this.#head = head.seq;
-    this.#enter(head.epoch, known);
-  }
-
-  #handleSnapshotBegin({ cursor, known }) {
-    if (!cursor || !known) throw new Error("snapshot_begin lacks a field");
-    if (cursor.epoch < this.maxEpoch) return this.#ask();
-    this.#snapshot = { cursor, known, base: new Document(), records: 0 };
-    this.state = "snapshotting";
-    this.#progressAt = Date.now();
-  }
-
-  #handleRecord(record) {
-    if (this.state !== "snapshotting") return;
-    this.#snapshot.base.put(record);
-    this.#snapshot.records += 1;
-    this.#progressAt = Date.now();
-  }
-
-  #handleSnapshotEnd({ records, digest }) {
-    if (this.state !== "snapshotting") return;
-    const { cursor, known, base, records: got } = this.#snapshot;
-    const broken = got !== records || base.size !== records || base.digest() !== digest;
-    if (broken || (this.cursor && order(cursor, this.cursor) < 0)) return this.#ask();
-    const from = this.cursor;
-    Object.assign(this, { base, cursor });
-    this.#snapshot = null;
-    this.#head = cursor.seq;
-    this.answers.snapshot += 1;
-    const rejected = new Map(known.rejected.map((entry) => [entry.n, entry]));
-    for (const { n } of this.#outbox.filter((row) => row.n <= known.last)) this.#settle(n, rejected.get(n));
-    if (from && from.epoch < cursor.epoch) this.emit("historyLost", { from, to: cursor });
-    this.#enter(cursor.epoch, known);
-  }
-
-  #enter(epoch, known) {
-    if (epoch > this.maxEpoch) {
-      this.maxEpoch = epoch;
-      const low = this.#low();
-      for (const n of [...this.#committed].filter((n) => n > known.last && n < low)) {
-        this.#committed.delete(n);
-        this.emit("lost", n);
-      }
-    }
-    this.#decided = this.#pushed = known.last;
-    this.#heldUntil = 0;
-    this.#moved();
-    if (this.#presence !== undefined) this.#tellPresence();
-  }
-
-  // ------------------------------------------------------------------ the stream
-
   #handlePatch({ epoch, from, fromTag, to, toTag, ops, mids }) {
-    if (!["catching-up", "live"].includes(this.state)) return;
-    if (from >= to) throw new Error("a patch that leads nowhere");
+    if (!this.#streaming) return;
     const { seq, tag } = this.cursor;
-    if (epoch > this.maxEpoch || epoch < this.cursor.epoch) return this.#ask();
+    if (epoch > this.#maxEpoch || epoch < this.cursor.epoch) return this.#ask();
     if (to < seq || (to === seq && toTag === tag)) return;
     if (to === seq || from > seq || (from === seq && fromTag !== tag)) return this.#ask();
     ops.forEach((op) => this.base.apply(op));
     this.cursor = { epoch, seq: to, tag: toTag };
-    for (const mid of mids.filter(({ author }) => author.equals(this.#link.author))) {
+    for (const mid of mids.filter(({ author }) => author.equals(this.link.welcome.author))) {
       this.#decided = Math.max(this.#decided, mid.n);
       this.#settle(mid.n, mid.code ? mid : null);
     }
@@ -217,9 +199,7 @@ export class Channel extends EventEmitter {
   }
 
   #moved() {
-    this.#progressAt = Date.now();
     this.state = this.cursor.seq >= this.#head ? "live" : "catching-up";
-    this.emit("change");
     this.#push();
   }
 
@@ -232,14 +212,8 @@ export class Channel extends EventEmitter {
     if (full) this.peers.clear();
     for (const { peer, principal, data } of peers) {
       if (data === undefined) this.peers.delete(peer);
-      else this.peers.set(peer, { principal, data: data.toString("utf8") });
+      else this.peers.set(peer, { principal, data: data.toString() });
     }
-    this.emit("presence");
-  }
-
-  #tellPresence() {
-    const data = this.#presence === undefined ? {} : { data: Buffer.from(this.#presence) };
-    this.#link.send({ presenceSet: { channel: this.name, ...data } });
   }
 
   // ------------------------------------------------------------------ the outbox
@@ -254,31 +228,27 @@ export class Channel extends EventEmitter {
 
   /** Sends what follows the last pushed row without a gap, inside the window. */
   #push() {
-    if (!["catching-up", "live"].includes(this.state) || this.#heldUntil || this.#link.leaving) return;
-    const { pushItems, pushBytes } = this.#link.limits;
+    if (!this.#streaming || Date.now() < this.#heldUntil || this.link.leave) return;
+    const { pushItems, pushBytes } = this.link.welcome.limits;
     const flying = this.#flying();
-    let items = flying.length;
     let bytes = flying.reduce((sum, row) => sum + row.bytes, 0);
     const batch = [];
     for (const row of this.#outbox.filter((row) => row.n > this.#pushed)) {
-      row.bytes ??= this.#link.sizeOf(row.item);
-      const follows = row.n === Math.max(this.#pushed + 1, this.#low());
-      if (!follows || items === pushItems || (items && bytes + row.bytes > pushBytes)) break;
+      const items = flying.length + batch.length;
+      if (row.n !== Math.max(this.#pushed + 1, this.#low()) || items === pushItems || (items && bytes + row.bytes > pushBytes)) break;
       batch.push(row);
-      items += 1;
       bytes += row.bytes;
+      row.copies += 1;
       this.#pushed = row.n;
     }
     if (!batch.length) return;
     if (!flying.length) this.#progressAt = Date.now();
-    for (const row of batch) row.copies += 1;
-    const push = { channel: this.name, epoch: this.maxEpoch, firstN: batch[0].n, low: this.#low() };
-    this.#link.send({ push: { ...push, items: batch.map((row) => row.item) } });
+    const items = batch.map((row) => row.item);
+    this.link.send({ push: { channel: this.name, epoch: this.#maxEpoch, firstN: batch[0].n, low: this.#low(), items } });
   }
 
   #handleAck({ through }) {
     this.#decided = Math.max(this.#decided, through);
-    this.#progressAt = Date.now();
     this.#push();
   }
 
@@ -289,16 +259,15 @@ export class Channel extends EventEmitter {
     this.#push();
   }
 
-  #holdFor(ms) {
-    this.#heldUntil = Date.now() + Math.max(ms, 1);
+  #handleHold({ retryMs }) {
+    this.#heldUntil = Date.now() + retryMs;
     this.#pushed = this.#decided;
   }
 
   /** The log has decided about `n`. */
   #settle(n, rejected) {
-    const at = this.#outbox.findIndex((row) => row.n === n);
-    if (at < 0) return;
-    const [row] = this.#outbox.splice(at, 1);
+    const row = this.#take(n);
+    if (!row) return;
     if (rejected) return row.end({ state: "rejected", code: rejected.code, detail: rejected.detail });
     this.#committed.add(n);
     if (this.#committed.size > COMMITS_KEPT) this.#committed.delete(this.#committed.values().next().value);
@@ -307,8 +276,9 @@ export class Channel extends EventEmitter {
 
   #handleError({ code, detail, n }) {
     if (n !== undefined) {
-      this.#refuse(n, code, detail);
-      this.emit("change");
+      // Outside the log: certain only if no other copy is under way.
+      const row = this.#take(n);
+      row?.end(row.copies === 1 ? { state: "rejected", code, detail } : { state: "indeterminate" });
       this.#push();
     } else if (ENDS.has(code)) {
       this.state = "failed";
@@ -317,11 +287,8 @@ export class Channel extends EventEmitter {
     } else this.emit("report", code, detail); // a subscribe that it leaves unanswered is repeated in time
   }
 
-  /** Outside the log: certain only if no other copy is under way. */
-  #refuse(n, code, detail) {
+  #take(n) {
     const at = this.#outbox.findIndex((row) => row.n === n);
-    if (at < 0) return;
-    const [row] = this.#outbox.splice(at, 1);
-    row.end(row.copies === 1 ? { state: "rejected", code, detail } : { state: "indeterminate" });
+    return at < 0 ? undefined : this.#outbox.splice(at, 1)[0];
   }
 }
