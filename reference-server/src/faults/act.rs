@@ -7,7 +7,8 @@ use tidewire_core::{ChannelName, ChannelNameError};
 use tokio::time::sleep_until;
 
 use super::Faults;
-use super::plan::{Action, TimedAction};
+use super::effect::Action;
+use super::plan::TimedAction;
 use crate::app::App;
 use crate::queue::SendQueue;
 

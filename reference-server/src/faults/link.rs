@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Faults;
+use super::effect::Effect;
 use super::frame::{Direction, Seen};
 use super::lane::{Lane, Passage, Sort};
-use super::plan::Effect;
 use super::running::{Asking, hash, mix};
 use crate::channel::ConnId;
 

@@ -9,9 +9,11 @@
 //! nothing that was acknowledged is lost.
 
 mod act;
+mod effect;
 mod frame;
 mod lane;
 mod link;
+mod pattern;
 mod plan;
 mod running;
 
@@ -27,12 +29,10 @@ use tokio::time::Instant;
 use crate::app::App;
 
 pub use act::ActError;
+pub use effect::{Action, Effect, EffectKind};
 pub use frame::{Direction, FrameKind};
 pub(crate) use link::{Carried, FaultLink};
-pub use plan::{
-    ACTIONS_MAX, Action, DELAY_MS_MAX, Effect, EffectKind, Plan, PlanError, RULES_MAX, Rule,
-    TimedAction,
-};
+pub use plan::{ACTIONS_MAX, DELAY_MS_MAX, Plan, PlanError, RULES_MAX, Rule, TimedAction};
 use running::Running;
 pub use running::{Progress, RECORD_MAX, Replay, Strike, Tally};
 

@@ -1,9 +1,10 @@
 //! A fault plan: which frames are struck, with what. Parsed and judged once, before it strikes anything.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tidewire_core::wire::{ErrorCode, cut_detail};
+use serde::{Deserialize, Serialize};
 
+use super::effect::{Action, Effect};
 use super::frame::{Direction, FrameKind, Seen};
+use super::pattern::matches;
 
 /// Rules of one plan, those that have ended included. At the limit a new one is refused.
 pub const RULES_MAX: usize = 256;
@@ -63,137 +64,6 @@ pub struct Rule {
 
 const fn certain() -> f64 {
     1.0
-}
-
-/// What happens to a frame that is struck.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Effect {
-    /// It is lost, and its connection breaks without a word.
-    Cut,
-    /// It is lost, and so is everything after it, both ways: the socket stays open and silent.
-    HalfOpen,
-    /// It is lost.
-    Drop,
-    /// It comes twice.
-    Duplicate,
-    /// It comes later, and what is behind it in its direction waits too, as on a slow link.
-    Delay {
-        /// How much.
-        ms: u32,
-    },
-    /// The next frame of its kind and channel overtakes it.
-    Reorder {
-        /// It comes by then if none does.
-        within_ms: u32,
-    },
-    /// Pushes only: it is not looked at and answered `hold`.
-    Hold {
-        /// When the client may come again.
-        retry_ms: u32,
-    },
-    /// Its mutations are rejected as if the application had: an entry of the log without changes.
-    Reject {
-        /// One of the codes that end a mutation: `refused`, `invalid`, `not_found`, `conflict`,
-        /// `too_large`, `expired`, `dep_failed`.
-        #[serde(serialize_with = "code_name", deserialize_with = "code_of_mutation")]
-        code: ErrorCode,
-        /// What the author reads.
-        #[serde(default)]
-        detail: String,
-    },
-}
-
-/// The kinds of effects, as labels of counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "documented at Effect and Action")]
-pub enum EffectKind {
-    Cut,
-    HalfOpen,
-    Drop,
-    Duplicate,
-    Delay,
-    Reorder,
-    Hold,
-    Reject,
-    GoAway,
-    NewEpoch,
-}
-
-impl EffectKind {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cut => "cut",
-            Self::HalfOpen => "half_open",
-            Self::Drop => "drop",
-            Self::Duplicate => "duplicate",
-            Self::Delay => "delay",
-            Self::Reorder => "reorder",
-            Self::Hold => "hold",
-            Self::Reject => "reject",
-            Self::GoAway => "go_away",
-            Self::NewEpoch => "new_epoch",
-        }
-    }
-}
-
-impl Effect {
-    pub(super) const fn kind(&self) -> EffectKind {
-        match self {
-            Self::Cut => EffectKind::Cut,
-            Self::HalfOpen => EffectKind::HalfOpen,
-            Self::Drop => EffectKind::Drop,
-            Self::Duplicate => EffectKind::Duplicate,
-            Self::Delay { .. } => EffectKind::Delay,
-            Self::Reorder { .. } => EffectKind::Reorder,
-            Self::Hold { .. } => EffectKind::Hold,
-            Self::Reject { .. } => EffectKind::Reject,
-        }
-    }
-}
-
-/// What happens at once, or at a time, rather than to a frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Action {
-    /// Connections break without a word.
-    Cut {
-        /// Whose; `None`: everybody's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        principal: Option<String>,
-    },
-    /// Connections stay open and go silent, both ways.
-    HalfOpen {
-        /// Whose; `None`: everybody's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        principal: Option<String>,
-    },
-    /// Clients are asked to leave and come back, as by a server that drains.
-    GoAway {
-        /// Who; `None`: everybody.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        principal: Option<String>,
-        /// They leave within this time.
-        #[serde(default)]
-        window_ms: u32,
-    },
-    /// The channel's log goes on in a new epoch: everybody subscribes again. At most once in 10 s.
-    NewEpoch {
-        /// Which.
-        channel: String,
-    },
-}
-
-impl Action {
-    pub(super) const fn kind(&self) -> EffectKind {
-        match self {
-            Self::Cut { .. } => EffectKind::Cut,
-            Self::HalfOpen { .. } => EffectKind::HalfOpen,
-            Self::GoAway { .. } => EffectKind::GoAway,
-            Self::NewEpoch { .. } => EffectKind::NewEpoch,
-        }
-    }
 }
 
 /// An action of a plan.
@@ -421,53 +291,11 @@ impl Rule {
     fn is_for(&self, channel: Option<&str>, who: Option<&str>) -> bool {
         let on = |pattern: &Option<String>, text: Option<&str>| match (pattern, text) {
             (None, _) => true,
-            (Some(pattern), Some(text)) => glob(pattern.as_bytes(), text.as_bytes()),
+            (Some(pattern), Some(text)) => matches(pattern, text),
             (Some(_), None) => false,
         };
         on(&self.channel, channel) && on(&self.principal, who)
     }
-}
-
-/// `*` stands for any text, everything else for itself.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where the last star stands, and how much of the text it has taken so far.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p, t));
-            p += 1;
-        } else if pattern.get(p) == Some(&text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((at, taken)) = star {
-            star = Some((at, taken + 1));
-            p = at + 1;
-            t = taken + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
-fn code_name<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(code.name())
-}
-
-/// The codes that may stand in a log entry: those of the 3000s.
-fn code_of_mutation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ErrorCode, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    ErrorCode::ALL
-        .iter()
-        .copied()
-        .find(|code| code.name() == name && (3000..4000).contains(&(*code as u32)))
-        .ok_or_else(|| {
-            let name = cut_detail(name);
-            de::Error::custom(format!(
-                "{name:?} ends no mutation; take refused, for instance"
-            ))
-        })
 }
 
 #[cfg(test)]
@@ -533,24 +361,5 @@ mod tests {
             ..Plan::default()
         };
         assert!(matches!(plan.check(), Err(PlanError::Full { .. })));
-    }
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, text, matches) in [
-            ("board:*", "board:main", true),
-            ("board:*", "boards:main", false),
-            ("*", "", true),
-            ("*:a*c", "x:abcbc", true),
-            ("*:a*c", "x:abcb", false),
-            ("board:main", "board:main", true),
-            ("board:main", "board:mai", false),
-        ] {
-            assert_eq!(
-                glob(pattern.as_bytes(), text.as_bytes()),
-                matches,
-                "{pattern} {text}"
-            );
-        }
     }
 }

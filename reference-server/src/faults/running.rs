@@ -11,10 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::effect::{Action, Effect, EffectKind};
 use super::frame::{Direction, FrameKind, Seen};
-use super::plan::{
-    ACTIONS_MAX, Action, Effect, EffectKind, Plan, PlanError, RULES_MAX, Rule, TimedAction,
-};
+use super::plan::{ACTIONS_MAX, Plan, PlanError, RULES_MAX, Rule, TimedAction};
 
 /// Strikes that a record holds. Policy: the first ones are kept, the rest only counted.
 pub const RECORD_MAX: usize = 10_000;

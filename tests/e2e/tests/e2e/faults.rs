@@ -2,13 +2,14 @@
 
 use serde_json::json;
 use tidewire::MutationStatus;
-use tidewire_e2e::{Board, until, within};
+use tidewire_e2e::{Board, json_client, until, within};
 use tidewire_server::faults::{Action, Effect, EffectKind, FrameKind, Plan, Rule};
 use tidewire_server::{ErrorCode, TestServer};
 
 const EDITS: i64 = 60;
 
-/// Two people who edit one board while a plan is at work, and one look at it when it is over.
+/// Two people who edit one board while a plan is at work, one in each codec, and one look at it when
+/// it is over.
 struct Table {
     server: TestServer,
     ana: Board,
@@ -19,7 +20,10 @@ impl Table {
     async fn set() -> Self {
         let server = TestServer::start().await;
         let ana = Board::join(&server.url(), "ana").await;
-        let ben = Board::join(&server.url(), "ben").await;
+        let ben = Board::open(json_client(&server.url(), "ben"));
+        within("the first view", ben.channel.ready())
+            .await
+            .expect("the board can be read");
         let put = ana.cards.put("shared", json!({"title": "0", "count": 0}));
         within("the put is logged", put.expect("taken").committed())
             .await
