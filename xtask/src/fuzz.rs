@@ -16,7 +16,15 @@ use crate::process::{capture, command, run, show};
 use crate::setup::Consent;
 
 /// The targets, as `tidewire_fuzz::TARGETS` has them.
-const TARGETS: [&str; 4] = ["frames", "frames-json", "values", "stored"];
+const TARGETS: [&str; 7] = [
+    "frames",
+    "frames-json",
+    "values",
+    "stored",
+    "session",
+    "channel",
+    "config",
+];
 
 /// How many run at a time.
 const PARALLEL: usize = 2;

@@ -12,7 +12,8 @@ use tidewire_core::wire::NUMBER_MAX;
 /// each opening makes every other subscriber subscribe again.
 pub(super) const CLAIM_PERIOD: Duration = Duration::from_secs(10);
 
-/// A claim so near to the largest number is not believed: the channel would run out of epochs.
+/// A claim above the log's own epoch and so near to the largest number is not believed: the channel
+/// would run out of epochs. What is left above it is for 100,000 openings and more.
 const CLAIM_MAX: u64 = NUMBER_MAX - (1 << 33);
 
 /// Whether a store may claim to have seen `epoch`.

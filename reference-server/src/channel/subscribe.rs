@@ -33,13 +33,6 @@ impl Channel {
         have: Option<Cursor>,
         max_epoch: u64,
     ) {
-        if !epoch::is_credible(max_epoch) {
-            self.refuse(
-                &subscriber,
-                format!("max_epoch {max_epoch} is too near to 2^53"),
-            );
-            return;
-        }
         let arrival = self.arrive();
         let conn = subscriber.conn;
         self.seats
@@ -57,11 +50,12 @@ impl Channel {
         );
     }
 
-    /// The highest epoch that waiting subscribers claim.
+    /// The highest epoch that waiting subscribers claim, and that is believed of a store.
     pub(super) fn claim(&self) -> u64 {
         self.asks
             .values()
             .map(|ask| ask.max_epoch)
+            .filter(|epoch| epoch::is_credible(*epoch))
             .max()
             .unwrap_or(0)
     }
@@ -71,6 +65,23 @@ impl Channel {
         self.claim_opened
             .map(|opened| opened + epoch::CLAIM_PERIOD)
             .filter(|at| *at > self.now.mono)
+    }
+
+    /// Refuses claims above the log that are not believed. What the log itself has reached is no claim,
+    /// however high.
+    pub(super) fn refuse_absurd_asks(&mut self) {
+        let (epoch, fresh) = (self.head().epoch, self.fresh);
+        let absurd = |ask: &Ask| {
+            ask.max_epoch > epoch && !epoch::is_credible(ask.max_epoch) && ask.arrival <= fresh
+        };
+        let refused: Vec<(ConnId, Ask)> = self.asks.extract_if(.., |_, ask| absurd(ask)).collect();
+        for (conn, ask) in refused {
+            if let Some(seat) = self.seats.get(&conn) {
+                let subscriber = seat.subscriber.clone();
+                let detail = format!("max_epoch {} is too near to 2^53", ask.max_epoch);
+                self.refuse(&subscriber, detail);
+            }
+        }
     }
 
     /// Answers everyone whose claim the epoch covers.

@@ -40,6 +40,7 @@ impl Channel {
         if self.behind || self.asks.values().any(|ask| ask.arrival > self.fresh) {
             return self.read_request();
         }
+        self.refuse_absurd_asks();
         if self.asks.is_empty() || !self.needs_opening() {
             self.answer_asks();
         }

@@ -194,7 +194,9 @@ impl Channel {
         self.store_outcomes(turn, changed);
     }
 
-    /// The server has answered a subscribe: rows that it can take no more, by their age, end here.
+    /// A `resume` says what is decided at the log's head: rows that the server can take no more, by their
+    /// age, end here. A snapshot does not say it, entries after it may hold them: then they are pushed,
+    /// and the server judges.
     pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
         let retention = turn.config.retention;
         let outdated = |deadline: UnixTime| deadline + retention < turn.server_now_min;

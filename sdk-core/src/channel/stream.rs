@@ -57,7 +57,8 @@ impl Channel {
         self.head = head;
         // Its log holds our base: nothing of it is lost.
         self.max_epoch = head.epoch;
-        self.open_stream(turn, head.epoch, known.last);
+        self.open_stream(head.epoch, known.last);
+        self.end_outdated(turn);
         let entries = head.seq - from.seq;
         self.recovery = Some(if entries == 0 {
             Recovery::Resumed
@@ -190,7 +191,7 @@ impl Channel {
         self.head = cursor;
         let Known { last, rejected } = known;
         self.settle_known(turn, last, &rejected, document);
-        self.open_stream(turn, cursor.epoch, last);
+        self.open_stream(cursor.epoch, last);
         self.recovery = Some(Recovery::Snapshot);
         self.state = ChannelState::CatchingUp;
         self.expect_progress(turn);
@@ -391,13 +392,12 @@ impl Channel {
     }
 
     /// A stream of this epoch runs from here on; the server has decided own mutations up to `last`.
-    fn open_stream(&mut self, turn: &mut Turn<'_>, epoch: u64, last: u64) {
+    fn open_stream(&mut self, epoch: u64, last: u64) {
         if !planted!(OldEpochKeptWaiting) {
             self.reorder.forget_below(epoch);
         }
         self.gap.restart();
         self.known_last = last;
-        self.end_outdated(turn);
         self.pusher.open(last);
         self.presence.on_subscribed();
     }

@@ -9,9 +9,6 @@ use crate::wire::{
     Cursor, ErrorCode, Field, Known, Mid, NUMBER_MAX, Op, OpKind, Peer, Record, ServerKind,
 };
 
-/// Servers refuse claims above this (docs/protocol.md §2), so an epoch above it could not be resumed.
-const EPOCH_MAX: u64 = NUMBER_MAX - (1 << 33);
-
 /// Errors: the code that ends the link.
 pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
     let kept = match frame {
@@ -25,10 +22,15 @@ pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
             if patch.ops.iter().any(|op| op.kind.is_none()) {
                 return Err(ErrorCode::UnknownFrame);
             }
-            patch.epoch <= EPOCH_MAX
-                && [patch.from, patch.from_tag, patch.to, patch.to_tag]
-                    .into_iter()
-                    .all(number)
+            [
+                patch.epoch,
+                patch.from,
+                patch.from_tag,
+                patch.to,
+                patch.to_tag,
+            ]
+            .into_iter()
+            .all(number)
                 && patch.ops.iter().all(op)
                 && patch.mids.iter().all(mid)
         }
@@ -55,8 +57,11 @@ const fn number(number: u64) -> bool {
 }
 
 fn cursor(cursor: Option<Cursor>) -> bool {
-    cursor
-        .is_none_or(|cursor| cursor.epoch <= EPOCH_MAX && number(cursor.seq) && number(cursor.tag))
+    cursor.is_none_or(|cursor| {
+        [cursor.epoch, cursor.seq, cursor.tag]
+            .into_iter()
+            .all(number)
+    })
 }
 
 fn known(known: Option<&Known>) -> bool {

@@ -140,6 +140,22 @@ fn an_outdated_row_ends_as_expired_where_the_server_knows_us_else_as_indetermina
     }
 }
 
+/// Found by fuzzing: the row stood in the log between the snapshot and the head, and was told expired.
+#[test]
+fn a_snapshot_leaves_an_outdated_row_to_the_server_since_entries_after_it_may_hold_it() {
+    let mut d = Driver::live();
+    let row = d.mutate(put("a"));
+    d.cut();
+    d.advance(38 * DAY_MS);
+    d.reconnect();
+    d.take_frames();
+    d.snapshot(at(2), &[], 0, vec![]);
+    assert_eq!(d.told(row).last(), Some(&"attempted"));
+    assert_eq!(d.pushes().len(), 1);
+    d.patch(2, 3, vec![put_op("a", "x")], vec![mid(1)]);
+    assert_eq!(d.told(row).last(), Some(&"committed"));
+}
+
 #[test]
 fn what_the_server_finds_too_old_is_expired_where_it_knows_us_else_indeterminate() {
     for (last, end) in [(3, "expired"), (0, "indeterminate")] {

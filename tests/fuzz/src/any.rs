@@ -374,3 +374,112 @@ pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
         _ => ServerKind::Pong(Pong { t: script.number() }),
     }
 }
+
+/// Legal, and about few records, so that they meet.
+fn small_record(script: &mut Script<'_>) -> Record {
+    let byte = script.byte();
+    Record {
+        collection: "c".into(),
+        id: ["a", "b", "c"][usize::from(byte) % 3].into(),
+        fields: vec![Field {
+            name: ["x", "y"][usize::from(byte / 3) % 2].into(),
+            value: Bytes::from((byte / 6).to_string()),
+        }],
+    }
+}
+
+/// An op that a server may send.
+pub(crate) fn small_op(script: &mut Script<'_>) -> Op {
+    let kind = script.below(8);
+    let Record {
+        collection,
+        id,
+        fields,
+    } = small_record(script);
+    let kind = match kind {
+        0..3 => OpKind::Put(Record {
+            collection,
+            id,
+            fields,
+        }),
+        3..5 => OpKind::Merge(Merge {
+            collection,
+            id,
+            fields,
+            unset: Vec::new(),
+        }),
+        5 => OpKind::Merge(Merge {
+            collection,
+            id,
+            fields: Vec::new(),
+            unset: vec!["x".into()],
+        }),
+        6 => OpKind::Del(RecordRef { collection, id }),
+        _ => OpKind::Clear(Clear {}),
+    };
+    Op { kind: Some(kind) }
+}
+
+/// A change that a client may ask for.
+pub(crate) fn small_change(script: &mut Script<'_>) -> Change {
+    let kind = script.below(8);
+    let record = small_record(script);
+    let kind = match kind {
+        0 | 1 => ChangeKind::Set(record),
+        2 | 3 => ChangeKind::Put(record),
+        4 => ChangeKind::Unset(Unset {
+            collection: record.collection,
+            id: record.id,
+            fields: vec!["x".into()],
+        }),
+        5 => ChangeKind::Del(RecordRef {
+            collection: record.collection,
+            id: record.id,
+        }),
+        _ => ChangeKind::Inc(Inc {
+            collection: record.collection,
+            id: record.id,
+            field: "x".into(),
+            by: 1,
+        }),
+    };
+    Change { kind: Some(kind) }
+}
+
+/// A record of this name with one field.
+pub(crate) fn record_named(collection: &str, id: &str) -> Record {
+    Record {
+        collection: collection.into(),
+        id: id.into(),
+        fields: vec![Field {
+            name: "x".into(),
+            value: Bytes::from_static(b"1"),
+        }],
+    }
+}
+
+/// A precondition that a client may ask for, `since` what it has.
+pub(crate) fn small_precondition(script: &mut Script<'_>, since: Cursor) -> Precondition {
+    let kind = script.below(4);
+    let record = small_record(script);
+    let named = RecordRef {
+        collection: record.collection,
+        id: record.id,
+    };
+    let kind = match kind {
+        0 => PreconditionKind::Exists(named),
+        1 => PreconditionKind::Absent(named),
+        2 => PreconditionKind::Eq(Equals {
+            collection: named.collection,
+            id: named.id,
+            field: "x".into(),
+            value: Bytes::from((script.byte() / 64).to_string()),
+        }),
+        _ => PreconditionKind::Unchanged(Unchanged {
+            collection: named.collection,
+            id: named.id,
+            since: Some(since),
+        }),
+    };
+    Precondition { kind: Some(kind) }
+}

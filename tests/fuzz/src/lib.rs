@@ -7,10 +7,13 @@
 //! Invariant: a target depends on nothing but its bytes, so a reproducer reproduces.
 
 mod any;
+mod channel;
+mod config;
 #[cfg(test)]
 mod corpus;
 mod frames;
 mod script;
+mod session;
 mod stored;
 mod values;
 
@@ -24,7 +27,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub static TARGETS: [Target; 4] = [
+pub static TARGETS: [Target; 7] = [
     Target {
         name: "frames",
         run: frames::run,
@@ -40,6 +43,18 @@ pub static TARGETS: [Target; 4] = [
     Target {
         name: "stored",
         run: stored::run,
+    },
+    Target {
+        name: "session",
+        run: session::run,
+    },
+    Target {
+        name: "channel",
+        run: channel::run,
+    },
+    Target {
+        name: "config",
+        run: config::run,
     },
 ];
 

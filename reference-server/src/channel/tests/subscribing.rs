@@ -257,7 +257,26 @@ fn an_absurd_claim_is_a_protocol_error() {
         harness.closed,
         [(ana.subscriber.conn, ErrorCode::UnexpectedFrame)]
     );
-    assert!(harness.requests.is_empty());
+    assert_eq!(harness.appends(), 0);
+}
+
+/// Found by fuzzing: the epoch that was opened for the highest claim of all was too high to be claimed
+/// itself, so that nobody who had seen it could subscribe again.
+#[test]
+fn who_has_seen_an_epoch_may_name_it_however_high_it_is() {
+    let mut harness = Harness::new();
+    let highest = (1 << 53) - 1 - (1 << 33);
+    let ana = Client::new(1, 1);
+    harness.subscribe(&ana, None, highest);
+    ana.take();
+    let head = harness.log.head();
+    assert!(head.epoch > highest);
+    harness.subscribe(&ana, Some(head), head.epoch);
+    assert!(matches!(&ana.take()[0], ServerKind::Resume(_)));
+    assert!(harness.closed.is_empty());
+    let ben = Client::new(2, 2);
+    harness.subscribe(&ben, None, head.epoch + 1);
+    assert_eq!(harness.closed.len(), 1);
 }
 
 #[test]
