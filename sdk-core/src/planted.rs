@@ -77,8 +77,15 @@ mod variants {
         ToldBeforeStored: "an outcome is told only once the store has it";
         LossNotJudged: "what was committed above `known.last` of a higher epoch is lost";
         LossForgottenWhileStoring: "a loss during the storing of `committed` is told after it";
+        MarksForgotten: "what was committed stays marked, so that its loss can be told";
+        ExpiryToldAsRejection: "a rejection `expired` in the log ends as expired";
+        SentBeforeMarked: "nothing is sent before the store has its mark and deadline";
+        SentRowTakenBack: "only a row that was never sent is cancelled, superseded or expired here";
+        CoalescingKeepsOldest: "of unsent rows with one key the latest is sent";
+        DependentsOutliveTheirCause: "what comes after a mutation that failed before it was sent fails too";
+        DependencyNotSent: "a push says what a mutation comes after";
+        OutdatedNotJudged: "a row that is too old for any log ends at the client";
         ForbiddenAlwaysCertain: "of a row that was sent twice, `forbidden` is no certain end";
-        NeedIgnored: "`need(k)` restarts at k";
         HoldWithoutEnd: "a held push goes out again after its pause";
         LowNotRaised: "`low` closes gaps";
         WindowIgnored: "pushes stay inside the window";
@@ -91,7 +98,7 @@ mod variants {
         PresenceNotRepeated: "presence is said again to every new stream";
 
         // Documents, on both sides.
-        MergeSquashedOverDel: "a merge after `del` or `clear` becomes a replacement";
+        PutSquashedAsMerge: "a put in a squashed range replaces the record";
 
         // The log and its epochs, in the server.
         RunIdNotCompared: "what was read under another run id may be another log";
@@ -103,7 +110,6 @@ mod variants {
         SnapshotOffTheLine: "a snapshot is stored only on the present line";
         ConflictTakenForSuccess: "a turn that met a conflict is evaluated again";
         FailedReadForgotten: "a read that failed is asked again";
-        AnsweredUnread: "a subscribe is answered only after the broker's head was read";
         OpeningRepeatsInitial: "only a new or deleted channel starts from the initial records";
         DeletionKeepsRecords: "a deletion leaves nothing";
 
@@ -115,8 +121,14 @@ mod variants {
         RejectionsForgottenEarly: "rejections are listed until `low` passes them";
         RejectionsUnbounded: "at 64 listed rejections nothing more is evaluated";
         AckedBeforeDurable: "an ack means logged";
-        DuplicateRefusedWithoutGrant: "duplicates are acked, whatever the grants are now";
         MidsOfRejectionsDropped: "a patch names the rejected mutations of its range";
+        DeadlineNotJudged: "what comes after its deadline is rejected `expired`";
+        DependencyNotJudged: "what comes after a rejected mutation is rejected `dep_failed`";
+        PreconditionsNotJudged: "a mutation applies only if all its preconditions hold";
+        SinceTakenFromAnyLine: "`unchanged` since a place off the line does not hold";
+        OutdatedAppended: "a push past deadline and retention is never appended";
+        EvictedAtDeadline: "a table row lives until its latest deadline and the retention are over";
+        WrongClockTrusted: "a node whose clock is off evaluates nothing";
         DepartureUntold: "who leaves is gone from everybody's list";
     }
 

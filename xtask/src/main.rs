@@ -11,7 +11,9 @@ mod links;
 mod measure;
 mod node;
 mod npm;
+mod parity;
 mod place;
+mod planted;
 mod process;
 mod programs;
 mod setup;
@@ -91,6 +93,10 @@ enum Soak {
         #[arg(long, value_name = "A..B")]
         seeds: Option<SeedRange>,
     },
+    /// Planted bugs, each until it is caught; writes the table of docs/testing.md.
+    Planted,
+    /// 1,000 seeds natively and on wasm32: the same traces.
+    Parity,
     /// Fuzz targets; appends to docs/soak.md.
     Fuzz {
         /// Targets to run instead of all
@@ -126,6 +132,8 @@ fn main() -> ExitCode {
         } => sim::run_range(seeds, json),
         Task::Sim { .. } => unreachable!("clap requires one of them"),
         Task::Soak(Soak::Sim { seeds }) => soak::sim(seeds),
+        Task::Soak(Soak::Planted) => planted::soak(),
+        Task::Soak(Soak::Parity) => parity::check(soak::PARITY_SEEDS, consent),
         Task::Soak(Soak::Fuzz {
             targets,
             seconds,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
 
@@ -57,12 +58,14 @@ pub(crate) fn build() -> anyhow::Result<()> {
     ]))
 }
 
-/// A command for the simulator that [`build`] built.
+/// The simulator that [`build`] built.
+pub(crate) fn program() -> PathBuf {
+    place::target_dir().join("release/tidewire-sim")
+}
+
+/// A command for it.
 pub(crate) fn simulator() -> Command {
-    command(
-        place::target_dir().join("release/tidewire-sim"),
-        &place::root(),
-    )
+    command(program(), &place::root())
 }
 
 /// Runs every seed of a range; an error when one of them fails.
@@ -74,6 +77,13 @@ pub(crate) fn run_range(seeds: SeedRange, json: bool) -> anyhow::Result<()> {
         simulator.arg("--json");
     }
     run_through(&mut simulator)
+}
+
+/// Runs the seeds of the test run: none fails, and every kind of fault strikes in them.
+pub(crate) fn run_sample(seeds: SeedRange) -> anyhow::Result<()> {
+    build()?;
+    let seeds = seeds.to_string();
+    run_through(simulator().args(["--seeds", &seeds, "--json", "--every-fault"]))
 }
 
 /// Runs one seed and shows what happened in it.

@@ -13,6 +13,12 @@ use crate::sim::{self, SeedRange};
 /// How many seeds one call adds, unless a range is given.
 const SEEDS_PER_RUN: u64 = 20_000;
 
+/// What `cargo xtask soak parity` compares.
+pub(crate) const PARITY_SEEDS: SeedRange = SeedRange {
+    start: 0,
+    end: 1000,
+};
+
 /// Older ledgers have this table right below the title.
 const TABLE: Table = Table {
     intro: "## Simulated worlds\n

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tidewire_core::document::Rejection;
 use tidewire_core::document::squash::squash;
+use tidewire_core::planted;
 use tidewire_core::wire::{
     Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Patch,
     Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch,
@@ -150,7 +151,9 @@ impl PatchBuilder {
             EntryBody::Mutation {
                 author, n, outcome, ..
             } => {
-                self.patch.mids.push(mid(author, *n, outcome));
+                if outcome.is_ok() || !planted!(MidsOfRejectionsDropped) {
+                    self.patch.mids.push(mid(author, *n, outcome));
+                }
                 if let Ok(ops) = outcome {
                     self.patch.ops.extend_from_slice(ops);
                 }

@@ -10,6 +10,7 @@ use tidewire_core::ChannelName;
 use tidewire_core::document::change::{apply_change, changes_bytes, check_changes, target, to_op};
 use tidewire_core::document::precondition::check_preconditions;
 use tidewire_core::document::{Record, RecordKey, Rejection};
+use tidewire_core::planted;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Field, Item, Op, OpKind, ServerKind};
 
 use super::changes::{LastChange, record_key};
@@ -112,7 +113,8 @@ impl<'a> Evaluation<'a> {
         let mut acked = None;
         let mut answers = Vec::new();
         for (n, item) in (push.first_n..).zip(&push.items) {
-            if n <= row.last {
+            let decide_again = n <= row.last && planted!(DuplicateDecidedAgain);
+            if n <= row.last && !decide_again {
                 acked = Some((n, acked.map_or(self.fold.head.seq, |(_, seq)| seq)));
                 continue;
             }
@@ -141,12 +143,12 @@ impl<'a> Evaluation<'a> {
                 continue;
             }
             let wanted = (row.last + 1).max(push.low);
-            if n != wanted {
+            if n != wanted && !decide_again && !planted!(GapAccepted) {
                 answers.push(encode::need(channel, wanted, self.fold.head));
                 break;
             }
             let listed = row.rejected.iter().filter(|(n, _)| *n >= push.low);
-            if listed.count() >= REJECTIONS_MAX {
+            if listed.count() >= REJECTIONS_MAX && !planted!(RejectionsUnbounded) {
                 answers.push(encode::hold(
                     channel,
                     ErrorCode::RejectionsFull,
@@ -229,6 +231,9 @@ impl<'a> Evaluation<'a> {
         if item.noop {
             return Ok(());
         }
+        if planted!(DeadlineNotJudged) {
+            return Ok(());
+        }
         if self
             .context
             .lifetime
@@ -248,7 +253,8 @@ impl<'a> Evaluation<'a> {
                 ),
             ));
         }
-        if row.rejected.iter().any(|(n, _)| *n == item.after) {
+        let after_failed = row.rejected.iter().any(|(n, _)| *n == item.after);
+        if after_failed && !planted!(DependencyNotJudged) {
             return Err(Rejection::new(
                 ErrorCode::DepFailed,
                 format!("it depends on {}, which was rejected", item.after),
@@ -293,7 +299,9 @@ impl<'a> Evaluation<'a> {
             author: asker.author,
             compared_bytes_max: COMPARED_RECORDS_MAX * limits.record_bytes as usize,
         };
-        conditions.check(&item.pre)?;
+        if !planted!(PreconditionsNotJudged) {
+            conditions.check(&item.pre)?;
+        }
         let mut ops = Vec::with_capacity(item.changes.len());
         let (mut grown, mut shrunk) = (0, 0);
         for change in &item.changes {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use tidewire_core::document::{Document, Record};
+use tidewire_core::planted;
 use tidewire_core::wire::{Cursor, Op, OpKind};
 
 use super::lifetime::Lifetime;
@@ -110,8 +111,10 @@ impl Fold {
             }
             EntryBody::Deletion => {
                 self.deleted = true;
-                self.document = Document::default();
-                self.document_bytes = 0;
+                if !planted!(DeletionKeepsRecords) {
+                    self.document = Document::default();
+                    self.document_bytes = 0;
+                }
             }
         }
         self.ms = self.ms.max(entry.ms);

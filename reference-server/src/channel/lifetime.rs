@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tidewire_core::planted;
+
 use crate::broker::TableRow;
 
 /// The two times that decide. They are the same on every node of a broker, for ever: the fold depends
@@ -41,11 +43,14 @@ impl Lifetime {
 
     /// Whether a push is so old that the row which knew its number may be gone: it is never appended.
     pub(super) fn is_too_old(&self, asked_ms: u64, ms: u64) -> bool {
-        asked_ms != 0 && self.is_past_retention(asked_ms, ms)
+        asked_ms != 0 && self.is_past_retention(asked_ms, ms) && !planted!(OutdatedAppended)
     }
 
     /// Whether the fold drops a row once log time is `ms`.
     pub(super) fn is_evicted(&self, row: &TableRow, ms: u64) -> bool {
+        if planted!(EvictedAtDeadline) {
+            return row.deadline_max < ms;
+        }
         self.is_past_retention(row.deadline_max, ms)
     }
 

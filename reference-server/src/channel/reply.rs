@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewire_core::planted;
+
 use super::Channel;
 use super::encode::PART_BYTES;
 use super::fold::Unsaved;
@@ -87,7 +89,8 @@ impl Channel {
                     entries, more, run, ..
                 },
             ) => {
-                if run == self.run && self.apply(entries, PART_BYTES).is_ok() {
+                let same_run = run == self.run || planted!(RunIdNotCompared);
+                if same_run && self.apply(entries, PART_BYTES).is_ok() {
                     self.caught_up(asked, more);
                 } else {
                     // Another life of the broker, or another line: what was folded may be gone.
@@ -122,6 +125,16 @@ impl Channel {
                     }
                 }
             }
+            (Some(Request::Append { turn, .. }), BrokerReply::Conflict)
+                if planted!(ConflictTakenForSuccess) =>
+            {
+                for decided in turn {
+                    if let Some(answer) = decided.answer {
+                        self.answer(&decided.push.subscriber, answer);
+                    }
+                }
+                self.behind = true;
+            }
             (Some(Request::Append { turn, .. }), BrokerReply::Conflict) => {
                 self.discard(turn);
                 self.behind = true;
@@ -143,7 +156,7 @@ impl Channel {
             }
             (Some(Request::Load { .. } | Request::LoadOn { .. } | Request::Read { .. }), _) => {
                 // The watch does not wake twice for the same entries.
-                self.behind = true;
+                self.behind = !planted!(FailedReadForgotten);
                 self.handle_failure();
             }
             // Nothing was asked.

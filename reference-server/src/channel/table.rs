@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_core::document::Rejection;
+use tidewire_core::planted;
 use tidewire_core::wire::{Known, Op, Rejected};
 
 use super::input::Author;
@@ -24,9 +25,14 @@ pub(super) struct Decision<'a> {
 impl Decision<'_> {
     /// Writes it into the row.
     pub(super) fn write(self, row: &mut TableRow) {
-        row.last = self.n;
+        if self.outcome.is_ok() || !planted!(RejectionNotCounted) {
+            row.last = self.n;
+        }
         row.deadline_max = row.deadline_max.max(self.deadline_ms);
         row.rejected.retain(|(rejected, _)| *rejected >= self.low);
+        if planted!(RejectionsForgottenEarly) {
+            row.rejected.clear();
+        }
         if let Err(rejection) = self.outcome {
             row.rejected.push((self.n, rejection.clone()));
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tidewire_core::document::put_op;
+use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{ErrorCode, Op};
 
@@ -135,7 +136,7 @@ impl Channel {
     /// Opens an epoch above everything known and claimed.
     fn opening(&mut self) -> Option<BrokerRequest> {
         let fold = self.fold.as_ref()?;
-        let ops = if fold.head.seq == 0 || fold.deleted {
+        let ops = if fold.head.seq == 0 || fold.deleted || planted!(OpeningRepeatsInitial) {
             let initial = self.policy.initial(&self.name);
             initial
                 .records()
@@ -207,7 +208,10 @@ impl Channel {
             policy: &*self.policy,
             run: self.run,
             lifetime: self.lifetime(),
-            ms: fold.ms.max(self.now.unix.0),
+            ms: match planted!(LogTimeFalls) {
+                true => self.now.unix.0,
+                false => fold.ms.max(self.now.unix.0),
+            },
         };
         let mut evaluation = Evaluation::new(context, fold);
         let mut turn = Vec::new();
@@ -216,7 +220,7 @@ impl Channel {
             if evaluation.len() >= TURN_ENTRIES_MAX || evaluation.bytes() >= TURN_BYTES_MAX {
                 break;
             }
-            let stale = waiting.push.epoch != fold.head.epoch;
+            let stale = waiting.push.epoch != fold.head.epoch && !planted!(PushEpochNotCompared);
             if stale && waiting.arrival > self.fresh {
                 // Perhaps this node is the one that is behind.
                 self.behind = true;
@@ -231,6 +235,11 @@ impl Channel {
             } else {
                 evaluation.push(waiting)
             };
+            if planted!(AckedBeforeDurable) {
+                for answer in answers.iter().cloned() {
+                    let _ = waiting.subscriber.outlet.try_send(&answer.into());
+                }
+            }
             let Some(push) = self.pushes.pop() else { break };
             turn.push(Decided {
                 push,

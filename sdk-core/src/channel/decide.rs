@@ -13,6 +13,7 @@ use crate::document::{Document, Record};
 use crate::mutation::marks::Judgement;
 use crate::mutation::queue::Stage;
 use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
+use crate::planted;
 use crate::session::{Event, Output};
 use crate::time::UnixTime;
 use crate::wire::{self, Change, ErrorCode, Patch, PreconditionKind, Rejected};
@@ -112,9 +113,9 @@ impl Channel {
                 self.tell(turn, handle, n, status);
             }
             let Some(row) = removed else { continue };
-            match row.follows {
+            match row.follows.filter(|_| !planted!(LossForgottenWhileStoring)) {
                 Some(status) => following.push(Settlement { handle, n, status }),
-                None if row.status == MutationStatus::Committed => {
+                None if row.status == MutationStatus::Committed && !planted!(MarksForgotten) => {
                     let deadline = row.deadline.unwrap_or_default();
                     self.marks.insert(n, handle, deadline);
                 }
@@ -136,7 +137,15 @@ impl Channel {
         if own {
             self.pusher.on_decided(self.known_last, turn.now);
         }
-        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        let mut gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        if planted!(RejectedStaysVisible) {
+            let is_kept = |row: &Settlement| row.status == MutationStatus::Committed;
+            gone = settled
+                .iter()
+                .filter(|row| is_kept(row))
+                .map(|row| row.handle)
+                .collect();
+        }
         let known = self
             .view
             .apply(&patch.ops, &gone, &turn.limits, &mut self.dirty);
@@ -153,6 +162,16 @@ impl Channel {
         document: Document,
     ) {
         let mut settled = Vec::new();
+        let last = if planted!(TableRowOfSnapshotIgnored) {
+            0
+        } else {
+            last
+        };
+        let rejected = if planted!(RejectionsOfSnapshotIgnored) {
+            &[]
+        } else {
+            rejected
+        };
         let refusals: BTreeMap<u64, &Rejected> = rejected.iter().map(|r| (r.n, r)).collect();
         let decided: Vec<u64> = self
             .queue
@@ -175,6 +194,9 @@ impl Channel {
     /// is lost. Not when `max_epoch` rises: a `resume` has raised it perhaps, which says that all the base
     /// holds is in the log, and after it a patch of a lost log arrived late.
     pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, last: u64) {
+        if planted!(LossNotJudged) {
+            return;
+        }
         let judgement = Judgement {
             last,
             server_now: turn.server_now_min,
@@ -199,6 +221,9 @@ impl Channel {
     /// and the server judges.
     pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
         let retention = turn.config.retention;
+        if planted!(OutdatedNotJudged) {
+            return;
+        }
         let outdated = |deadline: UnixTime| deadline + retention < turn.server_now_min;
         let rows = self.queue.from(self.known_last + 1);
         let rows: Vec<u64> = rows
@@ -235,7 +260,7 @@ impl Channel {
         let copies = self.queue.by_number(n).map_or(0, |row| row.copies);
         let status = match code {
             ErrorCode::Expired => self.outdated(),
-            _ if copies > 1 => MutationStatus::Indeterminate,
+            _ if copies > 1 && !planted!(ForbiddenAlwaysCertain) => MutationStatus::Indeterminate,
             _ => MutationStatus::rejected(code, wire::cut_detail(detail.to_owned())),
         };
         let mut settled = Vec::new();
@@ -265,7 +290,7 @@ impl Channel {
         // A code from a later version is still a refusal.
         let status = match ErrorCode::from_number(code) {
             _ if code == 0 => MutationStatus::Committed,
-            Some(ErrorCode::Expired) => MutationStatus::Expired,
+            Some(ErrorCode::Expired) if !planted!(ExpiryToldAsRejection) => MutationStatus::Expired,
             code => MutationStatus::rejected(
                 code.unwrap_or(ErrorCode::Refused),
                 wire::cut_detail(detail.to_owned()),
@@ -317,7 +342,8 @@ impl Channel {
 
     /// The record that a refusal is about: of the first precondition that does not hold, else of the first.
     fn current(&self, handle: MutationHandle) -> Option<Record> {
-        let options = &self.queue.row(handle)?.options;
+        // A no-op was refused here, not by the log, and ends as the store has it.
+        let options = &self.queue.row(handle).filter(|row| !row.noop)?.options;
         let base = self.view.base();
         let mut first = None;
         for kind in options
@@ -336,6 +362,11 @@ impl Channel {
     }
 
     fn store_outcomes(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+        if planted!(ToldBeforeStored) {
+            for row in &rows {
+                self.tell(turn, row.handle, row.n, row.status.clone());
+            }
+        }
         if !rows.is_empty() {
             self.outcomes_unstored += rows.len();
             turn.out.push(Output::Outbox(OutboxRequest::Settle {

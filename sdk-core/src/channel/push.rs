@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::mutation::MutationHandle;
 use crate::mutation::queue::{MutationQueue, Row, Stage};
+use crate::planted;
 use crate::time::MonoTime;
 use crate::wire::{Item, Limits, Push};
 
@@ -60,7 +61,7 @@ impl Pusher {
         {
             self.in_flight.pop_front();
             self.in_flight_bytes -= bytes;
-            self.waiting_since = Some(now);
+            self.waiting_since = Some(now).filter(|_| !planted!(PushNotRepeated));
         }
         if self.in_flight.is_empty() {
             self.waiting_since = None;
@@ -93,6 +94,7 @@ impl Pusher {
         }
         self.restart(decided + 1);
         self.hold_until = Some(until);
+        self.open = !planted!(HoldWithoutEnd);
     }
 
     /// A hold that is over asks for no more wake-ups, whether or not anything may be pushed now.
@@ -137,8 +139,9 @@ impl Pusher {
                 // A gap closes by itself once everything below it has left the outbox: then n is `low`.
                 None => n == self.next || n == plan.low,
             };
-            let room = count < limits.push_items as usize
-                && (count == 0 || bytes + row.bytes <= bytes_max);
+            let room = planted!(WindowIgnored)
+                || count < limits.push_items as usize
+                    && (count == 0 || bytes + row.bytes <= bytes_max);
             if !contiguous || !room {
                 break;
             }
@@ -155,12 +158,19 @@ impl Pusher {
                     self.in_flight_bytes += row.bytes;
                     self.next = n + 1;
                 }
+                Stage::Unsent if planted!(SentBeforeMarked) && plan.unmarked.is_empty() => {
+                    if plan.items.is_empty() {
+                        plan.first_n = n;
+                    }
+                    plan.items.push(to_item(row));
+                    self.next = n + 1;
+                }
                 Stage::Unsent if !queue.waits(n, row) => plan.unmarked.push((n, row.handle)),
                 // Its store is writing, or it waits for another one; what follows waits for it.
                 _ => break,
             }
         }
-        if !plan.items.is_empty() && self.waiting_since.is_none() {
+        if !plan.items.is_empty() && self.waiting_since.is_none() && !planted!(PushNotRepeated) {
             self.waiting_since = Some(now);
         }
         plan

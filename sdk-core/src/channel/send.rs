@@ -5,6 +5,7 @@
 use super::{Channel, Turn};
 use crate::mutation::queue::Stage;
 use crate::mutation::{Attempt, MutationStatus, OutboxRequest};
+use crate::planted;
 use crate::session::Output;
 use crate::wire::{Ack, ClientKind};
 
@@ -69,6 +70,14 @@ impl Channel {
     /// `ack` only saves latency: it opens the window and is shown as a hint.
     pub(super) fn handle_ack(&mut self, turn: &mut Turn<'_>, ack: &Ack) {
         let through = self.pusher.on_ack(ack.through, turn.now);
+        if planted!(OverlayDroppedOnAck) {
+            let mut settled = Vec::new();
+            let rows: Vec<u64> = self.queue.from(0).map(|(n, _)| n).collect();
+            for n in rows.into_iter().take_while(|&n| n <= through) {
+                self.settle_as(n, MutationStatus::Committed, &mut settled);
+            }
+            self.drop_settled(turn, settled);
+        }
         let mut told = Vec::new();
         for (n, row) in self.queue.from(0) {
             if n > through {

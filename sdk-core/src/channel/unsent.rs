@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Channel, Turn};
 use crate::mutation::queue::Stage;
 use crate::mutation::{CancelError, MutationHandle, MutationStatus, OutboxRequest, Settlement};
+use crate::planted;
 use crate::session::Output;
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{ErrorCode, Limits};
@@ -27,7 +28,9 @@ impl Channel {
         match self.queue.row(handle) {
             None => return Err(CancelError::NoSuchMutation),
             Some(row) if row.status.is_terminal() => return Err(CancelError::Ended),
-            Some(row) if row.stage != Stage::Unsent => return Err(CancelError::Sent),
+            Some(row) if row.stage != Stage::Unsent && !planted!(SentRowTakenBack) => {
+                return Err(CancelError::Sent);
+            }
             Some(_) => {}
         }
         self.neutralise(turn, handle, MutationStatus::Cancelled);
@@ -58,7 +61,7 @@ impl Channel {
     /// What comes after a mutation that was not committed, and was not sent yet, fails with it.
     pub(super) fn fail_dependents(&mut self, turn: &mut Turn<'_>, ended: &[Settlement]) {
         for row in ended {
-            if row.status != MutationStatus::Committed {
+            if row.status != MutationStatus::Committed && !planted!(DependentsOutliveTheirCause) {
                 for handle in self.queue.unsent_after(row.handle) {
                     self.neutralise(turn, handle, MutationStatus::dep_failed());
                 }

@@ -29,6 +29,12 @@ pub fn squash(ops: Vec<Op>) -> Vec<Op> {
     let mut records: BTreeMap<(String, String), Squashed> = BTreeMap::new();
     for kind in ops.into_iter().filter_map(|op| op.kind) {
         match kind {
+            OpKind::Put(put) if planted!(PutSquashedAsMerge) && !cleared => {
+                let slot = records
+                    .entry((put.collection, put.id))
+                    .or_insert_with(|| Squashed::Patch(BTreeMap::new()));
+                slot.merge(put.fields, Vec::new());
+            }
             OpKind::Put(put) => {
                 let record = Record::from_fields(&put.fields);
                 records.insert((put.collection, put.id), Squashed::Replace(record));
@@ -68,9 +74,6 @@ pub fn squash(ops: Vec<Op>) -> Vec<Op> {
 
 impl Squashed {
     fn merge(&mut self, fields: Vec<Field>, unset: Vec<String>) {
-        if matches!(self, Self::Del) && planted!(MergeSquashedOverDel) {
-            *self = Self::Patch(BTreeMap::new());
-        }
         if matches!(self, Self::Del) {
             *self = Self::Replace(Record::default());
         }

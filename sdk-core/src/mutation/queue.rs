@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{MutateOptions, MutationHandle, MutationStatus};
+use crate::planted;
 use crate::time::UnixTime;
 use crate::wire::Change;
 
@@ -114,6 +115,7 @@ impl MutationQueue {
         });
         let key = key?;
         match self.coalescing.binary_search_by(|(of, _)| of.cmp(&key)) {
+            Ok(_) if planted!(CoalescingKeepsOldest) => Some(handle),
             Ok(at) => Some(std::mem::replace(&mut self.coalescing[at].1, handle)),
             Err(at) => {
                 self.coalescing.insert(at, (key, handle));
@@ -147,6 +149,9 @@ impl MutationQueue {
     /// A row that was sent to come after a refused one still needs that refusal at the server, so `low`
     /// stays at or below it, unless numbers are missing up to the first row: those close only by `low`.
     pub(crate) fn low(&self, known_last: u64) -> u64 {
+        if planted!(LowNotRaised) {
+            return 1;
+        }
         let first = self.rows.iter().find_map(|row| row.n);
         let first = first.unwrap_or(self.last_n + 1);
         if self.dependents == 0 || first > known_last + 1 {
@@ -216,6 +221,11 @@ impl MutationQueue {
         let after = self.row(handle)?.options.after;
         // One that has left the outbox was committed: otherwise this one would be a no-op.
         let after = after.and_then(|after| self.row(after)?.n).unwrap_or(0);
+        let after = if planted!(DependencyNotSent) {
+            0
+        } else {
+            after
+        };
         self.leave_unsent(handle);
         let row = self.by_handle(handle)?;
         let deadline = row.deadline.map_or(latest, |at| at.min(latest));
@@ -228,7 +238,10 @@ impl MutationQueue {
     /// Makes an unsent row a no-op that ends as `status`; `false` if it is not unsent.
     pub(crate) fn neutralise(&mut self, handle: MutationHandle, status: MutationStatus) -> bool {
         self.leave_unsent(handle);
-        let unsent = |row: &&mut Row| row.stage == Stage::Unsent && !row.noop;
+        let unsent = |row: &&mut Row| {
+            let is_unsent = row.stage == Stage::Unsent || planted!(SentRowTakenBack);
+            is_unsent && !row.noop
+        };
         let Some(row) = self.by_handle(handle).filter(unsent) else {
             return false;
         };

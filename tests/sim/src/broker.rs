@@ -3,9 +3,11 @@
 //! Every append is shown to [`Truth`] first, which says whether it must be taken; the `Log` has to agree.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use tidewire_core::time::UnixTime;
-use tidewire_server::broker::{BrokerReply, BrokerRequest, Log, RunId};
+use tidewire_core::wire::Cursor;
+use tidewire_server::broker::{BrokerReply, BrokerRequest, Entry, EntryBody, Log, RunId};
 
 use crate::node::UNIX_START_MS;
 use crate::truth::Truth;
@@ -111,10 +113,56 @@ impl Broker {
             }
             BrokerRequest::PutSnapshot { snapshot, .. } => {
                 truth.check_snapshot(channel, snapshot)?;
+                let before = shelf.log.snapshot().map_or(0, |old| old.cursor.seq);
+                let reply = shelf.log.handle(request, clock);
+                let after = shelf.log.snapshot().map(|new| new.cursor);
+                let is_right = after.is_none_or(|after| {
+                    let fact = truth.at(channel, after);
+                    let on_line = fact.zip(truth.head(channel));
+                    after.seq >= before
+                        && on_line.is_some_and(|(at, end)| truth.is_on_line(at, end))
+                });
+                ensure(is_right, "log", || {
+                    format!("the stored snapshot went from {before} to {after:?}, or off the line")
+                })?;
+                return Ok((reply, false));
             }
             BrokerRequest::Load | BrokerRequest::Read { .. } => {}
         }
         Ok((shelf.log.handle(request, clock), appended))
+    }
+
+    /// Somebody who folded another log, of the same length, appends to this one: only epoch or tag tell.
+    /// Returns whether there was a log to append to.
+    pub fn append_astray(
+        &mut self,
+        now_ms: u64,
+        channel: usize,
+        truth: &mut Truth,
+    ) -> Checked<bool> {
+        let mut expected = truth.head_cursor(channel);
+        if expected.seq == 0 || !self.is_up {
+            return Ok(false);
+        }
+        if now_ms.is_multiple_of(2) {
+            expected.tag ^= 1;
+        } else {
+            expected.epoch -= 1;
+        }
+        let entry = Entry {
+            cursor: Cursor::new(expected.epoch, expected.seq + 1, expected.tag),
+            ms: 0,
+            run: self.run,
+            body: EntryBody::Deletion,
+        };
+        let entries = vec![Arc::new(entry)];
+        self.handle(
+            now_ms,
+            channel,
+            BrokerRequest::Append { expected, entries },
+            truth,
+        )?;
+        Ok(true)
     }
 
     /// The next life begins with everything kept; under a new run id unless it was a clean restart.

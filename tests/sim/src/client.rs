@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
-use tidewire_core::wire::{Change, CloseCode};
+use tidewire_core::wire::CloseCode;
 use tidewire_core::{
     ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input,
     MemoryOutbox, MutateError, MutateOptions, OutboxReply, OutboxRequest, Output, Session,
@@ -13,7 +14,7 @@ use tidewire_core::{
 use tidewire_core::{ChannelName, Settlement};
 use tidewire_server::channel::Author;
 
-use crate::app::Act;
+use crate::app::{Act, Draft};
 use crate::link::LinkId;
 use crate::node::{UNIX_START_MS, author_of};
 use crate::truth::Truth;
@@ -26,6 +27,10 @@ const OUTPUTS_PER_SECOND_MAX: u64 = 4_000;
 
 /// More messages than this within one simulated second is spinning (L4).
 const MESSAGES_PER_SECOND_MAX: u64 = 600;
+
+/// More attempts to connect than this within so much time are spinning (L4), whatever hints come.
+const OPENS_MAX: usize = 20;
+const OPENS_PERIOD_MS: u64 = 10_000;
 
 /// What a client wants from the world.
 #[derive(Debug)]
@@ -82,9 +87,13 @@ struct Running {
     /// When the session wants to be woken.
     wake_at: Option<MonoTime>,
     watches: BTreeMap<ChannelId, Watch>,
+    /// A token was asked for and has not come.
+    wants_token: bool,
     second: u64,
     outputs: u64,
     messages: u64,
+    /// When links were asked for lately.
+    opened: VecDeque<u64>,
 }
 
 impl Client {
@@ -148,9 +157,11 @@ impl Client {
             started_ms: now_ms,
             wake_at: None,
             watches: BTreeMap::new(),
+            wants_token: false,
             second: 0,
             outputs: 0,
             messages: 0,
+            opened: VecDeque::new(),
         });
         self.drive(now_ms, truth)
     }
@@ -201,7 +212,7 @@ impl Client {
         let Some(running) = &mut self.running else {
             return Ok(Vec::new());
         };
-        running.feed(now, input)?;
+        running.feed(now, input, truth)?;
         self.drive(now_ms, truth)
     }
 
@@ -228,12 +239,42 @@ impl Client {
     ) -> Checked<Vec<Wish>> {
         let now = self.now(now_ms);
         match act {
-            Act::Mutate(channel, changes) => self.mutate(now, channel, changes)?,
+            Act::Mutate(channel, draft) => self.mutate(now, channel, draft)?,
+            Act::Cancel(channel, back) => {
+                if let Some(running) = &mut self.running
+                    && let Some(watch) = running.of(channel)
+                    && let Some(handle) = watch.handle_back(back)
+                {
+                    let id = watch.id;
+                    let done = running.session.cancel(now, handle);
+                    if let Some(watch) = running.watches.get_mut(&id) {
+                        watch.on_cancel(handle, done)?;
+                    }
+                }
+            }
+            Act::Pause(channel) => {
+                if let Some(running) = &mut self.running
+                    && let Some(watch) = running.of(channel)
+                {
+                    watch.is_paused = true;
+                    let id = watch.id;
+                    running.session.pause(now, id);
+                }
+            }
+            Act::Resume(channel) => {
+                if let Some(running) = &mut self.running
+                    && let Some(watch) = running.of(channel)
+                {
+                    watch.is_paused = false;
+                    let id = watch.id;
+                    running.session.resume(now, id);
+                }
+            }
             Act::Burst(channel, count) => {
                 for _ in 0..count {
                     let name = format!("burst{}", self.mutations);
                     let changes = crate::app::draw_changes(rng, &name);
-                    self.mutate(now, channel, changes)?;
+                    self.mutate(now, channel, changes.into())?;
                 }
             }
             Act::Presence(channel, data) => {
@@ -255,6 +296,7 @@ impl Client {
                     && let Some(watch) = running.of(channel)
                 {
                     watch.is_released = true;
+                    watch.is_paused = false;
                     watch.presence = None;
                     let id = watch.id;
                     running.session.unsubscribe(now, id);
@@ -283,26 +325,42 @@ impl Client {
         Ok(())
     }
 
-    fn mutate(&mut self, now: Now, channel: usize, changes: Vec<Change>) -> Checked {
+    fn mutate(&mut self, now: Now, channel: usize, draft: Draft) -> Checked {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
-        let Some(watch) = running.of(channel) else {
+        let Some(watch) = running.watch_of(channel) else {
             return Ok(());
         };
         let id = watch.id;
+        let options = MutateOptions {
+            ttl: draft.ttl_ms.map(Duration::from_millis),
+            after: watch.handle_back(0).filter(|_| draft.follows),
+            coalesce_key: draft.key.map(|key| format!("k{key}").into()),
+            preconditions: draft
+                .demands
+                .iter()
+                .map(|demand| watch.precondition(&running.session, demand))
+                .collect(),
+            ..MutateOptions::default()
+        };
+        let changes = draft.changes;
         match running
             .session
-            .mutate(now, id, changes.clone(), MutateOptions::default())
+            .mutate(now, id, changes.clone(), options.clone())
         {
             Ok(handle) => {
                 self.mutations += 1;
                 if let Some(watch) = running.of(channel) {
-                    watch.on_mutate(handle, changes.into());
+                    watch.on_mutate(handle, changes.into(), options);
                 }
                 Ok(())
             }
-            Err(MutateError::QueueFull { .. } | MutateError::ChannelFailed(_)) => Ok(()),
+            Err(
+                MutateError::QueueFull { .. }
+                | MutateError::ChannelFailed(_)
+                | MutateError::UnknownDependency,
+            ) => Ok(()),
             Err(other) => Err(Violation::new(
                 "seam",
                 format!("{changes:?} was refused: {other}"),
@@ -343,7 +401,14 @@ impl Client {
                 format!("{OUTPUTS_PER_SECOND_MAX} outputs within a second, the last ones {last:?}")
             })?;
             match running.session.poll_output() {
-                Output::Open { conn, .. } => wishes.push(Wish::Open(conn)),
+                Output::Open { conn, .. } => {
+                    running.opened.retain(|at| at + OPENS_PERIOD_MS > now_ms);
+                    running.opened.push_back(now_ms);
+                    ensure(running.opened.len() <= OPENS_MAX, "L4", || {
+                        format!("{OPENS_MAX} attempts to connect within {OPENS_PERIOD_MS} ms")
+                    })?;
+                    wishes.push(Wish::Open(conn));
+                }
                 Output::Send { conn, message } => {
                     running.messages += 1;
                     ensure(running.messages < MESSAGES_PER_SECOND_MAX, "L4", || {
@@ -352,12 +417,18 @@ impl Client {
                     wishes.push(Wish::Send(conn, message));
                 }
                 Output::Close { conn, code } => wishes.push(Wish::Close(conn, code)),
-                Output::FetchToken => wishes.push(Wish::Token),
+                Output::FetchToken => {
+                    let already = std::mem::replace(&mut running.wants_token, true);
+                    ensure(!already, "F10", || {
+                        "a token is asked for twice at a time".into()
+                    })?;
+                    wishes.push(Wish::Token);
+                }
                 Output::Outbox(request) => {
                     running.on_request(&request, truth)?;
                     if self.store_is_inline {
                         let reply = running.ask_store(&self.names, request, false, truth)?;
-                        running.feed(now, Input::Outbox(reply))?;
+                        running.feed(now, Input::Outbox(reply), truth)?;
                     } else {
                         wishes.push(Wish::Store(request));
                     }
@@ -390,6 +461,7 @@ impl Client {
         }
         for watch in running.watches.values_mut() {
             watch.check(&running.session, truth)?;
+            watch.check_pace(now_ms, &running.session)?;
         }
         Ok(wishes)
     }
@@ -410,6 +482,12 @@ impl Client {
 }
 
 impl Running {
+    fn watch_of(&self, channel: usize) -> Option<&Watch> {
+        self.watches
+            .values()
+            .find(|w| w.channel == channel && !w.is_released)
+    }
+
     fn of(&mut self, channel: usize) -> Option<&mut Watch> {
         self.watches
             .values_mut()
@@ -417,7 +495,7 @@ impl Running {
     }
 
     /// What a store's answer means is known before the core sees it.
-    fn feed(&mut self, now: Now, input: Input) -> Checked {
+    fn feed(&mut self, now: Now, input: Input, truth: &mut Truth) -> Checked {
         match &input {
             Input::Outbox(OutboxReply::AppendFailed { handle, .. }) => {
                 for watch in self.watches.values_mut() {
@@ -433,7 +511,17 @@ impl Running {
                     }
                 }
             }
-            Input::Outbox(OutboxReply::Settled { rows, .. }) => {
+            Input::Outbox(OutboxReply::Attempted { rows, .. }) => {
+                for attempt in rows {
+                    if let Some(watch) = self.watches.values().find(|w| w.has(attempt.handle)) {
+                        truth.marked(watch.channel, self.author, attempt)?;
+                    }
+                }
+            }
+            Input::Token(_) => self.wants_token = false,
+            Input::Outbox(
+                OutboxReply::Settled { rows, .. } | OutboxReply::Neutralised { rows, .. },
+            ) => {
                 for watch in self.watches.values_mut() {
                     let own: Vec<Settlement> = rows
                         .iter()
@@ -451,6 +539,16 @@ impl Running {
     }
 
     fn on_request(&mut self, request: &OutboxRequest, truth: &Truth) -> Checked {
+        if let OutboxRequest::Attempt { rows, .. } = request {
+            for watch in self.watches.values_mut() {
+                watch.on_attempt(rows);
+            }
+        }
+        if let OutboxRequest::Neutralise { rows, .. } = request {
+            for watch in self.watches.values_mut() {
+                watch.on_neutralise(rows)?;
+            }
+        }
         if let OutboxRequest::Settle { rows, .. } = request {
             for watch in self.watches.values_mut() {
                 let own: Vec<Settlement> = rows
@@ -472,10 +570,17 @@ impl Running {
         fails: bool,
         truth: &mut Truth,
     ) -> Checked<OutboxReply> {
+        if let OutboxRequest::Neutralise { channel, rows } = &request {
+            let at = index(names, channel)?;
+            for row in rows {
+                truth.neutralised(at, self.author, row.n)?;
+            }
+        }
         let OutboxRequest::Append {
             channel,
             handle,
             changes,
+            options,
             ..
         } = &request
         else {
@@ -487,14 +592,11 @@ impl Running {
                 detail: "injected".into(),
             });
         }
-        let at = names
-            .iter()
-            .position(|name| name == channel)
-            .ok_or_else(|| Violation::new("seam", format!("unknown channel {channel}")))?;
-        let changes = Arc::clone(changes);
+        let at = index(names, channel)?;
+        let content = (*handle, Arc::clone(changes), Arc::clone(options));
         let reply = self.store.handle(request);
         if let OutboxReply::Appended { n, .. } = reply {
-            truth.asked(at, self.author, n, changes)?;
+            truth.asked(at, self.author, n, content)?;
         }
         Ok(reply)
     }
@@ -532,4 +634,11 @@ impl Running {
             .get_mut(&channel)
             .ok_or_else(|| Violation::new("seam", format!("event of unknown {channel:?}")))
     }
+}
+
+fn index(names: &[ChannelName], channel: &ChannelName) -> Checked<usize> {
+    names
+        .iter()
+        .position(|name| name == channel)
+        .ok_or_else(|| Violation::new("seam", format!("unknown channel {channel}")))
 }

@@ -20,6 +20,8 @@ impl World {
         let seed = self.rng.u64(..);
         let mut config = Config::default();
         config.outbox_rows_max = self.shape.outbox_rows;
+        config.ttl_max = self.shape.channel.ttl_max;
+        config.retention = self.shape.channel.retention;
         self.note("client starts", &[client as u64], || {
             format!("client {client} is {id}")
         });
@@ -223,6 +225,9 @@ impl World {
                             channel,
                         },
                     );
+                }
+                Effect::Expire(conn, after) => {
+                    self.after(after, Event::TokenExpires { node, life, conn });
                 }
                 Effect::Tick(conn, after) => self.after(after, Event::Tick { node, life, conn }),
                 Effect::Flush(conn) => self.flush(node, conn)?,

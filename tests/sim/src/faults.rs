@@ -58,6 +58,14 @@ faults! {
     OpenRefused = "open_refused", Rate::Percent(30);
     /// An attempt to open a link is never answered.
     OpenHangs = "open_hangs", Rate::Percent(10);
+    /// A message is lost on a living link.
+    MessageDropped = "message_dropped", Rate::Percent(20);
+    /// A message arrives twice.
+    MessageCopied = "message_copied", Rate::Percent(40);
+    /// A message is overtaken by later ones.
+    MessageOvertaken = "message_overtaken", Rate::Percent(30);
+    /// A push arrives once more much later, on the link that its sender has by then.
+    PushReplayed = "push_replayed", Rate::Percent(30);
     /// A message of a dead link is lost.
     FrameLost = "frame_lost", Rate::Consequence;
     /// A message of a dead link arrives after the next link was asked for.
@@ -67,6 +75,8 @@ faults! {
     ClientCrash = "client_crash", Rate::Every(10_000, 60_000);
     /// A client process is stopped for a while.
     ClientFrozen = "client_frozen", Rate::Every(8_000, 40_000);
+    /// A page says that it is about to be frozen, and comes back later.
+    PageFrozen = "page_frozen", Rate::Every(10_000, 60_000);
     /// A client's wall clock jumps.
     ClientClock = "client_clock", Rate::Every(8_000, 40_000);
     /// The platform hints at a network change, truthfully or not.
@@ -75,6 +85,10 @@ faults! {
     TokenFailed = "token_failed", Rate::Percent(20);
     /// The server does not take the token this time.
     TokenRefused = "token_refused", Rate::Percent(10);
+    /// The server closes a link whose token has expired.
+    TokenExpired = "token_expired", Rate::Consequence;
+    /// A token was about to expire, and a new one was sent in band.
+    TokenRenewed = "token_renewed", Rate::Consequence;
     /// The outbox's store answers late.
     StoreSlow = "store_slow", Rate::Percent(20);
     /// The outbox's store cannot write a row.
@@ -92,6 +106,14 @@ faults! {
     ReadForbidden = "read_forbidden", Rate::Every(8_000, 40_000);
     /// The admin door deletes a channel.
     ChannelDeleted = "channel_deleted", Rate::Every(30_000, 120_000);
+    /// A mutation came after its deadline.
+    Expired = "expired", Rate::Consequence;
+    /// A push came so late that nobody knows whether it was decided before.
+    Outdated = "outdated", Rate::Consequence;
+    /// A row of the table was evicted.
+    Evicted = "evicted", Rate::Consequence;
+    /// A client asked for what is missing in its stream.
+    HoleFetched = "hole_fetched", Rate::Consequence;
     /// A reader was too slow for its bounded queue.
     Lagged = "lagged", Rate::Consequence;
 
@@ -111,6 +133,8 @@ faults! {
     BrokerTailLost = "broker_tail_lost", Rate::Every(15_000, 80_000);
     /// The broker restarts empty, and every node's clock is set back.
     BrokerWiped = "broker_wiped", Rate::Every(25_000, 120_000);
+    /// Somebody of another line of the log appends where only the place fits.
+    StrayAppend = "stray_append", Rate::Every(10_000, 60_000);
     /// An append met a head that another node had moved.
     AppendConflict = "append_conflict", Rate::Consequence;
     /// A node said that a push was decided in an epoch which the log has left.
@@ -201,6 +225,13 @@ impl Faults {
     /// Counts a delivered fault.
     pub fn count(&mut self, fault: Fault) {
         *self.delivered.entry(fault).or_default() += 1;
+    }
+
+    /// Counts faults that were counted elsewhere.
+    pub fn count_many(&mut self, fault: Fault, times: u64) {
+        if times > 0 {
+            *self.delivered.entry(fault).or_default() += times;
+        }
     }
 
     /// From now on nothing strikes.

@@ -2,11 +2,16 @@
 
 use tidewire_core::{Input, NetworkHint};
 
+use crate::app::Act;
+use crate::draw::Draw as _;
 use crate::faults::Fault;
 use crate::link::{LinkId, LinkPhase, Way};
 use crate::node::{Denials, UNIX_START_MS};
 use crate::violation::Checked;
 use crate::world::{Event, World};
+
+/// A link that needs longer than this to deliver what is under way does not survive the healing.
+const BACKLOG_MS_MAX: u64 = 5_000;
 
 impl World {
     /// Delivers a fault, if there is something for it to strike.
@@ -49,44 +54,63 @@ impl World {
                 }
             }
             Fault::ClientCrash => {
-                let client = self.rng.usize(0..self.clients.len());
+                let client = self.rng.index(0..self.clients.len());
                 if self.clients[client].is_running() {
                     self.faults.count(fault);
                     self.crash_client(client);
                 }
             }
             Fault::ClientFrozen => {
-                let client = self.rng.usize(0..self.clients.len());
+                let client = self.rng.index(0..self.clients.len());
                 if self.clients[client].is_awake(self.now_ms) {
                     self.faults.count(fault);
-                    let lasts = [500, 5_000, 60_000][self.rng.usize(0..3)];
+                    let lasts = [500, 5_000, 60_000][self.rng.index(0..3)];
                     self.freeze_client(client, lasts);
+                }
+            }
+            Fault::PageFrozen => {
+                let client = self.rng.index(0..self.clients.len());
+                if self.clients[client].is_awake(self.now_ms) {
+                    self.faults.count(fault);
+                    self.tell(client, Input::Network(NetworkHint::Frozen))?;
+                    let life = self.clients[client].life;
+                    let lasts = self.rng.u64(500..20_000);
+                    self.after(lasts, Event::PageThaws { client, life });
+                }
+            }
+            Fault::StrayAppend => {
+                let channel = self.rng.index(0..self.shape.channels);
+                if self
+                    .broker
+                    .append_astray(self.now_ms, channel, &mut self.truth)?
+                {
+                    self.faults.count(fault);
                 }
             }
             Fault::ClientClock => {
                 self.faults.count(fault);
-                let client = self.rng.usize(0..self.clients.len());
+                let client = self.rng.index(0..self.clients.len());
                 self.clients[client].clock_ms = self.draw_clock();
             }
             Fault::NetworkHint => {
                 self.faults.count(fault);
-                let client = self.rng.usize(0..self.clients.len());
+                let client = self.rng.index(0..self.clients.len());
                 let hint = [
                     NetworkHint::Online,
                     NetworkHint::Offline,
                     NetworkHint::Resumed,
-                ][self.rng.usize(0..3)];
+                ][self.rng.index(0..3)];
                 self.tell(client, Input::Network(hint))?;
             }
             Fault::NodeCrash => {
-                let node = self.rng.usize(0..self.nodes.len());
+                let node = self.rng.index(0..self.nodes.len());
                 if self.nodes[node].is_up {
                     self.faults.count(fault);
                     self.crash_node(node);
                 }
             }
             Fault::NodeDrain => {
-                let node = self.rng.usize(0..self.nodes.len());
+                let node = self.rng.index(0..self.nodes.len());
                 if self.nodes[node].is_up && !self.nodes[node].is_draining {
                     self.faults.count(fault);
                     self.drain_node(node)?;
@@ -94,7 +118,7 @@ impl World {
             }
             Fault::NodeClock => {
                 self.faults.count(fault);
-                let node = self.rng.usize(0..self.nodes.len());
+                let node = self.rng.index(0..self.nodes.len());
                 // One that is off evaluates nothing: the next strike sets it right again.
                 let right = self.broker.clock_ms;
                 self.nodes[node].clock_ms = match self.nodes[node].clock_ms == right {
@@ -106,8 +130,8 @@ impl World {
                 self.truth.clocks_went_wild |= off > 24 * 3_600_000;
             }
             Fault::WriteForbidden => {
-                let client = self.rng.usize(0..self.clients.len());
-                let channel = self.rng.usize(0..self.shape.channels);
+                let client = self.rng.index(0..self.clients.len());
+                let channel = self.rng.index(0..self.shape.channels);
                 let principal = self.clients[client].principal.clone();
                 self.faults.count(fault);
                 self.deny_writing(&principal, channel);
@@ -115,8 +139,8 @@ impl World {
                 self.after(lasts, Event::GrantReturns { principal, channel });
             }
             Fault::ReadForbidden => {
-                let client = self.rng.usize(0..self.clients.len());
-                let channel = self.rng.usize(0..self.shape.channels);
+                let client = self.rng.index(0..self.clients.len());
+                let channel = self.rng.index(0..self.shape.channels);
                 let principal = self.clients[client].principal.clone();
                 self.faults.count(fault);
                 self.deny_reading(&principal, channel);
@@ -124,8 +148,8 @@ impl World {
                 self.after(lasts, Event::GrantReturns { principal, channel });
             }
             Fault::ChannelDeleted => {
-                let node = self.rng.usize(0..self.nodes.len());
-                let channel = self.rng.usize(0..self.shape.channels);
+                let node = self.rng.index(0..self.nodes.len());
+                let channel = self.rng.index(0..self.shape.channels);
                 let life = self.nodes[node].life;
                 if self.nodes[node].is_up {
                     self.faults.count(fault);
@@ -139,7 +163,7 @@ impl World {
                 self.broker_is_down();
             }
             Fault::BrokerTailLost => {
-                let appends = self.rng.usize(1..=6);
+                let appends = self.rng.index(1..=6);
                 if self.broker.restart_without_tail(appends, &mut self.truth) {
                     self.faults.count(fault);
                 }
@@ -288,6 +312,10 @@ impl World {
             self.clients[client].frozen_until_ms = 0;
             let life = self.clients[client].life;
             self.after(0, Event::ClientThaws { client, life });
+            self.after(0, Event::PageThaws { client, life });
+            for channel in 0..self.shape.channels {
+                self.act(client, Act::Resume(channel))?;
+            }
             if !self.clients[client].is_running() {
                 self.after(0, Event::ClientStarts { client, life });
             }
@@ -302,12 +330,18 @@ impl World {
                 self.after(0, Event::NodeStarts { node, life });
             }
         }
+        // Whoever hears heartbeats often finds a silent link by itself in time.
+        let notices_soon = self.shape.heartbeat_ms <= 5_000;
         for at in 0..self.links.len() {
             let link = &mut self.links[at];
             link.spike = None;
             link.reads_slowly = None;
-            // A network that works again tells both ends that a silent link is dead.
-            if link.phase == LinkPhase::Up && (link.up.is_broken() || link.down.is_broken()) {
+            let is_silent = link.up.is_broken() || link.down.is_broken();
+            // What a slow reader has before it may take longer than anybody waits.
+            let is_stuffed = link.down.last_arrival_ms() > self.now_ms + BACKLOG_MS_MAX;
+            // A network that works again tells both ends that a silent link is dead; or it never does.
+            let is_noticed = is_silent && (!notices_soon || self.rng.bool());
+            if link.phase == LinkPhase::Up && (is_noticed || is_stuffed) {
                 self.cut(LinkId(at), Some(0), Some(0));
             } else if link.phase == LinkPhase::Opening {
                 self.after(0, Event::Opens { link: LinkId(at) });
@@ -345,12 +379,12 @@ impl World {
         let up: Vec<usize> = (0..self.links.len())
             .filter(|&at| self.links[at].phase == LinkPhase::Up)
             .collect();
-        (!up.is_empty()).then(|| LinkId(up[self.rng.usize(0..up.len())]))
+        (!up.is_empty()).then(|| LinkId(up[self.rng.index(0..up.len())]))
     }
 
     fn draw_clock(&mut self) -> i64 {
         const HOUR: i64 = 3_600_000;
-        let most = [3_000, HOUR, 400 * 24 * HOUR][self.rng.usize(0..3)];
+        let most = [3_000, HOUR, 400 * 24 * HOUR][self.rng.index(0..3)];
         self.rng.i64(-most..=most)
     }
 }

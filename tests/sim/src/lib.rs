@@ -11,7 +11,9 @@
 //! drivers  what clients and nodes want done     requests  requests to the broker, and their fate
 //! client   Session, driver loop, store          node      Channel, what the network half does
 //! app      what applications do                 policy    what they may do
-//! link     first in, first out, until it dies   outlet    the bounded queue to a connection
+//! link     first in, first out, until it dies   stray     what leaves that order
+//! outlet   the bounded queue to a connection
+//! draw     draws, the same on every target
 //! truth    the logs as they really are          watch     what every view has to show
 //! model    records as the checkers keep them
 //! report   many seeds and their sum             scene     a calm world that a test disturbs
@@ -20,9 +22,11 @@
 pub mod app;
 pub mod broker;
 pub mod client;
+pub mod draw;
 mod drivers;
 pub mod faults;
 mod havoc;
+pub mod judge;
 pub mod link;
 pub mod model;
 mod network;
@@ -34,6 +38,7 @@ mod requests;
 pub mod run;
 pub mod scene;
 pub mod shape;
+mod stray;
 pub mod trace;
 pub mod truth;
 pub mod violation;

@@ -1,10 +1,11 @@
 //! Links in the world: opening, carrying, cutting, closing.
 
 use bytes::Bytes;
-use tidewire_core::wire::{CloseCode, decode_client, decode_server};
+use tidewire_core::wire::{CloseCode, ErrorCode, decode_client, decode_server};
 use tidewire_core::{ConnId, Input, LinkClosed};
 use tidewire_server::channel::ConnId as ServerConn;
 
+use crate::draw::Draw as _;
 use crate::faults::Fault;
 use crate::link::{Arrival, Lane, Link, LinkId, LinkPhase, Way};
 use crate::violation::{Checked, Violation, ensure};
@@ -32,6 +33,10 @@ impl Inspected {
         let says = |frame: &ServerKind| match frame {
             ServerKind::Lagged(_) => Some(Fault::Lagged),
             ServerKind::StaleEpoch(_) => Some(Fault::StaleEpoch),
+            ServerKind::Refreshed(_) => Some(Fault::TokenRenewed),
+            ServerKind::Error(error) if error.code == ErrorCode::Expired as u32 => {
+                Some(Fault::Outdated)
+            }
             _ => None,
         };
         Ok(Self {
@@ -48,7 +53,7 @@ impl Inspected {
 impl World {
     pub(crate) fn open(&mut self, client: usize, conn: ConnId) {
         let id = LinkId(self.links.len());
-        let any = self.rng.usize(0..self.nodes.len());
+        let any = self.rng.index(0..self.nodes.len());
         let node = self.pins.get(&client).copied().unwrap_or(any);
         let delay_ms = self.shape.link_ms;
         self.links.push(Link {
@@ -129,6 +134,9 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, id: LinkId, way: Way, message: Bytes) {
+        let Some(message) = self.stray(id, way, message) else {
+            return;
+        };
         let now_ms = self.now_ms;
         let mut delay = self.between(self.links[id.0].delay_ms);
         let link = &mut self.links[id.0];
@@ -158,13 +166,21 @@ impl World {
                 Ok(())
             }
             Some(Arrival::Delivered(message)) => match way {
-                Way::Up => self.arrives_at_node(id, &message),
+                Way::Up => {
+                    let is_first = self.links[id.0].up.is_first();
+                    self.arrives_at_node(id, &message, is_first)
+                }
                 Way::Down => self.arrives_at_client(id, message),
             },
         }
     }
 
-    fn arrives_at_node(&mut self, id: LinkId, message: &Bytes) -> Checked {
+    pub(crate) fn arrives_at_node(
+        &mut self,
+        id: LinkId,
+        message: &Bytes,
+        is_first: bool,
+    ) -> Checked {
         let link = &self.links[id.0];
         let (at, conn, life) = (link.node, link.server_conn, link.node_life);
         if self.nodes[at].life != life || self.nodes[at].queue(conn).is_none() {
@@ -173,15 +189,14 @@ impl World {
         if link.phase == LinkPhase::Dead && self.has_newer(id) {
             self.faults.count(Fault::LateFrame);
         }
-        let refuse_token = self.links[id.0].up.is_first()
-            && self.faults.strikes(Fault::TokenRefused, &mut self.rng);
+        let refuse_token = is_first && self.faults.strikes(Fault::TokenRefused, &mut self.rng);
         let denied = self.denied.clone();
         self.on_node(at, life, |node, now, effects| {
             node.handle_message(now, conn, message, &denied, refuse_token, effects)
         })
     }
 
-    fn arrives_at_client(&mut self, id: LinkId, message: Bytes) -> Checked {
+    pub(crate) fn arrives_at_client(&mut self, id: LinkId, message: Bytes) -> Checked {
         let link = &self.links[id.0];
         let (client, conn, node, server_conn) =
             (link.client, link.client_conn, link.node, link.server_conn);

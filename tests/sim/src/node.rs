@@ -10,7 +10,7 @@ use tidewire_core::ChannelName;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{
     ClientKind, CloseCode, ErrorCode, ErrorFrame, Goaway, Head, Heartbeat, Hello, Limits,
-    PROTOCOL_VERSION, Pong, Push, ServerKind, Welcome, decode_client, server_message,
+    PROTOCOL_VERSION, Pong, Push, Refreshed, ServerKind, Welcome, decode_client, server_message,
 };
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::{
@@ -29,6 +29,9 @@ pub const UNIX_START_MS: u64 = 1_795_000_000_000;
 /// A connection without a hello is closed after this.
 const HELLO_TIMEOUT_MS: u64 = 5_000;
 
+/// A token is good for so much longer than it says: for clocks that differ, and frames under way.
+const TOKEN_LEEWAY_MS: u64 = 4_000;
+
 /// A connection that was not heard of for this many heartbeats is closed.
 const MISSED_HEARTBEATS_MAX: u64 = 3;
 
@@ -41,6 +44,8 @@ pub enum Effect {
     Broker(usize, BrokerRequest),
     /// Wake a channel at a moment of the node's monotonic clock.
     Timer(usize, MonoTime),
+    /// Call [`Node::expire`] for a connection in this many ms.
+    Expire(ConnId, u64),
     /// Call [`Node::tick`] for a connection in this many ms.
     Tick(ConnId, u64),
     /// Move what is queued to the link.
@@ -66,6 +71,8 @@ pub struct Node {
     pub is_up: bool,
     /// Whether it takes no new connections.
     pub is_draining: bool,
+    /// How often a client asked for a range of the log.
+    pub fetches: u64,
     /// How far its wall clock is off.
     pub clock_ms: i64,
     seed: u64,
@@ -93,6 +100,8 @@ struct Connection {
     subscribed: BTreeSet<usize>,
     heard_ms: u64,
     opened_ms: u64,
+    /// When its token is no longer good.
+    expires_at_ms: Option<u64>,
 }
 
 impl Node {
@@ -103,6 +112,7 @@ impl Node {
             life: 0,
             is_up: true,
             is_draining: false,
+            fetches: 0,
             clock_ms: 0,
             seed,
             started_ms: 0,
@@ -158,6 +168,12 @@ impl Node {
         self.hosts.contains_key(&channel)
     }
 
+    /// Whether a connection said who it is.
+    #[must_use]
+    pub fn knows(&self, conn: ConnId) -> bool {
+        self.connections.get(&conn).is_some_and(|c| c.who.is_some())
+    }
+
     /// The queue of a connection.
     #[must_use]
     pub fn queue(&self, conn: ConnId) -> Option<&Arc<Queue>> {
@@ -183,6 +199,7 @@ impl Node {
                 subscribed: BTreeSet::new(),
                 heard_ms: now_ms,
                 opened_ms: now_ms,
+                expires_at_ms: None,
             },
         );
         effects.push(Effect::Tick(
@@ -319,7 +336,22 @@ impl Node {
                 effects.push(Effect::Flush(conn));
             }
             ClientKind::Pong(_) => {}
+            ClientKind::Refresh(_) => {
+                if let Some(life) = self.shape.token_ms
+                    && let Some(connection) = self.connections.get_mut(&conn)
+                {
+                    let end_ms = life + TOKEN_LEEWAY_MS;
+                    connection.expires_at_ms = Some(now_ms + end_ms);
+                    effects.push(Effect::Expire(conn, end_ms));
+                    let expires_ms = self.now(now_ms).unix.0 + life;
+                    queue.put(&server_message(ServerKind::Refreshed(Refreshed {
+                        expires_ms,
+                    })));
+                    effects.push(Effect::Flush(conn));
+                }
+            }
             ClientKind::Fetch(fetch) => {
+                self.fetches += 1;
                 let channel = self.index(&fetch.channel)?;
                 let is_subscribed = self
                     .connections
@@ -361,6 +393,10 @@ impl Node {
             .into();
         let author = author_of(&principal, &hello.client);
         connection.who = Some((Arc::clone(&principal), author));
+        let life_ms = self.shape.token_ms;
+        let end_ms = life_ms.map(|life| life + TOKEN_LEEWAY_MS);
+        connection.expires_at_ms = end_ms.map(|end| now_ms + end);
+        effects.extend(end_ms.map(|end| Effect::Expire(conn, end)));
         connection
             .queue
             .put(&server_message(ServerKind::Welcome(Welcome {
@@ -368,13 +404,29 @@ impl Node {
                 principal: principal.to_string(),
                 author: Bytes::copy_from_slice(&author.0),
                 server_ms,
-                expires_ms: 0,
+                expires_ms: life_ms.map_or(0, |life| server_ms + life),
                 limits: Some(Limits::DEFAULT),
                 heartbeat_ms: u32::try_from(self.shape.heartbeat_ms).unwrap_or(u32::MAX),
                 flags: 0,
             })));
         effects.push(Effect::Flush(conn));
         Ok(())
+    }
+
+    /// Whether the token of a connection is no longer good.
+    #[must_use]
+    pub fn has_expired(&self, now_ms: u64, conn: ConnId) -> bool {
+        self.connections
+            .get(&conn)
+            .and_then(|c| c.expires_at_ms)
+            .is_some_and(|at| at <= now_ms)
+    }
+
+    /// Closes a connection whose token was not renewed in time.
+    pub fn expire(&mut self, now_ms: u64, conn: ConnId, effects: &mut Vec<Effect>) {
+        if self.has_expired(now_ms, conn) {
+            self.fail(conn, ErrorCode::TokenExpired, effects);
+        }
     }
 
     /// The heartbeat of a connection: says hello to the living, closes the dead.

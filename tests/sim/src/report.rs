@@ -34,6 +34,36 @@ pub struct Summary {
     pub trace_hash: u64,
 }
 
+/// Runs seeds in order until one fails; `None` if none does.
+pub fn first_failure(seeds: Range<u64>, threads: usize) -> Option<Report> {
+    let next = AtomicU64::new(seeds.start);
+    let end = AtomicU64::new(seeds.end);
+    let found: Mutex<Option<Report>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let report = run(seed, false);
+                    if report.violation.is_none() {
+                        continue;
+                    }
+                    // Lower seeds are being run already: the lowest failure counts.
+                    end.fetch_min(seed, Ordering::Relaxed);
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    if found.as_ref().is_none_or(|known| seed < known.seed) {
+                        *found = Some(report);
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a range of seeds; `progress` is called now and then with the number of finished ones.
 pub fn run_all(seeds: Range<u64>, threads: usize, progress: impl Fn(u64) + Sync) -> Summary {
     let next = AtomicU64::new(seeds.start);
@@ -81,6 +111,17 @@ impl Summary {
                 self.stories.push(report);
             }
         }
+    }
+
+    /// The kinds of fault that never struck.
+    #[must_use]
+    pub fn idle_faults(&self) -> Vec<Fault> {
+        let struck = |fault: &&Fault| self.faults.get(fault).is_some_and(|&count| count > 0);
+        Fault::ALL
+            .iter()
+            .filter(|fault| !struck(fault))
+            .copied()
+            .collect()
     }
 
     /// The line that `--json` prints. Shape: docs/testing.md, "Simulation".

@@ -57,6 +57,10 @@ pub fn run(seed: u64, keep_text: bool) -> Report {
             .unwrap_or("a panic without a text");
         Err(Violation::new("panic", text))
     });
+    let fetches = world.nodes.iter().map(|node| node.fetches).sum();
+    world.faults.count_many(Fault::Evicted, world.truth.evicted);
+    world.faults.count_many(Fault::Expired, world.truth.expired);
+    world.faults.count_many(Fault::HoleFetched, fetches);
     Report {
         seed,
         violation: outcome.err().map(|violation| (world.now_ms, violation)),
@@ -76,6 +80,8 @@ fn live(world: &mut World, converged_ms: &mut Option<u64>) -> Checked {
     while world.mutations() < world.shape.mutations_min && world.now_ms < FAULTY_MS_MAX {
         world.run_for(1_000)?;
     }
+    world.stop_acting();
+    world.run_for(world.shape.quiet_ms)?;
     world.heal()?;
     *converged_ms = Some(converge(world)?);
     let calm_from = world.trace.events();
@@ -135,6 +141,8 @@ fn check_calm(world: &World, events: u64) -> Checked {
     check_presence(world)?;
     // Heartbeats, pongs and their flushes are all that is left to do.
     let beats = (CALM_MS / world.shape.heartbeat_ms + 2) * world.clients.len() as u64;
+    let renewals = world.shape.token_ms.map_or(0, |life| CALM_MS / life + 2);
+    let beats = beats + renewals * 3 * world.clients.len() as u64;
     ensure(events <= beats * 6 + 400, "L4", || {
         format!("{events} events in {CALM_MS} ms of calm, {beats} heartbeats")
     })

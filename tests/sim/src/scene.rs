@@ -81,7 +81,7 @@ impl Scene {
     #[track_caller]
     pub fn change(&mut self, client: usize, kind: ChangeKind) {
         let changes = vec![Change { kind: Some(kind) }];
-        self.act(|world| world.act(client, Act::Mutate(0, changes)));
+        self.act(|world| world.act(client, Act::Mutate(0, changes.into())));
     }
 
     /// What a client shows as the shared counter.

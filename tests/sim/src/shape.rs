@@ -5,6 +5,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use tidewire_server::channel::{ChannelConfig, Lag};
 
+use crate::draw::Draw as _;
+
 /// The constants of one run.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -16,6 +18,8 @@ pub struct Shape {
     pub nodes: usize,
     /// How long faults strike, in virtual time.
     pub faulty_ms: u64,
+    /// How long faults go on after applications have fallen silent.
+    pub quiet_ms: u64,
     /// How many mutations there must have been at least when they stop.
     pub mutations_min: u64,
     /// Time between two acts of a client, at most.
@@ -24,6 +28,8 @@ pub struct Shape {
     pub has_bursts: bool,
     /// Travel time over links.
     pub link_ms: (u64, u64),
+    /// Whether messages of a living link arrive, once and in order, as on a WebSocket.
+    pub links_keep_order: bool,
     /// Time that a broker request and its answer take each.
     pub broker_ms: (u64, u64),
     /// Time that the outbox's store takes; `None`: it answers before the next poll, as memory does.
@@ -32,6 +38,11 @@ pub struct Shape {
     pub turn_ms: u64,
     /// The heartbeat interval that nodes announce.
     pub heartbeat_ms: u64,
+    /// How long tokens are good; `None`: for ever.
+    pub token_ms: Option<u64>,
+    /// How long mutations may live, and how much longer table rows do; `None`: as usual, which is longer
+    /// than any run.
+    pub lifetime_ms: Option<(u64, u64)>,
     /// Bytes that a connection's queue holds.
     pub outlet_bytes: usize,
     /// Bytes that a node's socket holds.
@@ -50,50 +61,59 @@ impl Shape {
     /// Draws a seed's shape.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
-        let lag = [Lag::Resync, Lag::Conflate, Lag::Close][rng.usize(0..3)];
+        let lag = [Lag::Resync, Lag::Conflate, Lag::Close][rng.index(0..3)];
         let bulk_bytes = if rng.u8(0..6) == 0 {
-            rng.usize(1_000..30_000)
+            rng.index(1_000..30_000)
         } else {
             0
         };
-        Self {
-            clients: rng.usize(2..=5),
-            channels: rng.usize(1..=3),
-            nodes: rng.usize(1..=2),
+        let mut shape = Self {
+            clients: rng.index(2..=5),
+            channels: rng.index(1..=3),
+            nodes: rng.index(1..=2),
             faulty_ms: rng.u64(40_000..120_000),
+            quiet_ms: [0, 3_000, 20_000][rng.index(0..3)],
             mutations_min: 60,
             act_ms: rng.u64(300..3_000),
             // A socket that holds little over a link that takes long is a slow reader all the time.
             link_ms: [(0, 1), (1, 20), (20, 200), (1, 1_500)]
-                [rng.usize(0..if lag == Lag::Close { 3 } else { 4 })],
-            broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.usize(0..4)],
-            store_ms: [None, None, Some(3), Some(200)][rng.usize(0..4)],
-            turn_ms: [0, 1, 10][rng.usize(0..3)],
-            heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.usize(0..4)],
+                [rng.index(0..if lag == Lag::Close { 3 } else { 4 })],
+            links_keep_order: rng.bool(),
+            broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.index(0..4)],
+            store_ms: [None, None, Some(3), Some(200)][rng.index(0..4)],
+            turn_ms: [0, 1, 10][rng.index(0..3)],
+            heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.index(0..4)],
+            token_ms: [None, None, Some(8_000), Some(20_000)][rng.index(0..4)],
+            lifetime_ms: [None, None, None, Some((20_000, 10_000))][rng.index(0..4)],
             // Where lagging means being closed, a tiny queue and a burst of somebody else would close
             // everybody over and over: slow readers are meant, not the speed of light.
             has_bursts: lag != Lag::Close,
             outlet_bytes: if lag == Lag::Close {
                 [20_000, 256 * 1024][usize::from(bulk_bytes > 0 || rng.bool())]
             } else {
-                [2_000, 20_000, 256 * 1024][rng.usize(0..3)]
+                [2_000, 20_000, 256 * 1024][rng.index(0..3)]
             },
             socket_bytes: if lag == Lag::Close {
                 8_000
             } else {
-                [1_000, 64 * 1024][rng.usize(0..2)]
+                [1_000, 64 * 1024][rng.index(0..2)]
             },
             bulk_bytes,
             drops_idle_channels: rng.bool(),
-            outbox_rows: [20, 10_000, 10_000][rng.usize(0..3)],
+            outbox_rows: [20, 10_000, 10_000][rng.index(0..3)],
             channel: ChannelConfig {
-                history: [3, 20, 200, 2_000][rng.usize(0..4)],
-                snapshot_entries: [4, 20, 1_000][rng.usize(0..3)],
+                history: [3, 20, 200, 2_000][rng.index(0..4)],
+                snapshot_entries: [4, 20, 1_000][rng.index(0..3)],
                 lag,
                 peers_max: if rng.u8(0..8) == 0 { 2 } else { 1_000 },
                 ..ChannelConfig::default()
             },
+        };
+        if let Some((ttl, retention)) = shape.lifetime_ms {
+            shape.channel.ttl_max = Duration::from_millis(ttl);
+            shape.channel.retention = Duration::from_millis(retention);
         }
+        shape
     }
 
     /// A small, quick and friendly world, for scenarios.
@@ -104,14 +124,18 @@ impl Shape {
             channels: 1,
             nodes: 1,
             faulty_ms: 0,
+            quiet_ms: 0,
             mutations_min: 0,
             act_ms: 1_000,
             has_bursts: false,
             link_ms: (5, 5),
+            links_keep_order: true,
             broker_ms: (1, 1),
             store_ms: None,
             turn_ms: 0,
             heartbeat_ms: 25_000,
+            token_ms: None,
+            lifetime_ms: None,
             outlet_bytes: 256 * 1024,
             socket_bytes: 64 * 1024,
             bulk_bytes: 0,

@@ -6,15 +6,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidewire_core::document::Rejection;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, NUMBER_MAX};
+use tidewire_core::{Attempt, MutateOptions, MutationHandle};
 use tidewire_server::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
 use tidewire_server::channel::{Author, ChannelConfig};
 
+use crate::judge::{Asked, Verdict};
 use crate::model::State;
 use crate::policy::Rules;
 use crate::violation::{Checked, Violation, ensure};
+
+/// Most rejections that may be listed in a table row.
+const REJECTIONS_MAX: usize = 64;
 
 /// An entry that some log once held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,11 +59,15 @@ pub enum Decision {
     Committed,
     /// Its rejection is in the log.
     Rejected(ErrorCode),
+    /// Its number is in the log, and nothing else: it was a no-op.
+    Nothing,
 }
 
 /// All logs, of all times.
 #[derive(Debug, Default)]
 pub struct Truth {
+    /// Whether the network delivers copies of pushes: then nobody knows that a refused one was the last.
+    pub pushes_are_copied: bool,
     facts: Vec<Fact>,
     branches: Vec<Branch>,
     lines: BTreeMap<usize, Line>,
@@ -66,16 +75,19 @@ pub struct Truth {
     /// Per channel and author what was asked for, `n` = 1 first.
     asked: BTreeMap<(usize, Author), Vec<Asked>>,
     initial: Arc<State>,
-    /// Server clocks have moved by years: clients may take what is young for outdated.
+    /// Server clocks have moved by years, or nothing lives long here: what is young by one clock may be
+    /// outdated by another.
     pub clocks_went_wild: bool,
-}
-
-/// A numbered mutation.
-#[derive(Debug)]
-struct Asked {
-    changes: Arc<[Change]>,
-    /// The entries that decide it, on different branches.
-    decided: Vec<FactId>,
+    /// The longest time to live of a mutation, and how much longer table rows live.
+    pub ttl_ms_max: u64,
+    /// See `ttl_ms_max`.
+    pub retention_ms: u64,
+    /// Entries that every node remembers.
+    pub history: u64,
+    /// Table rows that were evicted.
+    pub evicted: u64,
+    /// Mutations that were rejected for their deadline.
+    pub expired: u64,
 }
 
 impl Truth {
@@ -86,7 +98,12 @@ impl Truth {
         let name = "any:channel"
             .parse()
             .expect("a constant that is a channel name");
+        let config = ChannelConfig::default();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
+            ttl_ms_max: millis(config.ttl_max),
+            retention_ms: millis(config.retention),
+            history: config.history as u64,
             initial: Arc::new(State::from(&rules.initial(&name))),
             ..Self::default()
         }
@@ -98,20 +115,64 @@ impl Truth {
         channel: usize,
         author: Author,
         n: u64,
-        changes: Arc<[Change]>,
+        (handle, changes, options): (MutationHandle, Arc<[Change]>, Arc<MutateOptions>),
     ) -> Checked {
         let rows = self.asked.entry((channel, author)).or_default();
         ensure(n == rows.len() as u64 + 1, "S11", || {
             format!("number {n} was given after {}", rows.len())
         })?;
         rows.push(Asked {
+            handle,
             changes,
+            options,
+            is_noop: false,
+            marked: None,
             decided: Vec::new(),
         });
         Ok(())
     }
 
-    fn row(&self, channel: usize, author: Author, n: u64) -> Option<&Asked> {
+    /// The store told the core that it has the mark and the deadline of a send.
+    pub fn marked(&mut self, channel: usize, author: Author, attempt: &Attempt) -> Checked {
+        let row = self.row_mut(channel, author, attempt.n)?;
+        ensure(row.marked.is_none(), "S10", || {
+            format!("{attempt:?} is marked a second time: {row:?}")
+        })?;
+        row.marked = Some(attempt.deadline);
+        Ok(())
+    }
+
+    /// The store made a row a no-op.
+    pub fn neutralised(&mut self, channel: usize, author: Author, n: u64) -> Checked {
+        let row = self.row_mut(channel, author, n)?;
+        ensure(row.marked.is_none(), "S10", || {
+            format!("a row that was being sent became a no-op: {row:?}")
+        })?;
+        row.is_noop = true;
+        Ok(())
+    }
+
+    /// The number of a mutation.
+    pub(crate) fn number(
+        &self,
+        channel: usize,
+        author: Author,
+        handle: MutationHandle,
+    ) -> Option<u64> {
+        let rows = self.asked.get(&(channel, author))?;
+        let at = rows.partition_point(|row| row.handle < handle);
+        let row = rows.get(at)?;
+        (row.handle == handle).then_some(at as u64 + 1)
+    }
+
+    fn row_mut(&mut self, channel: usize, author: Author, n: u64) -> Checked<&mut Asked> {
+        usize::try_from(n.wrapping_sub(1))
+            .ok()
+            .and_then(|at| self.asked.get_mut(&(channel, author))?.get_mut(at))
+            .ok_or_else(|| Violation::new("S13", format!("nobody asked for {author:?} {n}")))
+    }
+
+    pub(crate) fn row(&self, channel: usize, author: Author, n: u64) -> Option<&Asked> {
         let at = usize::try_from(n.checked_sub(1)?).ok()?;
         self.asked.get(&(channel, author))?.get(at)
     }
@@ -185,6 +246,7 @@ impl Truth {
         let row = self.row(channel, author, n)?;
         let id = row.decided.iter().find(|&&id| self.is_on_line(id, end))?;
         match &self.fact(*id).entry.body {
+            EntryBody::Mutation { outcome: Ok(_), .. } if row.is_noop => Some(Decision::Nothing),
             EntryBody::Mutation { outcome: Ok(_), .. } => Some(Decision::Committed),
             EntryBody::Mutation {
                 outcome: Err(rejection),
@@ -306,8 +368,15 @@ impl Truth {
                 deadline_ms,
                 outcome,
             } => {
-                let asked = self.row(channel, *author, *n).ok_or_else(|| {
-                    Violation::new("S13", format!("nobody asked for {author:?} {n}"))
+                let (Some(parent), Some(parent_id)) = (&parent, self.head(channel)) else {
+                    return Err(Violation::new("log", "a mutation before any opening"));
+                };
+                let times = (entry.ms, *deadline_ms);
+                let verdict = self.judge(channel, *author, *n, times, parent, parent_id)?;
+                // Also where its table row is gone.
+                let before = self.decision(channel, *author, *n, parent_id);
+                ensure(before.is_none(), "S1", || {
+                    format!("{author:?} {n} is decided a second time, {before:?} before")
                 })?;
                 let row = Arc::make_mut(&mut table).entry(*author).or_default();
                 let row = Arc::make_mut(row);
@@ -323,42 +392,48 @@ impl Truth {
                 row.last = *n;
                 row.deadline_max = row.deadline_max.max(*deadline_ms);
                 row.rejected.retain(|(at, _)| at >= low);
-                let expected = if *deadline_ms < entry.ms {
-                    Err(Rejection::new(ErrorCode::Expired, ""))
-                } else {
-                    Rules::evaluate(&state, &asked.changes)
-                };
-                match (expected, outcome) {
-                    (Ok(expected), Ok(ops)) => {
+                match (verdict, outcome) {
+                    (
+                        Verdict::Applies(expected) | Verdict::AppliesOrConflicts(expected),
+                        Ok(ops),
+                    ) => {
                         let next = Arc::make_mut(&mut state);
                         for op in ops {
                             next.apply(op);
                         }
                         ensure(*next == expected, "S1", || {
-                            format!("ops are not what was asked for: {asked:?}")
+                            "ops are not what was asked for".into()
                         })?;
                     }
-                    (Err(expected), Err(got)) => {
-                        ensure(expected.code == got.code, "S9", || {
-                            format!("rejected as {got}, not as {expected}")
+                    (Verdict::Refused(expected), Err(got)) => {
+                        ensure(expected == got.code, "S9", || {
+                            format!("rejected as {got}, not as {expected:?}")
                         })?;
+                        row.rejected.push((*n, got.clone()));
+                        self.expired += u64::from(expected == ErrorCode::Expired);
+                    }
+                    (Verdict::AppliesOrConflicts(_), Err(got)) => {
                         row.rejected.push((*n, got.clone()));
                     }
                     (expected, got) => {
                         return Err(Violation::new(
                             "S9",
-                            format!("decided as {got:?}, not as {:?}: {asked:?}", expected.err()),
+                            format!("decided as {got:?}, not as {expected:?}"),
                         ));
                     }
                 }
+                ensure(row.rejected.len() <= REJECTIONS_MAX, "S14", || {
+                    format!("{} rejections are listed", row.rejected.len())
+                })?;
             }
         }
 
-        let retention = ChannelConfig::default().retention.as_millis();
-        let is_kept =
-            |row: &TableRow| u128::from(row.deadline_max) + retention >= u128::from(entry.ms);
+        let retention_ms = self.retention_ms;
+        let is_kept = |row: &TableRow| row.deadline_max.saturating_add(retention_ms) >= entry.ms;
         if !table.values().all(|row| is_kept(row)) {
+            let before = table.len();
             Arc::make_mut(&mut table).retain(|_, row| is_kept(row));
+            self.evicted += (before - table.len()) as u64;
         }
 
         let id = FactId(self.facts.len());
@@ -401,6 +476,32 @@ impl Truth {
             deleted,
         });
         Ok(())
+    }
+
+    /// The entries of the surviving log after a seq.
+    pub(crate) fn after(&self, channel: usize, seq: u64) -> impl Iterator<Item = &Fact> {
+        let skip = usize::try_from(seq).unwrap_or(usize::MAX);
+        let facts = self.lines.get(&channel).map(|line| line.facts.iter());
+        facts
+            .into_iter()
+            .flatten()
+            .skip(skip)
+            .map(|&id| self.fact(id))
+    }
+
+    /// Where a base may have stood on its way, both ends included.
+    pub(crate) fn between(
+        &self,
+        channel: usize,
+        from: Option<FactId>,
+        to: Option<FactId>,
+    ) -> Vec<FactId> {
+        let seq = |id: FactId| self.fact(id).entry.cursor.seq;
+        let (first, last) = (from.map_or(0, seq), to.map_or(0, seq));
+        let line = self.lines.get(&channel);
+        let passed = line.into_iter().flat_map(|line| line.facts.iter().copied());
+        let passed = passed.filter(|&id| (first..=last).contains(&seq(id)));
+        from.into_iter().chain(to).chain(passed).collect()
     }
 
     /// The broker lost everything after `seq` (0 = everything).

@@ -7,21 +7,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidewire_core::document::{Record, RecordKey, change};
-use tidewire_core::wire::{Change, Cursor, ErrorCode, Limits};
+use tidewire_core::wire::{
+    Change, Cursor, Equals, ErrorCode, Limits, Precondition, PreconditionKind, RecordRef, Unchanged,
+};
 use tidewire_core::{
-    ChannelId, ChannelStatus, MutationHandle, MutationStatus, Session, Settlement,
+    Attempt, CancelError, ChannelId, ChannelStatus, MutateOptions, MutationHandle, MutationStatus,
+    Session, Settlement,
 };
 use tidewire_server::channel::Author;
 
+use crate::app::Demand;
+use crate::judge;
 use crate::model::State;
 use crate::truth::{Decision, FactId, Truth};
 use crate::violation::{Checked, Violation, ensure};
+
+/// More subscribes of a channel than this within so much time are spinning (L4).
+const SUBSCRIBES_MAX: u64 = 40;
+const SUBSCRIBES_PERIOD_MS: u64 = 10_000;
 
 /// One mutation from the call on.
 #[derive(Clone, Debug)]
 struct Row {
     changes: Arc<[Change]>,
+    options: MutateOptions,
     n: Option<u64>,
+    /// The core asked the store to mark a send.
+    attempted: bool,
+    /// The application took it back.
+    cancelled: bool,
+    /// The core asked the store to make it a no-op.
+    is_noop: bool,
     /// The core asked the store to keep this outcome: the row has left the overlay.
     settling: Option<MutationStatus>,
     /// The store confirmed the outcome.
@@ -29,6 +45,22 @@ struct Row {
     /// The store refused the row.
     refused: bool,
     told: Vec<MutationStatus>,
+}
+
+impl Row {
+    fn has_ended(&self) -> bool {
+        self.settling.is_some() || self.told.iter().any(MutationStatus::is_terminal)
+    }
+
+    /// Whether it ended, or is ending, otherwise than committed.
+    fn has_failed(&self) -> bool {
+        let last = self.settling.as_ref().or(self.told.last());
+        let ended = last.is_some_and(MutationStatus::is_terminal);
+        self.cancelled
+            || self.refused
+            || self.is_noop
+            || (ended && last != Some(&MutationStatus::Committed))
+    }
 }
 
 /// One client's view of one channel.
@@ -40,6 +72,8 @@ pub struct Watch {
     pub channel: usize,
     /// The application let go.
     pub is_released: bool,
+    /// The application wants nothing for a while.
+    pub is_paused: bool,
     /// Presence data that the application set last.
     pub presence: Option<bytes::Bytes>,
     author: Author,
@@ -53,6 +87,10 @@ pub struct Watch {
     cursor: Option<Cursor>,
     base: Option<FactId>,
     before: Option<FactId>,
+    /// A place that the base has left.
+    left: Option<Cursor>,
+    /// The newest mutation of each key.
+    keyed: BTreeMap<Arc<str>, MutationHandle>,
     /// The base with the pending mutations replayed over it: what the view has to be.
     expected: State,
     /// The records that pending mutations touch.
@@ -67,6 +105,10 @@ pub struct Watch {
     /// Something reached the core that may have changed the view: it is to be compared.
     suspect: bool,
     messages: u32,
+    /// Mutations that others were said to fail with.
+    blamed: Vec<MutationHandle>,
+    /// When subscribes are counted from, and how many there had been.
+    pace: (u64, u64),
 }
 
 impl Watch {
@@ -77,6 +119,7 @@ impl Watch {
             id,
             channel,
             is_released: false,
+            is_paused: false,
             presence: None,
             author,
             was_denied: false,
@@ -86,6 +129,8 @@ impl Watch {
             cursor: None,
             base: None,
             before: None,
+            left: None,
+            keyed: BTreeMap::new(),
             expected: State::default(),
             touched: BTreeSet::new(),
             keys: BTreeSet::new(),
@@ -94,6 +139,8 @@ impl Watch {
             moved: false,
             suspect: true,
             messages: 0,
+            blamed: Vec::new(),
+            pace: (0, 0),
         }
     }
 
@@ -110,7 +157,16 @@ impl Watch {
     }
 
     /// The application made a mutation.
-    pub fn on_mutate(&mut self, handle: MutationHandle, changes: Arc<[Change]>) {
+    pub fn on_mutate(
+        &mut self,
+        handle: MutationHandle,
+        changes: Arc<[Change]>,
+        options: MutateOptions,
+    ) {
+        let key = options.coalesce_key.clone();
+        let superfluous = key.and_then(|key| self.keyed.insert(key, handle));
+        let cause = options.after.and_then(|after| self.rows.get(&after));
+        let comes_after_failure = cause.is_some_and(Row::has_failed);
         self.open_rows += 1;
         self.active.insert(handle);
         self.suspect = true;
@@ -119,6 +175,10 @@ impl Watch {
             handle,
             Row {
                 changes,
+                options,
+                attempted: false,
+                cancelled: false,
+                is_noop: false,
                 n: None,
                 settling: None,
                 settled: false,
@@ -126,6 +186,137 @@ impl Watch {
                 told: Vec::new(),
             },
         );
+        if let Some(older) = superfluous {
+            self.take_back(older);
+        }
+        if comes_after_failure {
+            self.take_back(handle);
+        }
+    }
+
+    /// A mutation that was made lately: 0 is the latest.
+    #[must_use]
+    pub fn handle_back(&self, back: usize) -> Option<MutationHandle> {
+        self.rows.keys().rev().nth(back).copied()
+    }
+
+    /// The application wanted a mutation back.
+    pub fn on_cancel(&mut self, handle: MutationHandle, done: Result<(), CancelError>) -> Checked {
+        let row = self.row(handle)?;
+        if done.is_ok() {
+            ensure(!row.attempted && !row.has_ended(), "S10", || {
+                format!("what was being sent or had ended was taken back: {row:?}")
+            })?;
+            self.take_back(handle);
+        }
+        Ok(())
+    }
+
+    /// A mutation that was not sent ends here, and with it what comes after it.
+    fn take_back(&mut self, handle: MutationHandle) {
+        let mut ending = vec![handle];
+        while let Some(handle) = ending.pop() {
+            let Some(row) = self.rows.get_mut(&handle) else {
+                continue;
+            };
+            if row.attempted || row.has_ended() {
+                continue;
+            }
+            row.cancelled = true;
+            self.leave(handle);
+            ending.extend(self.dependents(handle));
+        }
+    }
+
+    fn dependents(&self, handle: MutationHandle) -> Vec<MutationHandle> {
+        let later = self.rows.range(handle..);
+        later
+            .filter(|(_, row)| row.options.after == Some(handle))
+            .map(|(handle, _)| *handle)
+            .collect()
+    }
+
+    /// A mutation failed: what comes after it and was not sent ends with it.
+    fn fail_dependents(&mut self, handle: MutationHandle) {
+        for dependent in self.dependents(handle) {
+            self.take_back(dependent);
+        }
+    }
+
+    /// The core wants a send marked: from now on only the log decides these.
+    pub fn on_attempt(&mut self, attempts: &[Attempt]) {
+        for attempt in attempts {
+            if let Some(row) = self.rows.get_mut(&attempt.handle) {
+                row.attempted = true;
+            }
+        }
+    }
+
+    /// The core wants rows to become no-ops: none of them may have been sent, and there is a reason.
+    pub fn on_neutralise(&mut self, rows: &[Settlement]) -> Checked {
+        for settlement in rows {
+            let Some(row) = self.rows.get(&settlement.handle) else {
+                continue;
+            };
+            let cause = row.options.after.and_then(|after| self.rows.get(&after));
+            let just = match &settlement.status {
+                MutationStatus::Cancelled => row.cancelled,
+                MutationStatus::Expired => row.options.ttl.is_some(),
+                // Its cause ends in the same turn.
+                MutationStatus::Rejected { code, .. } => {
+                    *code == ErrorCode::DepFailed && cause.is_some()
+                }
+                _ => false,
+            };
+            if matches!(settlement.status, MutationStatus::Rejected { .. }) {
+                self.blamed.extend(row.options.after);
+            }
+            ensure(just && !row.attempted && !row.is_noop, "S10", || {
+                format!("{settlement:?} becomes a no-op: {row:?}, after {cause:?}")
+            })?;
+            self.take_back(settlement.handle);
+            let row = self.row(settlement.handle)?;
+            row.is_noop = true;
+            row.settling = Some(settlement.status.clone());
+            row.settled = false;
+        }
+        Ok(())
+    }
+
+    /// What a precondition becomes by what the view shows now.
+    #[must_use]
+    pub fn precondition(&self, session: &Session, demand: &Demand) -> Precondition {
+        let kind = match demand.clone() {
+            Demand::Presence(collection, id, there) => {
+                let record = RecordRef { collection, id };
+                if there {
+                    PreconditionKind::Exists(record)
+                } else {
+                    PreconditionKind::Absent(record)
+                }
+            }
+            Demand::Value(collection, id, field, value) => {
+                let shown = session
+                    .record(self.id, &collection, &id)
+                    .and_then(|record| record.field(&field))
+                    .map(|value| respell(value));
+                PreconditionKind::Eq(Equals {
+                    collection,
+                    id,
+                    field,
+                    value: value.or(shown).unwrap_or_else(|| "0".into()).into(),
+                })
+            }
+            Demand::Unchanged(collection, id, recent) => {
+                let since = if recent { self.cursor } else { self.left };
+                PreconditionKind::Unchanged(Unchanged {
+                    collection,
+                    id,
+                    since: since.or(Some(Cursor::new(1, 1, 1))),
+                })
+            }
+        };
+        Precondition { kind: Some(kind) }
     }
 
     /// The store wrote a row and gave it a number.
@@ -138,6 +329,7 @@ impl Watch {
     pub fn on_refused(&mut self, handle: MutationHandle) -> Checked {
         self.leave(handle);
         self.row(handle)?.refused = true;
+        self.fail_dependents(handle);
         Ok(())
     }
 
@@ -149,6 +341,7 @@ impl Watch {
         truth: &Truth,
     ) -> Checked {
         let now = cursor.and_then(|cursor| truth.at(self.channel, cursor));
+        let was = self.base;
         for settlement in rows {
             let (channel, author, denied) = (self.channel, self.author, self.was_denied);
             let known: Vec<_> = [now, self.base, self.before]
@@ -161,12 +354,27 @@ impl Watch {
                 format!("{settlement:?} is of row {row:?}")
             })?;
             let just = match &settlement.status {
+                status if row.is_noop => row.settling.as_ref() == Some(status),
                 MutationStatus::Committed => known.contains(&Decision::Committed),
-                MutationStatus::Rejected { code, .. } => {
-                    known.contains(&Decision::Rejected(*code))
+                // That has a name of its own.
+                MutationStatus::Rejected { code, .. } if *code == ErrorCode::Expired => false,
+                MutationStatus::Rejected { code, current, .. } => {
+                    let pre = &row.options.preconditions;
+                    let is_right = |at: &FactId| {
+                        judge::may_show(pre, &truth.fact(*at).state, current.as_ref())
+                    };
+                    let is_shown = pre.is_empty() && current.is_none()
+                        || truth.between(channel, was, now).iter().any(is_right);
+                    (known.contains(&Decision::Rejected(*code)) && is_shown)
                         || (*code == ErrorCode::Forbidden && denied)
                 }
-                // Told `indeterminate` where the server's clock has run far ahead of the deadline.
+                // Where the server has forgotten the author, nobody can tell.
+                MutationStatus::Indeterminate
+                    if row.settling == Some(MutationStatus::Committed)
+                        && now.is_some_and(|now| !truth.fact(now).table.contains_key(&author)) =>
+                {
+                    true
+                }
                 MutationStatus::Lost | MutationStatus::Indeterminate
                     if row.settling == Some(MutationStatus::Committed) =>
                 {
@@ -189,14 +397,20 @@ impl Watch {
             ensure(just, "S9", || {
                 format!("{settlement:?}, but the log says {known:?} of {row:?}")
             })?;
-            let again =
-                row.settling.is_some() && !follows(row.settling.as_ref(), &settlement.status);
+            let again = row.settling.is_some()
+                && !row.is_noop
+                && !follows(row.settling.as_ref(), &settlement.status);
             ensure(!again, "S1", || {
                 format!("{settlement:?} ends a second time: {row:?}")
             })?;
+            let was_committed = row.settling == Some(MutationStatus::Committed);
             row.settling = Some(settlement.status.clone());
             row.settled = false;
             self.leave(settlement.handle);
+            // What is lost later was committed when they were made.
+            if settlement.status != MutationStatus::Committed && !was_committed {
+                self.fail_dependents(settlement.handle);
+            }
         }
         Ok(())
     }
@@ -297,14 +511,42 @@ impl Watch {
             self.moved = true;
         }
         self.history_lost = None;
+        for cause in std::mem::take(&mut self.blamed) {
+            let row = self.row(cause)?;
+            ensure(row.has_failed(), "dep_failed", || {
+                format!("others failed with {row:?}, which has not failed")
+            })?;
+        }
         if std::mem::take(&mut self.moved) {
             self.work_out(truth);
             self.suspect = true;
         }
-        if std::mem::take(&mut self.suspect) {
+        // What expires before it has a number leaves without a word.
+        let is_vague = |row: &Row| row.n.is_none() && row.options.ttl.is_some();
+        let is_vague = self
+            .active
+            .iter()
+            .any(|handle| is_vague(&self.rows[handle]));
+        if self.suspect && !is_vague {
+            self.suspect = false;
             self.compare(session)?;
         }
         Ok(())
+    }
+
+    /// A channel that subscribes over and over is spinning (L4), whatever it meets.
+    pub fn check_pace(&mut self, now_ms: u64, session: &Session) -> Checked {
+        let Some(counts) = session.stream_counts(self.id) else {
+            return Ok(());
+        };
+        let (from_ms, before) = self.pace;
+        if now_ms >= from_ms + SUBSCRIBES_PERIOD_MS || counts.subscribes < before {
+            self.pace = (now_ms, counts.subscribes);
+            return Ok(());
+        }
+        ensure(counts.subscribes - before <= SUBSCRIBES_MAX, "L4", || {
+            format!("{SUBSCRIBES_MAX} subscribes within {SUBSCRIBES_PERIOD_MS} ms")
+        })
     }
 
     /// Works out from the logs alone how the view has to look.
@@ -403,6 +645,9 @@ impl Watch {
             }
         }
         self.before = self.base;
+        if self.left.is_none() || to.seq.is_multiple_of(16) {
+            self.left = self.cursor;
+        }
         self.cursor = Some(to);
         self.base = Some(fact);
         self.check_decided_leave(truth)
@@ -438,7 +683,7 @@ impl Watch {
                 self.open_rows
             ));
         }
-        if self.is_released {
+        if self.is_released || self.is_paused {
             return None;
         }
         let head = truth.head_cursor(self.channel);
@@ -468,10 +713,12 @@ impl Watch {
                 Some(MutationStatus::Committed) => {
                     decision == Some(Decision::Committed) || (!is_followed && decision.is_none())
                 }
+                Some(MutationStatus::Rejected { code, .. }) => {
+                    decision != Some(Decision::Committed)
+                        || (*code == ErrorCode::Forbidden && truth.pushes_are_copied)
+                }
                 Some(
-                    MutationStatus::Rejected { .. }
-                    | MutationStatus::Expired
-                    | MutationStatus::Lost,
+                    MutationStatus::Expired | MutationStatus::Cancelled | MutationStatus::Lost,
                 ) => decision != Some(Decision::Committed),
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
@@ -499,6 +746,16 @@ fn overlay(changes: &[Change], state: &mut State, touched: &mut BTreeSet<RecordK
         if let Ok(next) = change::apply_change(before, kind, &Limits::DEFAULT) {
             state.set(collection, id, next);
         }
+    }
+}
+
+/// The same JSON value, spelled otherwise where that is easy.
+fn respell(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value).into_owned();
+    match text.parse::<i32>() {
+        Ok(number) if number % 2 == 0 => format!("{number}.0"),
+        Ok(number) => format!("{number}0e-1"),
+        Err(_) => text,
     }
 }
 

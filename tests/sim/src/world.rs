@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fastrand::Rng;
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{ChannelName, Input, OutboxReply};
@@ -40,6 +41,17 @@ pub(crate) enum Event {
         link: LinkId,
         way: Way,
     },
+    /// A message that left the order of its link; see `stray.rs`.
+    Strays {
+        link: LinkId,
+        way: Way,
+        message: Bytes,
+    },
+    Replays {
+        client: usize,
+        life: u64,
+        message: Bytes,
+    },
     ClientHears {
         link: LinkId,
         code: Option<CloseCode>,
@@ -57,6 +69,10 @@ pub(crate) enum Event {
         life: u64,
     },
     ClientThaws {
+        client: usize,
+        life: u64,
+    },
+    PageThaws {
         client: usize,
         life: u64,
     },
@@ -97,6 +113,11 @@ pub(crate) enum Event {
         channel: usize,
     },
     Tick {
+        node: usize,
+        life: u64,
+        conn: ServerConn,
+    },
+    TokenExpires {
         node: usize,
         life: u64,
         conn: ServerConn,
@@ -253,6 +274,14 @@ impl World {
             let after = world.rng.u64(0..50);
             world.after(after, Event::ClientStarts { client, life: 0 });
         }
+        let millis =
+            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        world.truth.ttl_ms_max = millis(world.shape.channel.ttl_max);
+        world.truth.retention_ms = millis(world.shape.channel.retention);
+        world.truth.history = world.shape.channel.history as u64;
+        world.truth.clocks_went_wild = world.shape.lifetime_ms.is_some();
+        world.truth.pushes_are_copied = world.faults.is_on(Fault::PushReplayed)
+            || (world.faults.is_on(Fault::MessageCopied) && !world.shape.links_keep_order);
         // Copying every log before every append is dear, so only where it is used.
         let calm = world.faults.timed().is_empty();
         world.broker.remembers = calm || world.faults.is_on(Fault::BrokerTailLost);
@@ -324,7 +353,8 @@ impl World {
         });
         let channel = match act {
             Act::Mutate(c, _) | Act::Burst(c, _) | Act::Presence(c, _) => c,
-            Act::Subscribe(c) | Act::Unsubscribe(c) => c,
+            Act::Subscribe(c) | Act::Unsubscribe(c) | Act::Cancel(c, _) => c,
+            Act::Pause(c) | Act::Resume(c) => c,
         };
         let denied = self
             .ever_denied
@@ -376,6 +406,12 @@ impl World {
             Event::Opens { link } => self.opens(link),
             Event::OpenFails { link } => self.open_fails(link),
             Event::Arrives { link, way } => self.arrives(link, way),
+            Event::Strays { link, way, message } => self.strays(link, way, message),
+            Event::Replays {
+                client,
+                life,
+                message,
+            } => self.replays(client, life, &message),
             Event::ClientHears { link, code } => self.client_hears(link, code),
             Event::NodeHears { link } => self.node_hears(link),
             Event::ClientStarts { client, life } => self.client_starts(client, life),
@@ -433,6 +469,23 @@ impl World {
                 node.tick(now, conn, effects);
                 Ok(())
             }),
+            Event::TokenExpires { node, life, conn } => {
+                if self.nodes[node].life == life && self.nodes[node].has_expired(self.now_ms, conn)
+                {
+                    self.faults.count(Fault::TokenExpired);
+                }
+                self.on_node(node, life, |node, now, effects| {
+                    node.expire(now, conn, effects);
+                    Ok(())
+                })
+            }
+            Event::PageThaws { client, life } => {
+                if self.clients[client].life == life {
+                    let hint = tidewire_core::NetworkHint::Resumed;
+                    self.tell(client, Input::Network(hint))?;
+                }
+                Ok(())
+            }
             Event::Wakes {
                 node,
                 life,
