@@ -159,6 +159,9 @@ impl World {
                     false => script.number(),
                 };
                 let subscriber = self.readers[HOSTILE].subscriber.clone();
+                if self.readers[HOSTILE].node != 0 {
+                    self.unsubscribe(HOSTILE);
+                }
                 self.readers[HOSTILE].ask(0);
                 let have = script.flag().then(|| any::cursor(script));
                 self.input(
