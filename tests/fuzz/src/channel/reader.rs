@@ -172,6 +172,7 @@ impl Reader {
 
     fn answered(&mut self, epoch: u64, last: u64) {
         self.asked = false;
+        self.parts = None;
         self.announced = epoch;
         self.max_epoch = epoch;
         self.known = last;
