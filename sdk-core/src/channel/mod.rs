@@ -102,6 +102,8 @@ pub(crate) struct Channel {
     snapshots: u32,
     /// When something must have moved, in states that expect it.
     progress_by: Option<MonoTime>,
+    /// Times in a row that nothing moved for too long, since the head was reached.
+    stalled: u32,
     subscribe_at: Option<MonoTime>,
     subscribed_at: Option<MonoTime>,
     pacing: Backoff,
@@ -133,6 +135,7 @@ impl Channel {
             recovery: None,
             snapshots: 0,
             progress_by: None,
+            stalled: 0,
             subscribe_at: None,
             subscribed_at: None,
             pacing: Backoff::new(RESUBSCRIBE_BASE, RESUBSCRIBE_MAX),
@@ -283,8 +286,11 @@ impl Channel {
         self.counts.ignored += 1;
     }
 
+    /// On a slow link one large message takes long, and asking again only adds to what is under way:
+    /// each time in a row is twice as patient, up to four times.
     fn expect_progress(&mut self, turn: &Turn<'_>) {
-        self.progress_by = Some(turn.now + turn.config.progress_timeout);
+        let patience = turn.config.progress_timeout * (1 << self.stalled.min(2));
+        self.progress_by = Some(turn.now + patience);
     }
 
     fn refresh_status(&mut self, turn: &mut Turn<'_>) {

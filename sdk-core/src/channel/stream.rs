@@ -356,6 +356,7 @@ impl Channel {
         if self.state == ChannelState::Live && self.head.epoch == self.max_epoch {
             self.enter_gap(turn);
         } else {
+            self.stalled = self.stalled.saturating_add(1);
             self.resubscribe(turn);
         }
     }
@@ -410,6 +411,7 @@ impl Channel {
     fn reach_head(&mut self, turn: &mut Turn<'_>) {
         self.head = self.applied.unwrap_or_default();
         self.progress_by = None;
+        self.stalled = 0;
         if self.state == ChannelState::Live {
             return;
         }

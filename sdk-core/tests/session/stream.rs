@@ -225,3 +225,35 @@ fn a_late_patch_of_a_lost_log_is_committed_and_then_lost() {
     d.snapshot(Cursor::new(6, 2, 62), &[], 0, vec![]);
     assert_eq!(d.outcomes(handle).last(), Some(&MutationStatus::Lost));
 }
+
+#[test]
+fn a_slow_link_is_given_more_time_each_time() {
+    let mut d = Driver::start();
+    d.take_frames();
+    let mut asked_after = Vec::new();
+    let mut last = d.now.mono;
+    while asked_after.len() < 4 {
+        d.wake();
+        if !d.subscribes().is_empty() {
+            asked_after.push(d.now.mono.since(last).as_secs());
+            last = d.now.mono;
+        }
+        // The link lives, but what it is busy with is not here yet.
+        d.receive(ServerKind::Heartbeat(Heartbeat {
+            heads: vec![],
+            server_ms: d.now.unix.0,
+        }));
+    }
+    assert_eq!(asked_after, [10, 20, 40, 40]);
+    d.snapshot(at(1), &[], 0, vec![]);
+    d.receive(ServerKind::Lagged(Lagged {
+        channel: CHANNEL.into(),
+    }));
+    while d.subscribes().is_empty() {
+        d.wake();
+    }
+    let asked_at = d.now.mono;
+    d.wake();
+    assert_eq!(d.subscribes().len(), 1);
+    assert_eq!(d.now.mono.since(asked_at).as_secs(), 10);
+}
