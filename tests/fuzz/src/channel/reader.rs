@@ -134,11 +134,16 @@ impl Reader {
                 }
             }
             ServerKind::Patch(patch) => {
-                if self.asked || self.lost || self.parts.is_some() || patch.to <= self.cursor.seq {
+                if self.asked || self.lost || self.parts.is_some() {
                     return;
                 }
-                if patch.epoch > self.announced {
+                // A fetched range may have run ahead of the stream, on a line that was lost since.
+                let other_tag = patch.to == self.cursor.seq && patch.to_tag != self.cursor.tag;
+                if patch.epoch > self.announced || (other_tag && patch.epoch >= self.cursor.epoch) {
                     self.lost = true;
+                    return;
+                }
+                if patch.to <= self.cursor.seq {
                     return;
                 }
                 // On a living link nothing is dropped, so a patch begins where the last one ended; one
