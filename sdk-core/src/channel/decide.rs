@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Channel, ChannelStatus, Turn};
 use crate::document::precondition::subject;
@@ -17,6 +18,10 @@ use crate::planted;
 use crate::session::{Event, Output};
 use crate::time::UnixTime;
 use crate::wire::{self, Change, ErrorCode, Patch, PreconditionKind, Rejected};
+
+/// Log time may be so much ahead of what we take for the server's time: clocks of two nodes that are still
+/// trusted, and what was under way.
+const LOG_TIME_AHEAD: Duration = Duration::from_secs(15);
 
 impl Channel {
     /// Shows a mutation, queues it, and asks the store for its number.
@@ -199,7 +204,8 @@ impl Channel {
         }
         let judgement = Judgement {
             last,
-            server_now: turn.server_now_min,
+            // The latest that log time can be: an evicted row must not be taken for a lost log.
+            server_now: turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD,
             retention: turn.config.retention,
         };
         // What the store is about to take out is judged as well, and told once it has.
