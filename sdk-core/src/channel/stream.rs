@@ -316,7 +316,14 @@ impl Channel {
 
     /// A heartbeat says how far the log has come. Only a live channel has nothing under way that would
     /// bring it there.
-    pub(crate) fn handle_head(&mut self, turn: &Turn<'_>, head: Cursor) {
+    ///
+    /// One of a lower epoch is of a log that has lost what the base holds; `lagged`, which says so, may
+    /// have been dropped on its way.
+    pub(crate) fn handle_head(&mut self, turn: &mut Turn<'_>, head: Cursor) {
+        if self.state == ChannelState::Live && head.epoch < self.max_epoch {
+            self.resubscribe(turn);
+            return;
+        }
         if planted!(HoleBehindHeartbeatIgnored) {
             return;
         }

@@ -127,7 +127,9 @@ impl World {
                 };
                 // Clients take their deadlines from what its welcome says.
                 let off = self.nodes[node].clock_ms.abs_diff(right);
-                self.truth.clocks_went_wild |= off > 24 * 3_600_000;
+                let lies = off > 24 * 3_600_000;
+                self.truth.clocks_went_wild |= lies;
+                self.truth.clocks_lied |= lies;
             }
             Fault::WriteForbidden => {
                 let client = self.rng.index(0..self.clients.len());

@@ -110,6 +110,8 @@ impl Shape {
             },
         };
         if let Some((ttl, retention)) = shape.lifetime_ms {
+            // Hundreds of mutations take longer than they live.
+            shape.has_bursts = false;
             shape.channel.ttl_max = Duration::from_millis(ttl);
             shape.channel.retention = Duration::from_millis(retention);
         }

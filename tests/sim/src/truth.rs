@@ -78,6 +78,8 @@ pub struct Truth {
     /// Server clocks have moved by years, or nothing lives long here: what is young by one clock may be
     /// outdated by another.
     pub clocks_went_wild: bool,
+    /// A node told a time that was off by days: clients end what is young, and cannot know better.
+    pub clocks_lied: bool,
     /// The longest time to live of a mutation, and how much longer table rows live.
     pub ttl_ms_max: u64,
     /// See `ttl_ms_max`.

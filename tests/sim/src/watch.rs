@@ -663,12 +663,13 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether the base contains the mutation or its rejection.
+    /// Whether the base contains the mutation or its rejection, and tells so: where the author's row of
+    /// the table was evicted, nobody can know before the server says that it is too late.
     fn is_decided(&self, row: &Row, truth: &Truth) -> bool {
-        row.n
-            .zip(self.base)
-            .and_then(|(n, base)| truth.decision(self.channel, self.author, n, base))
-            .is_some()
+        row.n.zip(self.base).is_some_and(|(n, base)| {
+            truth.fact(base).table.contains_key(&self.author)
+                && truth.decision(self.channel, self.author, n, base).is_some()
+        })
     }
 
     /// Whether everything ended and the base is the head of the surviving log (L1, L2).
@@ -719,7 +720,7 @@ impl Watch {
                 }
                 Some(
                     MutationStatus::Expired | MutationStatus::Cancelled | MutationStatus::Lost,
-                ) => decision != Some(Decision::Committed),
+                ) => decision != Some(Decision::Committed) || truth.clocks_lied,
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
             };
