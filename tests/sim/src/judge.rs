@@ -61,7 +61,7 @@ impl Truth {
         channel: usize,
         author: Author,
         n: u64,
-        (ms, deadline_ms): (u64, u64),
+        (ms, deadline_ms, low): (u64, u64, u64),
         parent: &Fact,
         parent_id: FactId,
     ) -> Checked<Verdict> {
@@ -93,7 +93,18 @@ impl Truth {
             })?;
             let decision = cause.and_then(|(n, _)| self.decision(channel, author, n, parent_id));
             if matches!(decision, Some(Decision::Rejected(_))) {
-                return Ok(Verdict::Refused(ErrorCode::DepFailed));
+                let row = parent.table.get(&author);
+                let is_listed = cause.is_some_and(|(cause, _)| {
+                    row.is_some_and(|row| {
+                        row.rejected
+                            .iter()
+                            .any(|(at, _)| *at == cause && cause >= low)
+                    })
+                });
+                // A row that was evicted took its rejections along.
+                if is_listed || self.evicted == 0 {
+                    return Ok(Verdict::Refused(ErrorCode::DepFailed));
+                }
             }
         }
         let mut remembered = true;

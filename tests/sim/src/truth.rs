@@ -78,6 +78,8 @@ pub struct Truth {
     /// Server clocks have moved by years, or nothing lives long here: what is young by one clock may be
     /// outdated by another.
     pub clocks_went_wild: bool,
+    /// Some server clock was set.
+    pub clocks_moved: bool,
     /// A node told a time that was off by days: clients end what is young, and cannot know better.
     pub clocks_lied: bool,
     /// The longest time to live of a mutation, and how much longer table rows live.
@@ -373,7 +375,7 @@ impl Truth {
                 let (Some(parent), Some(parent_id)) = (&parent, self.head(channel)) else {
                     return Err(Violation::new("log", "a mutation before any opening"));
                 };
-                let times = (entry.ms, *deadline_ms);
+                let times = (entry.ms, *deadline_ms, *low);
                 let verdict = self.judge(channel, *author, *n, times, parent, parent_id)?;
                 // Also where its table row is gone.
                 let before = self.decision(channel, *author, *n, parent_id);

@@ -368,7 +368,15 @@ impl Watch {
                     (known.contains(&Decision::Rejected(*code)) && is_shown)
                         || (*code == ErrorCode::Forbidden && denied)
                 }
-                // Where the server has forgotten the author, nobody can tell.
+                // Where the server has forgotten the author, nobody can tell; by a clock that is off it may
+                // even seem to be too early for that.
+                MutationStatus::Lost
+                    if row.settling == Some(MutationStatus::Committed)
+                        && truth.clocks_moved
+                        && now.is_some_and(|now| !truth.fact(now).table.contains_key(&author)) =>
+                {
+                    true
+                }
                 MutationStatus::Indeterminate
                     if row.settling == Some(MutationStatus::Committed)
                         && now.is_some_and(|now| !truth.fact(now).table.contains_key(&author)) =>
@@ -720,7 +728,12 @@ impl Watch {
                 }
                 Some(
                     MutationStatus::Expired | MutationStatus::Cancelled | MutationStatus::Lost,
-                ) => decision != Some(Decision::Committed) || truth.clocks_lied,
+                ) => {
+                    let is_forgotten = !truth.fact(head).table.contains_key(&self.author);
+                    decision != Some(Decision::Committed)
+                        || truth.clocks_lied
+                        || (truth.clocks_moved && is_forgotten)
+                }
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
             };
