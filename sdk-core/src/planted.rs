@@ -54,12 +54,7 @@ mod variants {
 
     variants! {
         // The stream, in the client.
-        OlderEpochTaken: "an answer below `max_epoch` is dropped and asked for again";
         ClaimNotSent: "`subscribe` carries the highest epoch seen, and the server opens a higher one";
-        SnapshotBelowCursorTaken: "a snapshot below the store's own cursor is refused";
-        ResumeFromElsewhereTaken: "a `resume` counts only from where the base stands";
-        MisfitForgotten: "a patch of another line makes the channel subscribe again";
-        FromTagNotCompared: "a patch applies only if `from_tag` is the tag of the base";
         PatchAppliedAhead: "a patch that starts beyond the base waits for what is missing";
         OldEpochKeptWaiting: "patches of older epochs that wait are dropped when a stream opens";
         SnapshotNotVerified: "a snapshot counts only if number and digest of its records fit";

@@ -47,9 +47,7 @@ impl Channel {
             self.ignore();
             return Ok(());
         }
-        let older = head.epoch < self.max_epoch && !planted!(OlderEpochTaken);
-        let elsewhere = self.applied != Some(from) && !planted!(ResumeFromElsewhereTaken);
-        if older || elsewhere {
+        if head.epoch < self.max_epoch || self.applied != Some(from) {
             self.resubscribe(turn);
             return Ok(());
         }
@@ -94,10 +92,8 @@ impl Channel {
         self.counts.snapshots += 1;
         let below_own = self
             .applied
-            .is_some_and(|applied| cursor.order() < applied.order())
-            && !planted!(SnapshotBelowCursorTaken);
-        let older = cursor.epoch < self.max_epoch && !planted!(OlderEpochTaken);
-        if older || below_own || self.snapshots > SNAPSHOTS_MAX {
+            .is_some_and(|applied| cursor.order() < applied.order());
+        if cursor.epoch < self.max_epoch || below_own || self.snapshots > SNAPSHOTS_MAX {
             if self.snapshots > SNAPSHOTS_MAX {
                 // Told once per three; after the pause of the resubscribe they may well arrive.
                 self.snapshots = 0;
@@ -216,7 +212,6 @@ impl Channel {
         };
         match self.place(patch, applied) {
             Place::Behind => self.ignore(),
-            Place::Elsewhere if planted!(MisfitForgotten) => self.ignore(),
             Place::Elsewhere => self.resubscribe(turn),
             Place::Next => {
                 self.apply(turn, patch)?;
@@ -265,11 +260,7 @@ impl Channel {
         }
         match patch.from.cmp(&applied.seq) {
             std::cmp::Ordering::Greater if !planted!(PatchAppliedAhead) => Place::Ahead,
-            std::cmp::Ordering::Equal
-                if patch.from_tag != applied.tag && !planted!(FromTagNotCompared) =>
-            {
-                Place::Elsewhere
-            }
+            std::cmp::Ordering::Equal if patch.from_tag != applied.tag => Place::Elsewhere,
             // Results are absolute: a range that starts earlier applies whole.
             _ => Place::Next,
         }
