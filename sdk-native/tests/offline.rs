@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tidewire::{
-    BuildError, Changes, Client, Collection, Config, ConnectionPhase, MutateError, MutationStatus,
-    NetworkHint, ReadyError,
+    BuildError, CancelError, Changes, Client, Collection, Config, ConnectionPhase, MutateError,
+    MutationError, MutationStatus, NetworkHint, ReadyError,
 };
 
 /// Accepts connections into its backlog and never says a word.
@@ -374,4 +374,86 @@ async fn a_record_is_shared_between_readers_on_many_threads() {
     let first = cards.get("a").expect("it fits").expect("it is there");
     let second = cards.get("a").expect("it fits").expect("it is there");
     assert!(Arc::ptr_eq(&first, &second));
+}
+
+#[tokio::test]
+async fn what_was_not_sent_can_be_taken_back_and_takes_what_comes_after_along() {
+    let server = MuteServer::start();
+    let client = server.client();
+    let board = client.channel("board:main").expect("a good name");
+    let cards: Collection<serde_json::Value> = board.collection("cards");
+    let first = cards.put("a", json!({"title": "x"})).expect("taken");
+    let second = board
+        .batch(|batch| {
+            batch.put("cards", "b", json!({"title": "y"})).after(&first);
+        })
+        .expect("taken");
+    let kept = cards.put("c", json!({"title": "z"})).expect("taken");
+    first.cancel().expect("it was not sent");
+    assert_eq!(first.cancel(), Err(CancelError::Ended));
+    let ended = within("it ended", first.committed()).await;
+    assert_eq!(ended, Err(MutationError::Cancelled));
+    let failed = within("it ended", second.committed()).await;
+    assert_eq!(failed.expect_err("no dependency").code(), "dep_failed");
+    assert_eq!(kept.status(), MutationStatus::Queued);
+    assert_eq!(cards.ids().len(), 1);
+
+    let other = server.client();
+    let refused = other
+        .channel("board:main")
+        .expect("a good name")
+        .batch(|batch| {
+            batch.delete("cards", "a").after(&kept);
+        });
+    assert!(matches!(refused, Err(MutateError::UnknownDependency)));
+}
+
+#[tokio::test]
+async fn of_one_key_only_the_latest_waits_for_the_server() {
+    let server = MuteServer::start();
+    let client = server.client();
+    let board = client.channel("board:main").expect("a good name");
+    let moves = [1, 2, 3].map(|at| {
+        let moved = board.batch(|batch| {
+            batch.put("cards", "a", json!({"at": at})).coalesce("drag");
+        });
+        moved.expect("taken")
+    });
+    for superfluous in &moves[..2] {
+        let ended = within("it ended", superfluous.committed()).await;
+        assert_eq!(ended, Err(MutationError::Cancelled));
+    }
+    assert_eq!(moves[2].status(), MutationStatus::Queued);
+    let cards: Collection<serde_json::Value> = board.collection("cards");
+    assert_eq!(cards.json("a").as_deref(), Some(r#"{"at":3}"#));
+}
+
+#[tokio::test]
+async fn an_unsent_mutation_expires_when_its_time_is_over() {
+    let server = MuteServer::start();
+    let client = server.client();
+    let board = client.channel("board:main").expect("a good name");
+    let late = board.batch(|batch| {
+        batch
+            .put("cards", "a", json!({"title": "x"}))
+            .ttl(Duration::from_millis(20));
+    });
+    let ended = within("it expired", late.expect("taken").committed()).await;
+    assert_eq!(ended, Err(MutationError::Expired));
+    let cards: Collection<serde_json::Value> = board.collection("cards");
+    assert!(cards.ids().is_empty());
+}
+
+#[tokio::test]
+async fn a_demand_that_nobody_can_judge_is_refused_in_the_call() {
+    let server = MuteServer::start();
+    let client = server.client();
+    let board = client.channel("board:main").expect("a good name");
+    let refused = board.batch(|batch| {
+        batch
+            .set("cards", "a", json!({"title": "x"}))
+            .require_unchanged("cards", "a");
+    });
+    let text = refused.expect_err("there is no view yet").to_string();
+    assert!(text.contains("await ready()"), "{text}");
 }
