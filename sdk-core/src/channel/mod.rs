@@ -263,7 +263,7 @@ impl Channel {
             ServerKind::SnapshotPart(part) => self.handle_snapshot_part(turn, &part)?,
             ServerKind::SnapshotEnd(end) => self.handle_snapshot_end(turn, end)?,
             ServerKind::Ack(ack) => self.handle_ack(turn, &ack),
-            ServerKind::Need(need) => self.pusher.on_need(need.n),
+            ServerKind::Need(need) => self.pusher.on_need(need.n, self.known_last),
             ServerKind::Hold(hold) => {
                 let pause = Duration::from_millis(u64::from(hold.retry_ms.clamp(50, 60_000)));
                 self.pusher.on_hold(turn.now + pause, self.known_last);

@@ -78,9 +78,9 @@ impl Pusher {
     }
 
     /// The server misses `n`. Obeyed once per number and link; a second time the time-out decides.
-    /// What was not pushed yet nobody can miss.
-    pub(crate) fn on_need(&mut self, n: u64) {
-        if n < self.next && self.needed.len() < NEEDED_MAX && self.needed.insert(n) {
+    /// What was not pushed yet nobody can miss; of what is `decided` already this is a late copy.
+    pub(crate) fn on_need(&mut self, n: u64, decided: u64) {
+        if n > decided && n < self.next && self.needed.len() < NEEDED_MAX && self.needed.insert(n) {
             self.restart(n);
         }
     }

@@ -20,7 +20,9 @@ impl Channel {
         let plan = self
             .pusher
             .plan(turn.now, &self.queue, self.known_last, &turn.limits);
-        let latest = turn.server_now + turn.config.ttl_max;
+        // By what the server's clock shows at least: a later deadline the server would cut, and evict our
+        // row of its table by the one that it cut, while we still took the mutation for young.
+        let latest = turn.server_now_min + turn.config.ttl_max;
         let mut rows = Vec::new();
         for &(n, handle) in &plan.unmarked {
             if let Some(deadline) = self.queue.freeze(handle, latest) {

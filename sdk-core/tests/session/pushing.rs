@@ -111,3 +111,22 @@ fn an_ack_beyond_what_was_pushed_stalls_nothing() {
     assert_eq!(pushes.len(), 1);
     assert_eq!((pushes[0].first_n, pushes[0].low), (2, 1));
 }
+
+/// A dependent kept `low` below what was decided; then a late `need` left the channel with a place that
+/// no row had, and nothing was pushed ever again.
+#[test]
+fn a_late_need_of_what_is_decided_changes_nothing() {
+    let mut d = Driver::live();
+    d.mutate(ChangeKind::Put(card("a", "x")));
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    d.mutate(ChangeKind::Put(card("b", "x")));
+    d.take_frames();
+    d.receive(ServerKind::Need(Need {
+        channel: CHANNEL.into(),
+        n: 1,
+        cursor: None,
+    }));
+    assert!(d.pushes().is_empty());
+    d.mutate(ChangeKind::Put(card("c", "x")));
+    assert_eq!(d.pushes()[0].first_n, 3);
+}

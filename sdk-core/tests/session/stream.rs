@@ -257,3 +257,13 @@ fn a_slow_link_is_given_more_time_each_time() {
     assert_eq!(d.subscribes().len(), 1);
     assert_eq!(d.now.mono.since(asked_at).as_secs(), 10);
 }
+
+/// The `lagged` after a failover was dropped, and the surviving log had a lower epoch: heartbeats were
+/// ignored, and the client stayed on the lost line for ever.
+#[test]
+fn a_heartbeat_of_a_lower_epoch_makes_a_live_channel_subscribe_again() {
+    let mut d = Driver::live();
+    d.take_frames();
+    d.heartbeat(Cursor::new(at(1).epoch - 1, 99, 7));
+    assert_eq!(d.subscribes().len(), 1);
+}

@@ -729,10 +729,9 @@ impl Watch {
                 Some(
                     MutationStatus::Expired | MutationStatus::Cancelled | MutationStatus::Lost,
                 ) => {
-                    let is_forgotten = !truth.fact(head).table.contains_key(&self.author);
-                    decision != Some(Decision::Committed)
-                        || truth.clocks_lied
-                        || (truth.clocks_moved && is_forgotten)
+                    // What was told when the row was gone stays told when the author is back.
+                    let was_forgotten = truth.clocks_moved && truth.evicted > 0;
+                    decision != Some(Decision::Committed) || truth.clocks_lied || was_forgotten
                 }
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
