@@ -1,6 +1,7 @@
 //! The native client against the real server: what users rely on, seen from outside.
 
 mod auth;
+mod conflicts;
 mod editing;
 mod faults;
 mod hostile;
