@@ -115,7 +115,7 @@ impl Batch {
     }
 
     /// How long the mutation is worth something, from now on; then it ends as
-    /// [`MutationError::Expired`]. At most [`tidewire_core::Config::ttl_max`].
+    /// [`MutationError::Expired`](crate::MutationError::Expired). At most [`tidewire_core::Config::ttl_max`].
     pub fn ttl(&mut self, ttl: Duration) -> &mut Self {
         self.options.ttl = Some(ttl);
         self
@@ -129,7 +129,7 @@ impl Batch {
     }
 
     /// An older mutation of the channel with the same key that was not sent yet ends as
-    /// [`MutationError::Cancelled`]: of a value that changes all the time only the latest is sent.
+    /// [`MutationError::Cancelled`](crate::MutationError::Cancelled): of a value that changes all the time only the latest is sent.
     pub fn coalesce(&mut self, key: &str) -> &mut Self {
         self.options.coalesce_key = Some(key.into());
         self
