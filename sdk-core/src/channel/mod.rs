@@ -100,6 +100,8 @@ pub(crate) struct Channel {
     recovery: Option<Recovery>,
     /// Snapshots begun since the channel was live.
     snapshots: u32,
+    /// A heartbeat's head that was below the base, and the base.
+    head_below: Option<(Cursor, Cursor)>,
     /// When something must have moved, in states that expect it.
     progress_by: Option<MonoTime>,
     /// Times in a row that nothing moved for too long, since the head was reached.
@@ -134,6 +136,7 @@ impl Channel {
             gap: GapFill::default(),
             recovery: None,
             snapshots: 0,
+            head_below: None,
             progress_by: None,
             stalled: 0,
             subscribe_at: None,

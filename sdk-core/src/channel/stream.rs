@@ -308,10 +308,15 @@ impl Channel {
     /// A heartbeat says how far the log has come. Only a live channel has nothing under way that would
     /// bring it there.
     ///
-    /// One of a lower epoch is of a log that has lost what the base holds; `lagged`, which says so, may
-    /// have been dropped on its way.
+    /// One below the base may be older than the patches before it, once. Of a lower epoch, or twice while
+    /// the base stood still, it is of a log that has lost what the base holds; `lagged`, which says so,
+    /// may have been dropped on its way.
     pub(crate) fn handle_head(&mut self, turn: &mut Turn<'_>, head: Cursor) {
-        if self.state == ChannelState::Live && head.epoch < self.max_epoch {
+        let applied = self.applied.unwrap_or_default();
+        let below = (head.order() < applied.order()).then_some((head, applied));
+        let again = below.is_some() && std::mem::replace(&mut self.head_below, below) == below;
+        if self.state == ChannelState::Live && (head.epoch < self.max_epoch || again) {
+            self.head_below = None;
             self.resubscribe(turn);
             return;
         }

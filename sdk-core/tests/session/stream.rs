@@ -267,3 +267,17 @@ fn a_heartbeat_of_a_lower_epoch_makes_a_live_channel_subscribe_again() {
     d.heartbeat(Cursor::new(at(1).epoch - 1, 99, 7));
     assert_eq!(d.subscribes().len(), 1);
 }
+
+/// As above, where the log that lost its tail has opened no epoch since: its head stays below the base.
+#[test]
+fn a_head_that_stays_below_the_base_makes_a_live_channel_subscribe_again() {
+    let mut d = Driver::live();
+    d.patch(1, 3, vec![put_op("a", "1")], vec![]);
+    d.take_frames();
+    d.heartbeat(at(2));
+    d.patch(3, 4, vec![put_op("a", "2")], vec![]);
+    d.heartbeat(at(2));
+    assert!(d.subscribes().is_empty(), "it may be older than the patch");
+    d.heartbeat(at(2));
+    assert_eq!(d.subscribes().len(), 1);
+}

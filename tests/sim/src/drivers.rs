@@ -13,7 +13,8 @@ use crate::world::{Event, World};
 
 impl World {
     pub(crate) fn client_starts(&mut self, client: usize, life: u64) -> Checked {
-        if self.clients[client].life != life {
+        // The healing starts whoever is down, who may be about to start already.
+        if self.clients[client].life != life || self.clients[client].is_running() {
             return Ok(());
         }
         let id = ClientId(self.rng.u128(..).to_be_bytes());

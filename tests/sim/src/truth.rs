@@ -379,7 +379,10 @@ impl Truth {
                 let verdict = self.judge(channel, *author, *n, times, parent, parent_id)?;
                 // Also where its table row is gone.
                 let before = self.decision(channel, *author, *n, parent_id);
-                ensure(before.is_none(), "S1", || {
+                // By a deadline that a server with a wrong clock gave it, a push may outlive its row: known,
+                // docs/testing.md.
+                let may_outlive = self.clocks_moved && self.evicted > 0;
+                ensure(before.is_none() || may_outlive, "S1", || {
                     format!("{author:?} {n} is decided a second time, {before:?} before")
                 })?;
                 let row = Arc::make_mut(&mut table).entry(*author).or_default();
