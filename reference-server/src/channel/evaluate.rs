@@ -115,7 +115,7 @@ impl<'a> Evaluation<'a> {
         for (n, item) in (push.first_n..).zip(&push.items) {
             let decide_again = n <= row.last && planted!(DuplicateDecidedAgain);
             if n <= row.last && !decide_again {
-                acked = Some((n, acked.map_or(self.fold.head.seq, |(_, seq)| seq)));
+                acked = Some((n, acked.map_or(self.tip.seq, |(_, seq)| seq)));
                 continue;
             }
             if !waiting.writable {

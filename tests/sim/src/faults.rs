@@ -191,6 +191,12 @@ impl Faults {
         self.every.keys().copied().collect()
     }
 
+    /// A kind does not strike in this run.
+    pub fn switch_off(&mut self, fault: Fault) {
+        self.every.remove(&fault);
+        self.per_mille.remove(&fault);
+    }
+
     /// Whether a kind may strike in this run by itself.
     #[must_use]
     pub fn is_on(&self, fault: Fault) -> bool {

@@ -130,7 +130,6 @@ impl World {
                 let lies = off > 24 * 3_600_000;
                 self.truth.clocks_went_wild |= lies;
                 self.truth.clocks_lied |= lies;
-                self.truth.clocks_moved = true;
             }
             Fault::WriteForbidden => {
                 let client = self.rng.index(0..self.clients.len());
@@ -177,7 +176,6 @@ impl World {
                     self.faults.count(fault);
                 }
                 let back = i64::try_from(UNIX_START_MS / 2).unwrap_or(0);
-                self.truth.clocks_moved = true;
                 self.broker.clock_ms = -self.rng.i64(0..back);
                 for node in &mut self.nodes {
                     node.clock_ms = self.broker.clock_ms;

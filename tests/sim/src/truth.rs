@@ -78,8 +78,6 @@ pub struct Truth {
     /// Server clocks have moved by years, or nothing lives long here: what is young by one clock may be
     /// outdated by another.
     pub clocks_went_wild: bool,
-    /// Some server clock was set.
-    pub clocks_moved: bool,
     /// A node told a time that was off by days: clients end what is young, and cannot know better.
     pub clocks_lied: bool,
     /// The longest time to live of a mutation, and how much longer table rows live.
@@ -379,10 +377,7 @@ impl Truth {
                 let verdict = self.judge(channel, *author, *n, times, parent, parent_id)?;
                 // Also where its table row is gone.
                 let before = self.decision(channel, *author, *n, parent_id);
-                // By a deadline that a server with a wrong clock gave it, a push may outlive its row: known,
-                // docs/testing.md.
-                let may_outlive = self.clocks_moved && self.evicted > 0;
-                ensure(before.is_none() || may_outlive, "S1", || {
+                ensure(before.is_none(), "S1", || {
                     format!("{author:?} {n} is decided a second time, {before:?} before")
                 })?;
                 let row = Arc::make_mut(&mut table).entry(*author).or_default();
@@ -504,10 +499,13 @@ impl Truth {
         to: Option<FactId>,
     ) -> Vec<FactId> {
         let seq = |id: FactId| self.fact(id).entry.cursor.seq;
-        let (first, last) = (from.map_or(0, seq), to.map_or(0, seq));
-        let line = self.lines.get(&channel);
-        let passed = line.into_iter().flat_map(|line| line.facts.iter().copied());
-        let passed = passed.filter(|&id| (first..=last).contains(&seq(id)));
+        let last = to.map_or(0, seq);
+        let is_passed = |id: &FactId| {
+            let cursor = self.fact(*id).entry.cursor;
+            cursor.seq <= last && self.at(channel, cursor) == Some(*id)
+        };
+        // Also of logs that were lost meanwhile.
+        let passed = (0..self.facts.len()).map(FactId).filter(is_passed);
         from.into_iter().chain(to).chain(passed).collect()
     }
 

@@ -368,15 +368,7 @@ impl Watch {
                     (known.contains(&Decision::Rejected(*code)) && is_shown)
                         || (*code == ErrorCode::Forbidden && denied)
                 }
-                // Where the server has forgotten the author, nobody can tell; by a clock that is off it may
-                // even seem to be too early for that.
-                MutationStatus::Lost
-                    if row.settling == Some(MutationStatus::Committed)
-                        && truth.clocks_moved
-                        && now.is_some_and(|now| !truth.fact(now).table.contains_key(&author)) =>
-                {
-                    true
-                }
+                // Where the server has forgotten the author, nobody can tell.
                 MutationStatus::Indeterminate
                     if row.settling == Some(MutationStatus::Committed)
                         && now.is_some_and(|now| !truth.fact(now).table.contains_key(&author)) =>
@@ -728,11 +720,7 @@ impl Watch {
                 }
                 Some(
                     MutationStatus::Expired | MutationStatus::Cancelled | MutationStatus::Lost,
-                ) => {
-                    // What was told when the row was gone stays told when the author is back.
-                    let was_forgotten = truth.clocks_moved && truth.evicted > 0;
-                    decision != Some(Decision::Committed) || truth.clocks_lied || was_forgotten
-                }
+                ) => decision != Some(Decision::Committed) || truth.clocks_lied,
                 Some(MutationStatus::Indeterminate) => true,
                 _ => false,
             };

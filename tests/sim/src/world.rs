@@ -438,7 +438,8 @@ impl World {
                 Ok(())
             }
             Event::NodeStarts { node, life } => {
-                if self.nodes[node].life == life {
+                // The healing starts whoever is down, who may be about to start already.
+                if self.nodes[node].life == life && !self.nodes[node].is_up {
                     self.note("node starts", &[node as u64], || format!("node {node}"));
                     self.nodes[node].start(self.now_ms);
                 }
