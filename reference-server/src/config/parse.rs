@@ -158,6 +158,10 @@ impl Config {
             }
             ["log"] => {
                 let filter = text(value)?;
+                // Its parser cuts between bytes and panics inside of a character (found by fuzzing).
+                if !filter.is_ascii() {
+                    return Err("only ASCII can name a target or level of the log".into());
+                }
                 if let Err(error) = tracing_subscriber::EnvFilter::try_new(filter) {
                     return Err(format!(
                         "{error}; use a level, or TARGET=LEVEL, as in \"info,tidewire_server=debug\""

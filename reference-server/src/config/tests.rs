@@ -31,6 +31,12 @@ fn a_file_without_namespaces_leaves_the_default_one() {
 }
 
 #[test]
+fn a_log_filter_that_its_parser_would_panic_at_is_refused() {
+    let refused = Config::from_settings(&settings("log = '[ϋ[[{a = 1}'", &[])).unwrap_err();
+    assert!(refused.to_string().contains("ASCII"), "{refused}");
+}
+
+#[test]
 fn a_named_namespace_goes_before_the_star_and_others_are_unknown() {
     let toml = "[namespace.board]\nhistory = 5\nlag = 'conflate'\ncreate = 'admin'";
     let config = Config::from_settings(&settings(toml, &[])).unwrap();
