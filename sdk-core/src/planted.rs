@@ -61,7 +61,6 @@ mod variants {
         HistoryLossUntold: "a snapshot that crosses an epoch tells `history_lost`";
         HoleBehindHeartbeatIgnored: "a heartbeat's head beyond the base means a hole";
         ResyncAskedOnce: "no progress for 10 s: subscribe again, however often";
-        ResubscribeWithoutPause: "subscribes that follow each other keep a growing distance";
 
         // Mutations, in the client.
         OverlayDroppedOnAck: "an overlay leaves only with its entry in the base or its rejection";
@@ -79,8 +78,6 @@ mod variants {
         CoalescingKeepsOldest: "of unsent rows with one key the latest is sent";
         DependentsOutliveTheirCause: "what comes after a mutation that failed before it was sent fails too";
         DependencyNotSent: "a push says what a mutation comes after";
-        OutdatedNotJudged: "a row that is too old for any log ends at the client";
-        ForbiddenAlwaysCertain: "of a row that was sent twice, `forbidden` is no certain end";
         HoldWithoutEnd: "a held push goes out again after its pause";
         LowNotRaised: "`low` closes gaps";
         WindowIgnored: "pushes stay inside the window";

@@ -227,9 +227,6 @@ impl Channel {
     /// and the server judges.
     pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
         let retention = turn.config.retention;
-        if planted!(OutdatedNotJudged) {
-            return;
-        }
         let outdated = |deadline: UnixTime| deadline + retention < turn.server_now_min;
         let rows = self.queue.from(self.known_last + 1);
         let rows: Vec<u64> = rows
@@ -266,7 +263,7 @@ impl Channel {
         let copies = self.queue.by_number(n).map_or(0, |row| row.copies);
         let status = match code {
             ErrorCode::Expired => self.outdated(),
-            _ if copies > 1 && !planted!(ForbiddenAlwaysCertain) => MutationStatus::Indeterminate,
+            _ if copies > 1 => MutationStatus::Indeterminate,
             _ => MutationStatus::rejected(code, wire::cut_detail(detail.to_owned())),
         };
         let mut settled = Vec::new();

@@ -114,7 +114,7 @@ impl Channel {
         if calm {
             self.pacing.reset();
         }
-        if self.pacing.attempts() == 0 || planted!(ResubscribeWithoutPause) {
+        if self.pacing.attempts() == 0 {
             // Counts this one, so that the next in a row waits.
             let _ = self.pacing.next_delay(None, turn.rng);
             self.subscribe(turn);
