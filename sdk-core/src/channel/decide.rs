@@ -223,11 +223,13 @@ impl Channel {
     }
 
     /// A `resume` says what is decided at the log's head: rows that the server can take no more, by their
-    /// age, end here. A snapshot does not say it, entries after it may hold them: then they are pushed,
-    /// and the server judges.
+    /// age, end here. By their age when the question was asked: the answer may have been under way for
+    /// long. A snapshot does not say it, entries after it may hold them: then they are pushed, and the
+    /// server judges.
     pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
         let retention = turn.config.retention;
-        let outdated = |deadline: UnixTime| deadline + retention < turn.server_now_min;
+        let asked_at = self.asked_at;
+        let outdated = |deadline: UnixTime| deadline + retention < asked_at;
         let rows = self.queue.from(self.known_last + 1);
         let rows: Vec<u64> = rows
             .filter(|(_, row)| row.stage == Stage::Attempted && row.deadline.is_some_and(outdated))

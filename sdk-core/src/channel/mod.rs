@@ -108,6 +108,8 @@ pub(crate) struct Channel {
     stalled: u32,
     subscribe_at: Option<MonoTime>,
     subscribed_at: Option<MonoTime>,
+    /// What the server's clock showed at least when the last subscribe was sent.
+    asked_at: UnixTime,
     pacing: Backoff,
     dirty: BTreeSet<RecordKey>,
 }
@@ -141,6 +143,7 @@ impl Channel {
             stalled: 0,
             subscribe_at: None,
             subscribed_at: None,
+            asked_at: UnixTime::default(),
             pacing: Backoff::new(RESUBSCRIBE_BASE, RESUBSCRIBE_MAX),
             dirty: BTreeSet::new(),
         }

@@ -90,6 +90,7 @@ impl Channel {
     pub(super) fn subscribe(&mut self, turn: &mut Turn<'_>) {
         self.close_stream();
         self.subscribed_at = Some(turn.now);
+        self.asked_at = turn.server_now_min;
         self.counts.subscribes += 1;
         self.state = ChannelState::Subscribing;
         self.expect_progress(turn);

@@ -140,6 +140,21 @@ fn an_outdated_row_ends_as_expired_where_the_server_knows_us_else_as_indetermina
     }
 }
 
+/// Found by simulation (seed 58608 of 008b01d): the row was logged while the answer was under way to a
+/// frozen page, and was told expired.
+#[test]
+fn an_answer_that_was_long_under_way_ends_no_row_that_was_young_when_it_was_asked_for() {
+    let mut d = Driver::live();
+    let row = d.mutate(put("a"));
+    d.reconnect();
+    d.now.mono.0 += 38 * DAY_MS;
+    d.now.unix.0 += 38 * DAY_MS;
+    d.resume(at(1), at(2), 0);
+    assert_eq!(d.told(row).last(), Some(&"attempted"));
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    assert_eq!(d.told(row).last(), Some(&"committed"));
+}
+
 /// Found by fuzzing: the row stood in the log between the snapshot and the head, and was told expired.
 #[test]
 fn a_snapshot_leaves_an_outdated_row_to_the_server_since_entries_after_it_may_hold_it() {
