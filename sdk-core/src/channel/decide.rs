@@ -112,6 +112,9 @@ impl Channel {
         self.outcomes_unstored = self.outcomes_unstored.saturating_sub(rows.len());
         let mut following = Vec::new();
         for Settlement { handle, n, status } in rows {
+            if let Some(at) = self.losing.iter().position(|losing| *losing == handle) {
+                self.losing.remove(at);
+            }
             let removed = self.queue.remove(handle);
             // A no-op's outcome was told before.
             if removed.as_ref().is_none_or(|row| !row.noop) {
@@ -127,6 +130,7 @@ impl Channel {
                 None => {}
             }
         }
+        self.losing.extend(following.iter().map(|row| row.handle));
         self.store_outcomes(turn, following);
     }
 
@@ -219,6 +223,7 @@ impl Channel {
             }
         }
         let changed = self.marks.judge(&judgement);
+        self.losing.extend(changed.iter().map(|row| row.handle));
         self.store_outcomes(turn, changed);
     }
 

@@ -35,6 +35,7 @@ use self::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use crate::config::Config;
 use crate::connect::Backoff;
 use crate::document::RecordKey;
+use crate::mutation::MutationHandle;
 use crate::mutation::marks::Marks;
 use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
@@ -79,6 +80,8 @@ pub(crate) struct Channel {
     marks: Marks,
     /// How many outcomes the store is keeping just now. Not each has a row: `lost` follows one that left.
     outcomes_unstored: usize,
+    /// Committed once, and the store is keeping now that they are lost or unsure.
+    losing: Vec<MutationHandle>,
     pub(crate) status: ChannelStatus,
     presence: Presence,
     state: ChannelState,
@@ -123,6 +126,7 @@ impl Channel {
             view: OptimisticView::default(),
             queue: MutationQueue::default(),
             outcomes_unstored: 0,
+            losing: Vec::new(),
             marks: Marks::default(),
             status: ChannelStatus::Loading,
             presence: Presence::default(),
@@ -172,6 +176,12 @@ impl Channel {
     /// Whether the application let go and there is nothing left to tell it.
     pub(crate) fn is_done(&self) -> bool {
         self.released && self.queue.len() == 0 && self.outcomes_unstored == 0
+    }
+
+    /// Whether a committed mutation is known not to be so any more, though nobody was told yet.
+    pub(crate) fn is_losing(&self, handle: MutationHandle) -> bool {
+        let row = self.queue.row(handle);
+        self.losing.contains(&handle) || row.is_some_and(|row| row.follows.is_some())
     }
 
     /// Whether pushes are on their way.

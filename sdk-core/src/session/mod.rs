@@ -327,6 +327,10 @@ impl Session {
         if self.handles.get(&after).is_some_and(|&of| of != channel) {
             return Err(MutateError::UnknownDependency);
         }
+        let open = self.channels.get(&channel);
+        if open.is_some_and(|channel| channel.is_losing(after)) {
+            return Ok(Some(MutationStatus::Lost));
+        }
         let status = self.mutation_status(after);
         let status = status.ok_or(MutateError::UnknownDependency)?;
         Ok(status.is_terminal().then(|| status.clone()))

@@ -258,3 +258,24 @@ fn a_channel_let_go_stays_until_the_store_has_every_outcome() {
         [.., ClientKind::Unsubscribe(_)]
     ));
 }
+
+/// Found by simulation (seed 51757 of 008b01d).
+#[test]
+fn what_comes_after_a_mutation_that_is_just_being_lost_fails_with_it() {
+    let mut d = Driver::live();
+    let kept = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    d.reconnect();
+    d.waiting = Some(Vec::new());
+    d.snapshot(Cursor::new(6, 1, 77), &[], 0, vec![]);
+    assert_eq!(d.told(kept).last(), Some(&"committed"), "not stored yet");
+    let after = MutateOptions {
+        after: Some(kept),
+        ..MutateOptions::default()
+    };
+    let dependent = d.mutate_with(ChangeKind::Put(card("b", "x")), after);
+    assert_eq!(d.title("b"), None);
+    d.store_catches_up();
+    assert_eq!(d.told(kept).last(), Some(&"lost"));
+    assert_eq!(d.told(dependent).last(), Some(&"rejected"));
+}
