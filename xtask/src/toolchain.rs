@@ -106,6 +106,20 @@ impl WasmToolchain {
         cargo
     }
 
+    /// Arguments that make a panic of a `profile` build a bare trap. A browser shows no more of one with
+    /// its message inside, which would go to a stderr that is not there. Needs the standard library's
+    /// source; without it the module is a few kB larger and does the same.
+    pub(crate) fn bare_panic_args(&self, profile: &str) -> Vec<String> {
+        match self {
+            Self::Default => Vec::new(),
+            Self::Debian { .. } => vec![
+                "-Zpanic-immediate-abort".to_owned(),
+                "--config".to_owned(),
+                format!("profile.{profile}.panic=\"immediate-abort\""),
+            ],
+        }
+    }
+
     /// Arguments that `cargo build` needs besides the target.
     pub(crate) fn cargo_args(&self) -> &'static [&'static str] {
         match self {

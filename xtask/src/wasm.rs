@@ -20,6 +20,19 @@ use crate::toolchain::{TARGET, WasmToolchain};
 /// Name of the written files: `tidewire.js`, `tidewire.d.ts`, `tidewire_bg.wasm`.
 const NAME: &str = "tidewire";
 
+/// The profile in Cargo.toml.
+const PROFILE: &str = "wasm";
+
+/// How `wasm-opt` shrinks. Inlining makes the text shorter and the download longer. Nothing of ours
+/// lies below address 1024: there is the far end of the stack.
+const SHRINK: [&str; 5] = [
+    "-Oz",
+    "--always-inline-max-function-size=0",
+    "--flexible-inline-max-function-size=0",
+    "--one-caller-inline-max-function-size=0",
+    "--low-memory-unused",
+];
+
 /// What browsers of the last years and Node 20 have. Never `--all-features`: that also allows what
 /// they do not have yet, and the module is refused.
 const WASM_FEATURES: [&str; 7] = [
@@ -82,10 +95,11 @@ fn cargo_build(toolchain: &WasmToolchain, target_dir: &Path) -> Command {
             "--package",
             "tidewire-wasm",
             "--profile",
-            "wasm",
+            PROFILE,
         ])
         .args(["--target", TARGET])
         .args(toolchain.cargo_args())
+        .args(toolchain.bare_panic_args(PROFILE))
         .arg("--target-dir")
         .arg(target_dir);
     cargo
@@ -115,7 +129,7 @@ fn finish(built: &Path, consent: Consent) -> anyhow::Result<()> {
     let bound = work.join(format!("{NAME}_bg.wasm"));
     let small = work.join(format!("{NAME}_bg.small.wasm"));
     run(command(tools.join("node_modules/.bin/wasm-opt"), &root)
-        .arg("-Oz")
+        .args(SHRINK)
         .args(WASM_FEATURES)
         .args(["--strip-debug", "--strip-producers"])
         .arg(&bound)
