@@ -273,7 +273,7 @@ impl Channel {
             return Ok(());
         }
         match frame {
-            ServerKind::Patch(patch) => self.handle_patch(turn, &patch)?,
+            ServerKind::Patch(patch) => self.handle_patch(turn, patch)?,
             ServerKind::Resume(resume) => self.handle_resume(turn, resume)?,
             ServerKind::SnapshotBegin(begin) => self.handle_snapshot_begin(turn, begin)?,
             ServerKind::SnapshotPart(part) => self.handle_snapshot_part(turn, &part)?,

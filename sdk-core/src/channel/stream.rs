@@ -197,7 +197,7 @@ impl Channel {
     pub(super) fn handle_patch(
         &mut self,
         turn: &mut Turn<'_>,
-        patch: &Patch,
+        patch: Patch,
     ) -> Result<(), Violation> {
         if patch.from >= patch.to {
             return Err(Violation(ErrorCode::UnexpectedFrame));
@@ -210,11 +210,11 @@ impl Channel {
             self.ignore();
             return Ok(());
         };
-        match self.place(patch, applied) {
+        match self.place(&patch, applied) {
             Place::Behind => self.ignore(),
             Place::Elsewhere => self.resubscribe(turn),
             Place::Next => {
-                self.apply(turn, patch)?;
+                self.apply(turn, &patch)?;
                 self.advance(turn)?;
             }
             Place::Ahead => {
@@ -231,7 +231,7 @@ impl Channel {
 
     /// What comes before the answer may belong to an older stream or have overtaken the answer. Policy
     /// when the buffer is full: it is dropped, and the hole found once the stream runs.
-    fn keep_until_answered(&mut self, patch: &Patch) {
+    fn keep_until_answered(&mut self, patch: Patch) {
         let passed = self
             .applied
             .is_some_and(|at| patch.epoch <= at.epoch && patch.to <= at.seq);

@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
-use prost::encoding::message::encoded_len_repeated;
 
 use super::SUBPROTOCOL_PROTO;
 use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
@@ -10,7 +9,9 @@ use super::code::ErrorCode;
 #[cfg(feature = "json")]
 use super::json;
 use super::parts::Change;
+use super::reading::{Malformed, Read, Reader, Value};
 use super::server::{ServerFrame, ServerFrames, ServerKind};
+use super::writing::Writer;
 
 /// Why bytes from the peer are not frames. The connection ends with [`DecodeError::code`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,9 +144,10 @@ impl Codec {
     pub fn item_bytes(self, changes: &[Change], preconditions: &[Precondition]) -> usize {
         match self {
             Self::Protobuf => {
-                encoded_len_repeated(1, changes)
-                    + encoded_len_repeated(3, preconditions)
-                    + ITEM_FRAMING_BYTES
+                let mut item = Writer::default();
+                item.messages(1, changes);
+                item.messages(3, preconditions);
+                item.into_bytes().len() + ITEM_FRAMING_BYTES
             }
             #[cfg(feature = "json")]
             Self::Json => json::item_bytes(changes, preconditions),
@@ -177,25 +179,36 @@ pub fn decode_client(message: Bytes, bytes_max: usize) -> Result<Vec<ClientKind>
 }
 
 /// Decodes one message from a server. An empty message is no frames.
+///
+/// Values keep pointing into `message`; whoever stores one for long copies it.
 pub fn decode_server(message: Bytes, bytes_max: usize) -> Result<Vec<ServerKind>, DecodeError> {
     check_size(&message, bytes_max)?;
-    let frames =
-        ServerFrames::decode(message).map_err(|_| DecodeError::Malformed("not protobuf".into()))?;
-    frames
-        .frames
-        .into_iter()
-        .map(|frame| frame.kind.ok_or(DecodeError::UnknownFrame))
-        .collect()
+    let mut frames = Frames(Vec::new());
+    Reader::new(&message)
+        .read_into(&mut frames)
+        .map_err(|Malformed| DecodeError::Malformed("not protobuf".into()))?;
+    let kinds = frames.0.into_iter().map(|frame| frame.kind);
+    kinds
+        .collect::<Option<_>>()
+        .ok_or(DecodeError::UnknownFrame)
+}
+
+struct Frames(Vec<ServerFrame>);
+
+impl Read for Frames {
+    fn read(&mut self, number: u32, value: Value<'_>) -> Result<(), Malformed> {
+        match number {
+            1 => value.messages(&mut self.0),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Appends a client's frame to a message. Messages may be concatenated.
 pub fn encode_client(kind: ClientKind, message: &mut BytesMut) {
-    let frames = ClientFrames {
-        frames: vec![ClientFrame { kind: Some(kind) }],
-    };
-    frames
-        .encode(message)
-        .expect("a growing buffer takes every message");
+    let mut frames = Writer::default();
+    frames.kind(1, &ClientFrame { kind: Some(kind) });
+    message.extend_from_slice(&frames.into_bytes());
 }
 
 /// Appends a server's frame to a message. Messages may be concatenated.

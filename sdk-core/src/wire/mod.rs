@@ -7,10 +7,13 @@
 mod client;
 mod code;
 mod codec;
+mod fields;
 #[cfg(feature = "json")]
 mod json;
 mod parts;
+mod reading;
 mod server;
+mod writing;
 
 pub use client::{
     Call, ClientFrame, ClientFrames, ClientKind, Equals, Fetch, Hello, Item, Ping, Pong,

@@ -1,6 +1,7 @@
 //! Golden frames: bytes that every later version must still read and write (tests/fixtures/golden).
 
 mod samples;
+mod second_reader;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -1,0 +1,156 @@
+//! The client's codec: each message's fields by number and type, as in `proto/tidewire.proto`.
+//!
+//! The server's codec is what `prost` derives from the types themselves. So the two ends do not share
+//! their mistakes: whatever they say to each other was written by one and read by the other.
+
+use super::reading::{Malformed, Read, Value};
+use super::writing::{Write, Writer};
+use super::{
+    Ack, Call, Change, ChangeKind, ChannelMessage, Clear, ClientFrame, ClientKind, Cursor, Equals,
+    ErrorFrame, Fetch, Field, Goaway, Head, Heartbeat, Hello, Hold, Inc, Item, Known, Lagged,
+    Limits, Merge, Mid, Need, Op, OpKind, Patch, Peer, Ping, Pong, Precondition, PreconditionKind,
+    Presence, PresenceSet, Publish, Push, Record, RecordRef, Refresh, Refreshed, Rejected, Reply,
+    Resume, ServerFrame, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch,
+    Subscribe, Unchanged, Unset, Unsubscribe, Welcome,
+};
+
+/// `number field type`: what [`Value`] and [`Writer`] call the type.
+macro_rules! fields {
+    ($($message:ident { $($number:literal $field:ident $kind:ident),* })*) => { $(
+        impl Read for $message {
+            fn read(&mut self, number: u32, value: Value<'_>) -> Result<(), Malformed> {
+                match number {
+                    $($number => value.$kind(&mut self.$field),)*
+                    _ => Ok(()),
+                }
+            }
+        }
+
+        impl Write for $message {
+            fn write(&self, out: &mut Writer) {
+                $(out.$kind($number, &self.$field);)*
+            }
+        }
+    )* };
+}
+
+/// `number variant`: a message whose only field is a oneof.
+macro_rules! one_of {
+    ($($message:ident $kind:ident { $($number:literal $variant:ident),* })*) => { $(
+        impl Read for $message {
+            fn read(&mut self, number: u32, value: Value<'_>) -> Result<(), Malformed> {
+                self.kind = Some(match number {
+                    $($number => $kind::$variant(value.kind()?),)*
+                    _ => return Ok(()),
+                });
+                Ok(())
+            }
+        }
+
+        impl Write for $message {
+            fn write(&self, out: &mut Writer) {
+                match &self.kind {
+                    $(Some($kind::$variant(message)) => out.kind($number, message),)*
+                    None => {}
+                }
+            }
+        }
+    )* };
+}
+
+one_of! {
+    Change ChangeKind { 1 Set, 2 Unset, 3 Put, 4 Del, 5 Inc }
+    Op OpKind { 1 Put, 2 Merge, 3 Del, 4 Clear }
+    ClientFrame ClientKind {
+        1 Hello, 2 Subscribe, 3 Unsubscribe, 4 Fetch, 5 Push, 6 Call, 7 Publish, 8 PresenceSet,
+        9 Refresh, 10 Ping, 11 Pong
+    }
+    Precondition PreconditionKind { 1 Exists, 2 Absent, 3 Eq, 4 Unchanged }
+    ServerFrame ServerKind {
+        11 Pong, 32 Welcome, 33 Resume, 34 SnapshotBegin, 35 SnapshotPart, 36 SnapshotEnd, 37 Patch,
+        38 Ack, 39 Need, 40 Hold, 41 StaleEpoch, 42 Lagged, 43 Reply, 44 Message, 45 Presence,
+        46 Goaway, 47 Heartbeat, 48 Refreshed, 49 Error
+    }
+}
+
+// Parts of frames of both directions.
+fields! {
+    Cursor { 1 epoch uint64, 2 seq uint64, 3 tag uint64 }
+    Field { 1 name string, 2 value bytes }
+    Record { 1 collection string, 2 id string, 3 fields messages }
+    RecordRef { 1 collection string, 2 id string }
+    Unset { 1 collection string, 2 id string, 3 fields strings }
+    Inc { 1 collection string, 2 id string, 3 field string, 4 by sint64 }
+    Merge { 1 collection string, 2 id string, 3 fields messages, 4 unset strings }
+    Known { 1 last uint64, 2 rejected messages }
+    Rejected { 1 n uint64, 2 code uint32, 3 detail string }
+    Mid { 1 author bytes, 2 n uint64, 3 code uint32, 4 detail string }
+    Limits {
+        1 frame_up_bytes uint32, 2 frame_down_bytes uint32, 3 mutation_bytes uint32,
+        4 push_items uint32, 5 push_bytes uint32, 6 subscriptions uint32, 7 presence_bytes uint32,
+        8 record_bytes uint32
+    }
+}
+
+// Frames of clients.
+fields! {
+    Hello { 1 version uint32, 2 token string, 3 conn uint64, 4 client bytes, 5 max_frame uint32 }
+    Subscribe { 1 channel string, 2 have message, 3 max_epoch uint64 }
+    Unsubscribe { 1 channel string }
+    Fetch { 1 channel string, 2 epoch uint64, 3 after uint64, 4 through uint64 }
+    Push { 1 channel string, 2 epoch uint64, 3 first_n uint64, 4 low uint64, 5 items messages }
+    Item {
+        1 changes messages, 2 noop boolean, 3 pre messages, 4 deadline_ms uint64, 5 after uint64
+    }
+    Equals { 1 collection string, 2 id string, 3 field string, 4 value bytes }
+    Unchanged { 1 collection string, 2 id string, 3 since message }
+    Call { 1 id uint64, 2 route string, 3 args bytes }
+    Publish { 1 channel string, 2 data bytes }
+    PresenceSet { 1 channel string, 2 data optional_bytes }
+    Refresh { 1 token string }
+    Ping { 1 t uint64 }
+    Pong { 1 t uint64 }
+}
+
+// Frames of servers.
+fields! {
+    Welcome {
+        1 session bytes, 2 principal string, 3 author bytes, 4 server_ms uint64,
+        5 expires_ms uint64, 6 limits message, 7 heartbeat_ms uint32, 8 flags uint64
+    }
+    Resume { 1 channel string, 2 from message, 3 head message, 4 known message }
+    SnapshotBegin { 1 channel string, 2 cursor message, 3 known message }
+    SnapshotPart { 1 channel string, 2 records messages }
+    SnapshotEnd { 1 channel string, 2 records uint64, 3 digest fixed64, 4 cursor message }
+    Patch {
+        1 channel string, 2 epoch uint64, 3 from uint64, 4 from_tag uint64, 5 to uint64,
+        6 to_tag uint64, 7 ms uint64, 8 ops messages, 9 mids messages
+    }
+    Ack { 1 channel string, 2 through uint64, 3 seq uint64 }
+    Need { 1 channel string, 2 n uint64, 3 cursor message }
+    Hold { 1 channel string, 2 code uint32, 3 retry_ms uint32 }
+    StaleEpoch { 1 channel string, 2 epoch uint64 }
+    Lagged { 1 channel string }
+    Reply { 1 id uint64, 2 data bytes, 3 code uint32, 4 detail string }
+    ChannelMessage { 1 channel string, 2 data bytes, 3 principal string, 4 cursor message }
+    Presence { 1 channel string, 2 full boolean, 3 peers messages }
+    Peer { 1 peer uint64, 2 principal string, 3 data optional_bytes }
+    Goaway { 1 by_ms uint32, 2 window_ms uint32, 3 reason string }
+    Heartbeat { 1 heads messages, 2 server_ms uint64 }
+    Head { 1 channel string, 2 cursor message }
+    Refreshed { 1 expires_ms uint64 }
+    ErrorFrame {
+        1 code uint32, 2 fatal boolean, 3 channel optional_string, 4 id optional_uint64,
+        5 n optional_uint64, 6 retry_ms optional_uint32, 7 detail string
+    }
+}
+
+impl Read for Clear {
+    fn read(&mut self, _: u32, _: Value<'_>) -> Result<(), Malformed> {
+        Ok(())
+    }
+}
+
+impl Write for Clear {
+    fn write(&self, _: &mut Writer) {}
+}
