@@ -40,6 +40,7 @@ mod mutation;
 #[doc(hidden)]
 pub mod planted;
 mod session;
+mod sorted;
 pub mod time;
 pub mod wire;
 

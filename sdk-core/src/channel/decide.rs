@@ -4,7 +4,6 @@
 //! Invariant: an overlay leaves in the same step in which the base contains its entry or its
 //! rejection is known, never on an `ack`. The application is told once the store has the outcome.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,15 +180,19 @@ impl Channel {
         } else {
             rejected
         };
-        let refusals: BTreeMap<u64, &Rejected> = rejected.iter().map(|r| (r.n, r)).collect();
         let decided: Vec<u64> = self
             .queue
             .from(0)
             .map(|(n, _)| n)
             .take_while(|&n| n <= last)
             .collect();
-        for n in decided {
-            let refusal = refusals.get(&n);
+        let mut refusals = vec![None; decided.len()];
+        for refusal in rejected {
+            if let Ok(at) = decided.binary_search(&refusal.n) {
+                refusals[at] = Some(refusal);
+            }
+        }
+        for (n, refusal) in decided.into_iter().zip(refusals) {
             let (code, detail) = refusal.map_or((0, ""), |r| (r.code, r.detail.as_str()));
             self.settle_row(n, code, detail, &mut settled);
         }

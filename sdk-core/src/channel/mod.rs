@@ -17,7 +17,6 @@ mod stream;
 mod subscribe;
 pub(crate) mod unsent;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -114,7 +113,8 @@ pub(crate) struct Channel {
     /// What the server's clock showed at least when the last subscribe was sent.
     asked_at: UnixTime,
     pacing: Backoff,
-    dirty: BTreeSet<RecordKey>,
+    /// Records that may look different, in any order and perhaps more than once.
+    dirty: Vec<RecordKey>,
 }
 
 impl Channel {
@@ -149,7 +149,7 @@ impl Channel {
             subscribed_at: None,
             asked_at: UnixTime::default(),
             pacing: Backoff::new(RESUBSCRIBE_BASE, RESUBSCRIBE_MAX),
-            dirty: BTreeSet::new(),
+            dirty: Vec::new(),
         }
     }
 
@@ -328,9 +328,12 @@ impl Channel {
     /// Tells which records look different, once the view may be shown.
     pub(crate) fn report_dirty(&mut self, out: &mut Outbound) {
         if !self.dirty.is_empty() {
+            let mut records = std::mem::take(&mut self.dirty);
+            records.sort_unstable();
+            records.dedup();
             out.event(Event::Changed {
                 channel: self.id,
-                records: std::mem::take(&mut self.dirty).into_iter().collect(),
+                records,
             });
         }
     }

@@ -1,11 +1,11 @@
 //! Who is here: one's own data on its way out, others' on its way in.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::planted;
+use crate::sorted::SortedMap;
 use crate::time::MonoTime;
 use crate::wire::{self, Peer};
 
@@ -19,7 +19,7 @@ pub(crate) struct Presence {
     /// What the server does not know yet.
     unsent: bool,
     sent_at: Option<MonoTime>,
-    peers: BTreeMap<u64, Peer>,
+    peers: SortedMap<u64, Box<Peer>>,
 }
 
 impl Presence {
@@ -56,14 +56,14 @@ impl Presence {
             };
             // A copy: a few bytes must not keep the whole message alive.
             peer.data = Some(Bytes::copy_from_slice(data));
-            if self.peers.len() < PEERS_MAX || self.peers.contains_key(&peer.peer) {
-                self.peers.insert(peer.peer, peer);
+            if self.peers.len() < PEERS_MAX || self.peers.get(&peer.peer).is_some() {
+                self.peers.insert(peer.peer, Box::new(peer));
             }
         }
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values()
+        self.peers.values().map(|peer| &**peer)
     }
 
     /// When unsent data may go: at most once per `interval`, the latest wins.

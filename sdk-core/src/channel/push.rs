@@ -1,6 +1,6 @@
 //! What may be pushed now: from which number on, inside which window.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::mutation::MutationHandle;
 use crate::mutation::queue::{MutationQueue, Row, Stage};
@@ -19,7 +19,7 @@ pub(crate) struct Pusher {
     in_flight: VecDeque<(u64, usize)>,
     in_flight_bytes: usize,
     /// `need` was obeyed for these. Policy at the limit: the link's time-out takes over.
-    needed: BTreeSet<u64>,
+    needed: Vec<u64>,
     hold_until: Option<MonoTime>,
     /// When the oldest unanswered push was sent or answered last.
     waiting_since: Option<MonoTime>,
@@ -80,7 +80,9 @@ impl Pusher {
     /// The server misses `n`. Obeyed once per number and link; a second time the time-out decides.
     /// What was not pushed yet nobody can miss; of what is `decided` already this is a late copy.
     pub(crate) fn on_need(&mut self, n: u64, decided: u64) {
-        if n > decided && n < self.next && self.needed.len() < NEEDED_MAX && self.needed.insert(n) {
+        let obeyed = self.needed.contains(&n) || self.needed.len() >= NEEDED_MAX;
+        if n > decided && n < self.next && !obeyed {
+            self.needed.push(n);
             self.restart(n);
         }
     }

@@ -6,13 +6,13 @@
 //! A change that cannot apply (its record is gone, its field is no integer) shows nothing; the server
 //! decides. So one record's view depends on that record alone.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::MutationHandle;
 use crate::document::change::{apply_change, target};
 use crate::document::{Document, Record, RecordKey, Touched};
 use crate::planted;
+use crate::sorted::SortedMap;
 use crate::wire::{Change, Limits, Op};
 
 /// Base and overlay of one channel.
@@ -20,9 +20,9 @@ use crate::wire::{Change, Limits, Op};
 pub(crate) struct OptimisticView {
     base: Document,
     /// In call order, which is the order of their numbers.
-    pending: BTreeMap<MutationHandle, Arc<[Change]>>,
-    /// Only records that a pending mutation touches.
-    shadows: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Shadow>>,
+    pending: SortedMap<MutationHandle, Arc<[Change]>>,
+    /// Only records that a pending mutation touches; sorted by key.
+    shadows: Vec<(RecordKey, Box<Shadow>)>,
 }
 
 /// One record under pending mutations.
@@ -52,27 +52,29 @@ impl OptimisticView {
     }
 
     pub(crate) fn ids(&self, collection: &str) -> Vec<Arc<str>> {
-        let Some(shadows) = self.shadows.get(collection) else {
-            return self.base.ids(collection).cloned().collect();
-        };
-        let mut ids: BTreeSet<&Arc<str>> = self.base.ids(collection).collect();
-        for (id, shadow) in shadows {
-            match shadow.record {
-                Some(_) => ids.insert(id),
-                None => ids.remove(id),
-            };
+        let mut ids = Vec::new();
+        let mut shadows = self.shadows_of(collection).iter().peekable();
+        for id in self.base.ids(collection) {
+            while let Some(shadow) = shadows.next_if(|(key, _)| key.id < *id) {
+                ids.extend(visible_id(shadow));
+            }
+            match shadows.next_if(|(key, _)| key.id == *id) {
+                Some(shadow) => ids.extend(visible_id(shadow)),
+                None => ids.push(Arc::clone(id)),
+            }
         }
-        ids.into_iter().cloned().collect()
+        ids.extend(shadows.filter_map(visible_id));
+        ids
     }
 
     /// The collections that have a visible record, sorted.
     pub(crate) fn collections(&self) -> Vec<Arc<str>> {
-        let mut names: BTreeSet<Arc<str>> = self.base.collections().cloned().collect();
-        names.extend(self.shadows.keys().cloned());
+        let shadowed = self.shadows.iter().map(|(key, _)| &key.collection);
+        let mut names: Vec<_> = self.base.collections().chain(shadowed).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| !self.ids(name).is_empty());
         names
-            .into_iter()
-            .filter(|name| !self.ids(name).is_empty())
-            .collect()
     }
 
     /// Shows a new mutation on top; adds the records that look different to `dirty`.
@@ -81,20 +83,20 @@ impl OptimisticView {
         handle: MutationHandle,
         changes: Arc<[Change]>,
         limits: &Limits,
-        dirty: &mut BTreeSet<RecordKey>,
+        dirty: &mut Vec<RecordKey>,
     ) {
         for change in changes.iter().filter_map(|change| change.kind.as_ref()) {
             let (collection, id) = target(change);
-            let base = &self.base;
-            let shadow = self
-                .shadows
-                .entry(collection.into())
-                .or_default()
-                .entry(id.into())
-                .or_insert_with(|| Shadow {
+            let at = self.place(collection, id).unwrap_or_else(|at| {
+                let shadow = Box::new(Shadow {
                     by: Vec::new(),
-                    record: base.record(collection, id).cloned(),
+                    record: self.base.record(collection, id).cloned(),
                 });
+                self.shadows
+                    .insert(at, (RecordKey::new(collection, id), shadow));
+                at
+            });
+            let (key, shadow) = &mut self.shadows[at];
             if shadow.by.last() != Some(&handle) {
                 shadow.by.push(handle);
             }
@@ -102,7 +104,7 @@ impl OptimisticView {
                 && next != shadow.record
             {
                 shadow.record = next;
-                dirty.insert(RecordKey::new(collection, id));
+                dirty.push(key.clone());
             }
         }
         self.pending.insert(handle, changes);
@@ -115,10 +117,10 @@ impl OptimisticView {
         ops: &[Op],
         dropped: &[MutationHandle],
         limits: &Limits,
-        dirty: &mut BTreeSet<RecordKey>,
+        dirty: &mut Vec<RecordKey>,
     ) -> bool {
         let mut known = true;
-        let mut stale = BTreeSet::new();
+        let mut stale = Vec::new();
         for op in ops {
             if matches!(op.kind, Some(crate::wire::OpKind::Clear(_))) {
                 for (collection, id, _) in self.base.records() {
@@ -127,18 +129,18 @@ impl OptimisticView {
                         id: Arc::clone(id),
                     };
                     if self.is_pending(collection, id) {
-                        stale.insert(key);
+                        stale.push(key);
                     } else {
-                        dirty.insert(key);
+                        dirty.push(key);
                     }
                 }
             }
             match self.base.apply(op) {
                 Some(Touched::Record(key, changed)) => {
                     if self.is_pending(&key.collection, &key.id) {
-                        stale.insert(key);
+                        stale.push(key);
                     } else if changed {
-                        dirty.insert(key);
+                        dirty.push(key);
                     }
                 }
                 Some(Touched::All) => {}
@@ -159,27 +161,22 @@ impl OptimisticView {
         base: Document,
         dropped: &[MutationHandle],
         limits: &Limits,
-        dirty: &mut BTreeSet<RecordKey>,
+        dirty: &mut Vec<RecordKey>,
     ) {
         let old = std::mem::replace(&mut self.base, base);
         let both = old.records().chain(self.base.records());
-        let mut stale = BTreeSet::new();
+        let mut stale = Vec::new();
         for (collection, id, _) in both {
             if !self.is_pending(collection, id)
                 && old.record(collection, id) != self.base.record(collection, id)
             {
-                dirty.insert(RecordKey {
+                dirty.push(RecordKey {
                     collection: Arc::clone(collection),
                     id: Arc::clone(id),
                 });
             }
         }
-        for (collection, shadows) in &self.shadows {
-            stale.extend(shadows.keys().map(|id| RecordKey {
-                collection: Arc::clone(collection),
-                id: Arc::clone(id),
-            }));
-        }
+        stale.extend(self.shadows.iter().map(|(key, _)| key.clone()));
         self.drop_pending(dropped, &mut stale);
         self.refresh(stale, limits, dirty);
     }
@@ -187,50 +184,62 @@ impl OptimisticView {
     /// Every record that is visible, in canonical order.
     pub(crate) fn to_document(&self) -> Document {
         let mut view = self.base.clone();
-        for (collection, shadows) in &self.shadows {
-            for (id, shadow) in shadows {
-                view.replace(collection, id, shadow.record.clone());
-            }
+        for (key, shadow) in &self.shadows {
+            view.replace(&key.collection, &key.id, shadow.record.clone());
         }
         view
     }
 
     fn shadow(&self, collection: &str, id: &str) -> Option<&Shadow> {
-        self.shadows.get(collection)?.get(id)
+        let at = self.place(collection, id).ok()?;
+        Some(&self.shadows[at].1)
     }
 
-    fn drop_pending(&mut self, dropped: &[MutationHandle], stale: &mut BTreeSet<RecordKey>) {
+    /// Where a record's shadow is, or would be.
+    fn place(&self, collection: &str, id: &str) -> Result<usize, usize> {
+        self.shadows
+            .binary_search_by(|(key, _)| (&*key.collection, &*key.id).cmp(&(collection, id)))
+    }
+
+    fn shadows_of(&self, collection: &str) -> &[(RecordKey, Box<Shadow>)] {
+        let start = (self.shadows).partition_point(|(key, _)| *key.collection < *collection);
+        let rest = &self.shadows[start..];
+        &rest[..rest.partition_point(|(key, _)| *key.collection == *collection)]
+    }
+
+    fn drop_pending(&mut self, dropped: &[MutationHandle], stale: &mut Vec<RecordKey>) {
         for handle in dropped {
             let changes = self.pending.remove(handle);
             for change in changes.iter().flat_map(|changes| changes.iter()) {
                 if let Some(kind) = &change.kind {
                     let (collection, id) = target(kind);
-                    stale.insert(RecordKey::new(collection, id));
+                    stale.push(RecordKey::new(collection, id));
                 }
             }
         }
     }
 
     /// Computes the given shadows again from the base.
-    fn refresh(
-        &mut self,
-        stale: BTreeSet<RecordKey>,
-        limits: &Limits,
-        dirty: &mut BTreeSet<RecordKey>,
-    ) {
+    fn refresh(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Vec<RecordKey>) {
+        stale.sort_unstable();
+        stale.dedup();
         for key in stale {
-            let Some(shadows) = self.shadows.get_mut(&key.collection) else {
+            let Ok(at) = self.place(&key.collection, &key.id) else {
                 continue;
             };
-            let Some(shadow) = shadows.get_mut(&key.id) else {
-                continue;
-            };
+            let shadow = &mut self.shadows[at].1;
             let mut record = self.base.record(&key.collection, &key.id).cloned();
-            let pending = &self.pending;
-            shadow.by.retain(|handle| pending.contains_key(handle));
-            for change in shadow.by.iter().flat_map(|handle| pending[handle].iter()) {
-                if let Some(kind) = &change.kind
-                    && target(kind) == (&*key.collection, &*key.id)
+            let mut changes = Vec::new();
+            shadow.by.retain(|handle| {
+                let pending = self.pending.get(handle);
+                changes.extend(pending.into_iter().flat_map(|changes| changes.iter()));
+                pending.is_some()
+            });
+            for kind in changes
+                .into_iter()
+                .filter_map(|change| change.kind.as_ref())
+            {
+                if target(kind) == (&*key.collection, &*key.id)
                     && let Ok(next) = apply_change(record.as_ref(), kind, limits)
                 {
                     record = next;
@@ -239,20 +248,23 @@ impl OptimisticView {
             let changed = record != shadow.record;
             shadow.record = record;
             if shadow.by.is_empty() {
-                shadows.remove(&key.id);
-                if shadows.is_empty() {
-                    self.shadows.remove(&key.collection);
-                }
+                self.shadows.remove(at);
             }
             if changed {
-                dirty.insert(key);
+                dirty.push(key);
             }
         }
     }
 }
 
+fn visible_id((key, shadow): &(RecordKey, Box<Shadow>)) -> Option<Arc<str>> {
+    shadow.record.is_some().then(|| Arc::clone(&key.id))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -375,7 +387,7 @@ mod tests {
             let mut next = 0;
             for step in steps {
                 let before = view.to_document();
-                let mut dirty = BTreeSet::new();
+                let mut dirty = Vec::new();
                 let exact = match step {
                     Step::Mutate(changes) => {
                         next += 1;
@@ -422,6 +434,7 @@ mod tests {
                 let after = view.to_document();
                 prop_assert_eq!(&after, &replay(&base, &pending));
                 let must = changed(&before, &after);
+                let dirty: BTreeSet<_> = dirty.into_iter().collect();
                 prop_assert!(dirty.is_superset(&must), "{:?} lacks {:?}", dirty, must);
                 if exact {
                     prop_assert_eq!(dirty, must);
@@ -435,7 +448,7 @@ mod tests {
     #[test]
     fn ones_own_edit_coming_back_changes_nothing_visible() {
         let mut view = OptimisticView::default();
-        let mut dirty = BTreeSet::new();
+        let mut dirty = Vec::new();
         let put = Change {
             kind: Some(ChangeKind::Put(record(1, 1, 1))),
         };

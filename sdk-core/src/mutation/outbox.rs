@@ -2,11 +2,11 @@
 //!
 //! Invariant: `n` is contiguous from 1 per channel and given with the row; nothing is sent before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{MutateOptions, MutationHandle, MutationStatus};
 use crate::channel::name::ChannelName;
+use crate::sorted::SortedMap;
 use crate::time::UnixTime;
 use crate::wire::Change;
 
@@ -116,7 +116,7 @@ pub enum OutboxReply {
 /// The store that lives as long as its session: it only counts.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryOutbox {
-    last: BTreeMap<ChannelName, u64>,
+    last: SortedMap<ChannelName, u64>,
 }
 
 impl MemoryOutbox {
@@ -126,9 +126,9 @@ impl MemoryOutbox {
             OutboxRequest::Append {
                 channel, handle, ..
             } => {
-                let last = self.last.entry(channel).or_default();
-                *last += 1;
-                OutboxReply::Appended { handle, n: *last }
+                let n = self.last.get(&channel).map_or(1, |last| last + 1);
+                self.last.insert(channel, n);
+                OutboxReply::Appended { handle, n }
             }
             OutboxRequest::Attempt { channel, rows } => OutboxReply::Attempted { channel, rows },
             OutboxRequest::Neutralise { channel, rows } => {

@@ -10,7 +10,6 @@ mod output;
 mod phase;
 mod renew;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use crate::mutation::{
     CancelError, ClientId, Durability, MutateError, MutateOptions, MutationHandle, MutationId,
     MutationStatus, OutboxReply, Settlement,
 };
+use crate::sorted::SortedMap;
 use crate::time::Now;
 use crate::wire::{
     self, Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind,
@@ -65,10 +65,10 @@ pub struct Session {
     principal: Option<String>,
     author: Bytes,
     limits: Limits,
-    channels: BTreeMap<ChannelId, Channel>,
-    names: BTreeMap<ChannelName, ChannelId>,
+    channels: SortedMap<ChannelId, Box<Channel>>,
+    names: SortedMap<ChannelName, ChannelId>,
     /// Where each undecided mutation lives.
-    handles: BTreeMap<MutationHandle, ChannelId>,
+    handles: SortedMap<MutationHandle, ChannelId>,
     last_channel: u32,
     last_handle: u64,
     ended: Ended,
@@ -137,9 +137,9 @@ impl Session {
             principal: None,
             author: Bytes::new(),
             limits: Limits::DEFAULT,
-            channels: BTreeMap::new(),
-            names: BTreeMap::new(),
-            handles: BTreeMap::new(),
+            channels: SortedMap::default(),
+            names: SortedMap::default(),
+            handles: SortedMap::default(),
             last_channel: 0,
             last_handle: 0,
             ended: Ended::default(),
@@ -184,7 +184,7 @@ impl Session {
         if let Some(output) = self.out.poll() {
             return output;
         }
-        let in_flight = self.channels.values().any(Channel::is_pushing);
+        let in_flight = self.channels.values().any(|channel| channel.is_pushing());
         let linked = matches!(self.phase, Phase::Connected(_));
         let (now, server_now) = (self.now.mono, self.server_clock.at_least(self.now));
         let channels = self
@@ -212,7 +212,7 @@ impl Session {
         self.last_channel += 1;
         let id = ChannelId(self.last_channel);
         self.names.insert(name.clone(), id);
-        self.channels.insert(id, Channel::new(id, name));
+        self.channels.insert(id, Box::new(Channel::new(id, name)));
         if matches!(self.phase, Phase::Connected(_)) {
             self.with_channel(id, |channel, turn| channel.handle_connected(turn));
         }
