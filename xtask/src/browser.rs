@@ -35,7 +35,8 @@ pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     )
 }
 
-fn find_or_install(consent: Consent) -> anyhow::Result<PathBuf> {
+/// The browser's program, installed if need be.
+pub(crate) fn find_or_install(consent: Consent) -> anyhow::Result<PathBuf> {
     if let Some(found) = find() {
         return Ok(found);
     }
@@ -46,7 +47,8 @@ fn find_or_install(consent: Consent) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn find() -> Option<PathBuf> {
+/// The browser's program, if there is one.
+pub(crate) fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").context("no PATH").ok()?;
     let dirs: Vec<PathBuf> = env::split_paths(&path).collect();
     NAMES

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done to this repository besides writing it.
 
+mod bench;
 mod board;
 mod browser;
 mod codes;
@@ -31,7 +32,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 use crate::setup::Consent;
 use crate::sim::SeedRange;
 
-/// Set-up, demo, tests, simulation and sizes of tidewire.
+/// Set-up, demo, tests, simulation, benchmarks and sizes of tidewire.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Args {
@@ -75,6 +76,17 @@ enum Task {
     /// Run long counts and append them to a ledger in docs/.
     #[command(subcommand)]
     Soak(Soak),
+    /// Measure speed, each figure beside a baseline of the same run.
+    Bench {
+        /// Beginnings of names; all without one
+        names: Vec<String>,
+        /// Print an array as JSON on the last line
+        #[arg(long)]
+        json: bool,
+        /// Write the figures and the machine's facts into docs/benchmarks.md
+        #[arg(long)]
+        record: bool,
+    },
     /// Measure what an application downloads, against its budget.
     Size {
         /// Print an array as JSON on the last line
@@ -139,6 +151,11 @@ fn main() -> ExitCode {
             seconds,
             keep,
         }) => fuzz::soak(&targets, seconds, keep, consent),
+        Task::Bench {
+            names,
+            json,
+            record,
+        } => bench::run_named(&names, json, record, consent),
         Task::Size { json } => size::run_all(json, consent),
         Task::Wasm => wasm::build(consent),
     };

@@ -1,0 +1,42 @@
+//! Benchmarks of what runs natively. Each figure is a ratio against a baseline that is measured in the
+//! same run, in turns, since machines are shared.
+//!
+//! `core/` measures the client core. What runs in Chromium is in `../browser/`, and gets its messages
+//! from here ([`core::stream`]).
+
+pub mod core;
+mod rounds;
+mod row;
+
+pub use rounds::{Rounds, Scale};
+pub use row::Row;
+
+/// One benchmark: a name, and what it prints.
+pub struct Bench {
+    /// What `cargo xtask bench NAME` selects it by; its rows are `name/…`.
+    pub name: &'static str,
+    /// Measures. Progress goes to standard error.
+    pub run: fn(Scale) -> anyhow::Result<Vec<Row>>,
+}
+
+/// Every benchmark that runs natively.
+pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "core-ingest",
+        run: core::ingest::run,
+    },
+    Bench {
+        name: "optimistic",
+        run: core::optimistic::run,
+    },
+];
+
+/// The benchmarks that have rows under one of these names; all of them without a name.
+pub fn selected(names: &[String]) -> impl Iterator<Item = &'static Bench> {
+    BENCHES.iter().filter(|bench| {
+        let fits = |name: &String| {
+            bench.name.starts_with(name.as_str()) || name.starts_with(&format!("{}/", bench.name))
+        };
+        names.is_empty() || names.iter().any(fits)
+    })
+}
