@@ -210,8 +210,8 @@ impl World {
             }
             29 => {
                 self.runs += 1;
-                let fell = self.earlier.head().epoch <= CLAIM_MAX;
-                self.unclaimable |= fell && self.log.head().epoch > CLAIM_MAX;
+                let lost = self.log.head().epoch;
+                self.unclaimable |= lost > self.earlier.head().epoch && lost > CLAIM_MAX;
                 self.log = self.earlier.clone();
                 self.log.set_run(RunId(self.runs));
                 self.truth.shrink(&self.log);

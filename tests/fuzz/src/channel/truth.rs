@@ -20,6 +20,8 @@ pub(super) struct Truth {
     last: BTreeMap<Author, u64>,
     /// Whatever any line ever decided.
     decided: BTreeSet<(Author, u64)>,
+    /// The highest `low` of each author: by its own word everything below is over.
+    low: BTreeMap<Author, u64>,
     /// What well-behaved authors asked for, by number.
     pub(super) asked: BTreeMap<(Author, u64), Item>,
 }
@@ -34,7 +36,8 @@ impl Truth {
     }
 
     pub(super) fn is_decided(&self, author: Author, n: u64) -> bool {
-        self.decided.contains(&(author, n))
+        let low = self.low.get(&author).copied().unwrap_or_default();
+        n < low || self.decided.contains(&(author, n))
     }
 
     /// Takes what was appended.
@@ -78,7 +81,11 @@ impl Truth {
             }),
             EntryBody::Deletion => document = Document::default(),
             EntryBody::Mutation {
-                author, n, outcome, ..
+                author,
+                n,
+                low,
+                outcome,
+                ..
             } => {
                 let before = self.last.insert(*author, *n);
                 if let Some(item) = self.asked.get(&(*author, *n)) {
@@ -94,6 +101,8 @@ impl Truth {
                     );
                 }
                 self.decided.insert((*author, *n));
+                let highest = self.low.entry(*author).or_default();
+                *highest = (*highest).max(*low);
                 for op in outcome.iter().flatten() {
                     document.apply(op);
                 }
