@@ -384,7 +384,9 @@ impl World {
 
     /// Nothing fails any more, and everybody reads: all have to come to the head.
     fn calm_down(&mut self) {
-        self.readers[HOSTILE].max_epoch = 0;
+        // From now on it claims no more than it has seen.
+        let hostile = &mut self.readers[HOSTILE];
+        hostile.max_epoch = hostile.cursor.epoch;
         for round in 0..60 {
             for node in 0..self.nodes.len() {
                 self.input(node, ChannelInput::Woken);
