@@ -110,6 +110,8 @@ impl Reader {
             }
             ServerKind::SnapshotBegin(begin) => {
                 let cursor = begin.cursor.expect("cursor");
+                // Whatever it says, what comes now are no parts of an earlier snapshot.
+                self.parts = None;
                 if cursor.epoch < self.max_epoch || cursor.order() < self.cursor.order() {
                     self.lost = true;
                     return;
