@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use crate::board;
 use crate::node;
 use crate::place;
-use crate::process::{command, run_through};
+use crate::process::{command, run_tests};
 use crate::programs;
 use crate::setup::Consent;
 
@@ -27,7 +27,7 @@ pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     programs::build_with_tests()?;
     let dir = place::root().join("tests/browser");
     node::install(&dir, consent)?;
-    run_through(
+    run_tests(
         command("npm", &dir)
             .arg("test")
             .env("TEST_CHROMIUM", chromium)

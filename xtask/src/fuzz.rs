@@ -48,6 +48,19 @@ Written by `cargo xtask soak fuzz`: executions of each target.\n",
 ",
 };
 
+/// Where a fuzzer begins and what it keeps.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Each run of one build tries the same inputs in the same order, as far as its time reaches, so that
+    /// a test run finds what the one before found, and nothing else.
+    Same,
+    /// Goes on with what earlier runs kept, each time another way.
+    Anew,
+}
+
+/// The seed of [`Start::Same`].
+const SEED: u32 = 1;
+
 /// What a fuzzer did.
 struct Outcome {
     target: &'static str,
@@ -58,7 +71,7 @@ struct Outcome {
 
 /// Fuzzes every target for so many seconds; an error when something was found.
 pub(crate) fn run_all(seconds: u32, consent: Consent) -> anyhow::Result<()> {
-    let outcomes = fuzz(&TARGETS, seconds, consent)?;
+    let outcomes = fuzz(&TARGETS, seconds, Start::Same, consent)?;
     judge(&outcomes)
 }
 
@@ -77,7 +90,7 @@ pub(crate) fn soak(
     if let Some(name) = names.iter().find(|name| !TARGETS.contains(&name.as_str())) {
         bail!("no fuzz target `{name}`: they are {}", TARGETS.join(", "));
     }
-    let outcomes = fuzz(&targets, seconds, consent)?;
+    let outcomes = fuzz(&targets, seconds, Start::Anew, consent)?;
     let row = ledger_row(&ledger::today()?, &ledger::commit()?, seconds, &outcomes);
     TABLE.add(&row)?;
     println!("{row}");
@@ -114,7 +127,12 @@ fn judge(outcomes: &[Outcome]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fuzz(targets: &[&'static str], seconds: u32, consent: Consent) -> anyhow::Result<Vec<Outcome>> {
+fn fuzz(
+    targets: &[&'static str],
+    seconds: u32,
+    start: Start,
+    consent: Consent,
+) -> anyhow::Result<Vec<Outcome>> {
     build(consent)?;
     let program = program()?;
     let waiting = Mutex::new(targets.iter().copied());
@@ -125,7 +143,7 @@ fn fuzz(targets: &[&'static str], seconds: u32, consent: Consent) -> anyhow::Res
                 loop {
                     let next = waiting.lock().expect("no holder panics").next();
                     let Some(target) = next else { break };
-                    let outcome = fuzz_one(&program, target, seconds);
+                    let outcome = fuzz_one(&program, target, seconds, start);
                     if let Ok(outcome) = &outcome {
                         println!("{target}: {} executions", outcome.executions);
                     }
@@ -140,10 +158,13 @@ fn fuzz(targets: &[&'static str], seconds: u32, consent: Consent) -> anyhow::Res
     Ok(outcomes)
 }
 
-fn fuzz_one(program: &Path, target: &'static str, seconds: u32) -> anyhow::Result<Outcome> {
+fn fuzz_one(
+    program: &Path,
+    target: &'static str,
+    seconds: u32,
+    start: Start,
+) -> anyhow::Result<Outcome> {
     let found = fresh_dir(&work_dir(target).join("found"))?;
-    let fresh = work_dir(target).join("corpus");
-    fs::create_dir_all(&fresh)?;
     let mut fuzzer = fuzzer(program, target);
     fuzzer
         .arg(format!("-max_total_time={seconds}"))
@@ -154,7 +175,18 @@ fn fuzz_one(program: &Path, target: &'static str, seconds: u32) -> anyhow::Resul
         fuzzer.arg(format!("-dict={}", dictionary.display()));
     }
     // What is new goes to the first directory; the kept corpus is only read.
-    fuzzer.args([&fresh, &corpus_dir(target)]);
+    match start {
+        Start::Same => {
+            fuzzer.arg(format!("-seed={SEED}"));
+            fuzzer.arg(format!("-seed_inputs=@{}", seed_list(target)?.display()));
+            fuzzer.arg(fresh_dir(&work_dir(target).join("tried"))?);
+        }
+        Start::Anew => {
+            let grown = work_dir(target).join("corpus");
+            fs::create_dir_all(&grown)?;
+            fuzzer.args([&grown, &corpus_dir(target)]);
+        }
+    }
     let output = fuzzer
         .output()
         .with_context(|| format!("cannot start `{}`", show(&fuzzer)))?;
@@ -177,6 +209,17 @@ fn fuzz_one(program: &Path, target: &'static str, seconds: u32) -> anyhow::Resul
         executions,
         find: Some((last_words(&log), keep_find(target, &input)?)),
     })
+}
+
+/// The kept corpus by name: a directory is read in whatever order its file system likes.
+fn seed_list(target: &str) -> anyhow::Result<PathBuf> {
+    let mut inputs = fs::read_dir(corpus_dir(target))?
+        .map(|input| Ok(input?.path().display().to_string()))
+        .collect::<anyhow::Result<Vec<String>>>()?;
+    inputs.sort_unstable();
+    let list = work_dir(target).join("seeds");
+    fs::write(&list, inputs.join(","))?;
+    Ok(list)
 }
 
 /// Puts an input that something was found with into the corpus.

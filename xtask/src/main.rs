@@ -5,6 +5,7 @@ mod board;
 mod browser;
 mod codes;
 mod demo;
+mod failures;
 mod freshness;
 mod fuzz;
 mod ledger;

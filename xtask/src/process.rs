@@ -1,11 +1,13 @@
 //! Child processes: shown before they start, no standard input, an error that names the command.
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+
+use crate::failures::Failures;
 
 /// A command that runs in `dir`.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
@@ -23,6 +25,29 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 /// Runs a command whose standard output is a result, and is passed on as ours.
 pub(crate) fn run_through(command: &mut Command) -> anyhow::Result<()> {
     finish(command.stdout(Stdio::inherit()))
+}
+
+/// Like [`run_through`] for a test runner: the error says again which tests failed and why.
+pub(crate) fn run_tests(command: &mut Command) -> anyhow::Result<()> {
+    eprintln!("  $ {}", show(command));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", show(command)))?;
+    let mut failures = Failures::new();
+    let stdout = child.stdout.take().context("the output is piped")?;
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        failures.read(&line);
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{}` ended with {status}{}", show(command), failures.text());
+    }
+    Ok(())
 }
 
 /// Runs a command quietly and returns what it printed on standard output.
@@ -97,6 +122,17 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("sh -c 'echo no such thing"), "{text}");
         assert!(text.ends_with("no such thing"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_test_run_says_again_what_failed() {
+        let script = "echo ok 1 - a; echo not ok 2 - b; echo '  ...'; exit 1";
+        let error = run_tests(Command::new("sh").args(["-c", script])).expect_err("it fails");
+        let text = error.to_string();
+        assert!(
+            text.contains("not ok 2 - b") && !text.ends_with("ok 1 - a"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! the checked dependencies; unit, end-to-end and browser tests one debug build. Cargo unites the
 //! features of what one command selects, so those select the same packages, the default members.
 
+use std::process::Command;
+
 use crate::board;
 use crate::browser;
 use crate::codes;
@@ -14,7 +16,7 @@ use crate::npm;
 use crate::parity;
 use crate::place;
 use crate::planted;
-use crate::process::{command, run_through};
+use crate::process::{command, run_tests, run_through};
 use crate::programs;
 use crate::setup::Consent;
 use crate::sim::{self, SeedRange};
@@ -132,16 +134,15 @@ fn clippy(_: Consent) -> anyhow::Result<()> {
 
 fn unit(_: Consent) -> anyhow::Result<()> {
     programs::build_with_tests()?;
-    cargo(&["test", "--locked", "--lib", "--bins"])?;
-    cargo(&["test", "--locked", "--doc"])?;
-    cargo(&[
-        "test",
-        "--locked",
+    run_tests(&mut cargo_test(&["--lib", "--bins"]))?;
+    run_tests(&mut cargo_test(&["--doc"]))?;
+    let pure = [
         "--package",
         "tidewire-server",
         "--no-default-features",
         "--lib",
-    ])
+    ];
+    run_tests(&mut cargo_test(&pure))
 }
 
 fn docs(_: Consent) -> anyhow::Result<()> {
@@ -171,22 +172,29 @@ fn simulate(_: Consent) -> anyhow::Result<()> {
 fn e2e(_: Consent) -> anyhow::Result<()> {
     // Tests start programs of other packages; `cargo test` would only build their own.
     programs::build_with_tests()?;
-    run_through(
-        command("cargo", &place::root())
-            .args(["test", "--locked", "--test", "*"])
-            .env("TEST_BIN_DIR", programs::dir()),
-    )
+    run_tests(cargo_test(&["--test", "*"]).env("TEST_BIN_DIR", programs::dir()))
 }
 
 fn independent(consent: Consent) -> anyhow::Result<()> {
     programs::build_with_tests()?;
     let dir = place::root().join("tests/independent-client");
     node::install(&dir, consent)?;
-    run_through(
+    run_tests(
         command("npm", &dir)
             .arg("test")
             .env("TEST_BIN_DIR", programs::dir()),
     )
+}
+
+/// `cargo test`, with the same random cases each time: a run that passes here passes elsewhere. A bare
+/// `cargo test` tries others.
+fn cargo_test(args: &[&str]) -> Command {
+    let mut cargo = command("cargo", &place::root());
+    cargo
+        .args(["test", "--locked"])
+        .args(args)
+        .env("PROPTEST_RNG_SEED", "1");
+    cargo
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! What the log says, judged entry by entry as it grows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use tidewire_core::document::Document;
 use tidewire_core::document::change::{apply_change, check_changes, target};
@@ -11,11 +12,14 @@ use tidewire_core::wire::{
 use tidewire_server::broker::{Entry, EntryBody, Log};
 use tidewire_server::channel::Author;
 
+/// Hashes alike in every process, so that a fuzzer with the same seed takes the same way.
+type SameHasher = BuildHasherDefault<DefaultHasher>;
+
 /// The log so far, and every state that it ever had.
 #[derive(Default)]
 pub(super) struct Truth {
     line: Vec<Cursor>,
-    states: HashMap<Cursor, Document>,
+    states: HashMap<Cursor, Document, SameHasher>,
     /// The last number of each author on the present line.
     last: BTreeMap<Author, u64>,
     /// Whatever any line ever decided.
