@@ -22,6 +22,9 @@ export const nativeClient = () =>
     "run cargo build -p quickstart-native",
   );
 
+export const benchProgram = () =>
+  built(join(programs, "tidewire-bench"), "run cargo build -p tidewire-bench");
+
 /** Where the page's source is, with its dependencies installed. */
 export const pageSource = () => {
   built(join(root, "examples/board/page/node_modules"), "run npm ci in examples/board/page");
