@@ -409,15 +409,18 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   /** @internal First pass of a flush: after it, every read is of the new state. */
   changed(keys: readonly string[]): void {
-    const touched = new Set<string>();
-    for (let at = 0; at + 1 < keys.length; at += 2) {
+    // Sorted: what belongs to a collection is looked up once, not for each of its records.
+    for (let at = 0; at + 1 < keys.length; ) {
       const collection = keys[at] as string;
-      const id = keys[at + 1] as string;
-      this.#collections.get(collection)?.changed(id);
-      this.#watchers.record(collection, id);
-      touched.add(collection);
+      const cache = this.#collections.get(collection);
+      const wake = this.#watchers.waker(collection);
+      for (; keys[at] === collection && at + 1 < keys.length; at += 2) {
+        const id = keys[at + 1] as string;
+        cache?.changed(id);
+        wake?.(id);
+      }
+      this.#watchers.collection(collection);
     }
-    for (const collection of touched) this.#watchers.collection(collection);
     if (!this.#listeners.has("change")) return;
     const records = [];
     for (let at = 0; at + 1 < keys.length; at += 2) {

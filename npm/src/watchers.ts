@@ -44,6 +44,12 @@ export class Watchers {
     this.#queue(this.#collections.get(collection)?.byId.get(id));
   }
 
+  /** Queues the watchers of the records it is called with; `undefined` when nobody watches one of this collection. */
+  waker(collection: string): ((id: string) => void) | undefined {
+    const byId = this.#collections.get(collection)?.byId;
+    return byId && byId.size > 0 ? (id) => this.#queue(byId.get(id)) : undefined;
+  }
+
   /** Queues the watchers of a whole collection. */
   collection(collection: string): void {
     this.#queue(this.#collections.get(collection)?.all);

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use bytes::Bytes;
-use js_sys::Array;
+use js_sys::{Array, JSON};
+use tidewire_core::document::RecordKey;
+use tidewire_core::document::value::write_json_string;
 use tidewire_core::wire::{
     Change, ChangeKind, Cursor, Equals, Field, Inc, Peer, Precondition, PreconditionKind, Record,
     RecordRef, Unchanged, Unset,
@@ -131,14 +133,9 @@ pub(crate) fn event(event: Event) -> Option<Array> {
             status(&now, &mut push);
         }
         Event::Changed { channel, records } => {
-            let flat = Array::new();
-            for key in &records {
-                flat.push(&JsValue::from_str(&key.collection));
-                flat.push(&JsValue::from_str(&key.id));
-            }
             push("changed".into());
             push(channel.0.into());
-            push(flat.into());
+            push(record_keys(&records));
         }
         Event::Recovered { channel, recovery } => {
             let (way, entries) = match recovery {
@@ -198,6 +195,23 @@ pub(crate) fn event(event: Event) -> Option<Array> {
         _ => return None,
     }
     Some(out)
+}
+
+/// Collection and id of each, flat. As one text that JavaScript parses: to make a string of its own of
+/// each name was the dearest part of a message.
+fn record_keys(keys: &[RecordKey]) -> JsValue {
+    let mut text = Vec::from(*b"[");
+    for key in keys {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        write_json_string(&key.collection, &mut text);
+        text.push(b',');
+        write_json_string(&key.id, &mut text);
+    }
+    text.push(b']');
+    let text = String::from_utf8(text).expect("names are UTF-8");
+    JSON::parse(&text).expect("an array of strings that were escaped")
 }
 
 /// The core wants a token; answered by `token` or `token_failed`.

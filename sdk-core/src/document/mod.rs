@@ -4,6 +4,7 @@
 
 pub mod change;
 mod equal;
+mod id;
 pub mod precondition;
 mod record;
 pub mod squash;
@@ -16,9 +17,10 @@ pub use change::Rejection;
 pub use equal::json_equal;
 pub use record::{Record, RecordKey};
 
-use crate::wire::{self, Op, OpKind};
+use self::id::{Id, Key, Wanted};
+use crate::wire::{self, Merge, Op, OpKind};
 
-type Collection = BTreeMap<Arc<str>, Record>;
+type Collection = BTreeMap<Id, Record>;
 
 /// All records of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +41,8 @@ impl Document {
     /// A record, if it exists.
     #[must_use]
     pub fn record(&self, collection: &str, id: &str) -> Option<&Record> {
-        self.collections.get(collection)?.get(id)
+        let id = &Wanted::new(id);
+        self.collections.get(collection)?.get(id as &dyn Key)
     }
 
     /// The ids of a collection, sorted.
@@ -47,7 +50,7 @@ impl Document {
         self.collections
             .get(collection)
             .into_iter()
-            .flat_map(|c| c.keys())
+            .flat_map(|c| c.keys().map(|id| &id.text))
     }
 
     /// The collections that have a record, sorted.
@@ -59,7 +62,7 @@ impl Document {
     pub fn records(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Record)> {
         self.collections
             .iter()
-            .flat_map(|(name, records)| records.iter().map(move |(id, r)| (name, id, r)))
+            .flat_map(|(name, records)| records.iter().map(move |(id, r)| (name, &id.text, r)))
     }
 
     /// How many records there are.
@@ -77,15 +80,20 @@ impl Document {
     /// Puts a record in place of what is there; `None` removes it.
     pub fn replace(&mut self, collection: &str, id: &str, record: Option<Record>) {
         match record {
-            Some(record) => {
+            Some(mut record) => {
                 let records = match self.collections.get_mut(collection) {
                     Some(records) => records,
                     None => self.collections.entry(collection.into()).or_default(),
                 };
-                match records.get_mut(id) {
+                let wanted = Wanted::new(id);
+                match records.get_mut(&wanted as &dyn Key) {
                     Some(slot) => *slot = record,
                     None => {
-                        records.insert(id.into(), record);
+                        // Records of a collection mostly have the same fields.
+                        if let Some((_, other)) = records.last_key_value() {
+                            record.share_names(other);
+                        }
+                        records.insert(Id::from(&wanted), record);
                     }
                 }
             }
@@ -109,20 +117,7 @@ impl Document {
                 Touched::Record(RecordKey::new(&put.collection, &put.id), changed)
             }
             OpKind::Merge(merge) => {
-                let mut created = false;
-                if self.record(&merge.collection, &merge.id).is_none() {
-                    self.replace(&merge.collection, &merge.id, Some(Record::default()));
-                    created = true;
-                }
-                let mut changed = created;
-                if let Some(record) = self
-                    .collections
-                    .get_mut(&*merge.collection)
-                    .and_then(|records| records.get_mut(&*merge.id))
-                {
-                    changed |= record.merge(&merge.fields);
-                    changed |= record.remove_all(&merge.unset);
-                }
+                let changed = self.merge(merge);
                 Touched::Record(RecordKey::new(&merge.collection, &merge.id), changed)
             }
             OpKind::Del(del) => {
@@ -147,11 +142,25 @@ impl Document {
         digest.0
     }
 
+    /// One search where the record exists: nearly every op of a log is such a merge.
+    fn merge(&mut self, merge: &Merge) -> bool {
+        let wanted = &Wanted::new(&merge.id) as &dyn Key;
+        let records = self.collections.get_mut(&*merge.collection);
+        if let Some(record) = records.and_then(|records| records.get_mut(wanted)) {
+            let merged = record.merge(&merge.fields);
+            return record.remove_all(&merge.unset) || merged;
+        }
+        let mut record = Record::from_fields(&merge.fields);
+        record.remove_all(&merge.unset);
+        self.replace(&merge.collection, &merge.id, Some(record));
+        true
+    }
+
     fn remove(&mut self, collection: &str, id: &str) -> bool {
         let Some(records) = self.collections.get_mut(collection) else {
             return false;
         };
-        let found = records.remove(id).is_some();
+        let found = records.remove(&Wanted::new(id) as &dyn Key).is_some();
         if records.is_empty() {
             self.collections.remove(collection);
         }

@@ -157,6 +157,16 @@ impl Record {
         changed
     }
 
+    /// Takes the names that another record has too from there: one text in memory, and in the
+    /// processor's cache, for all records.
+    pub(super) fn share_names(&mut self, other: &Self) {
+        for ((name, _), (known, _)) in self.fields.iter_mut().zip(&other.fields) {
+            if name == known {
+                *name = Arc::clone(known);
+            }
+        }
+    }
+
     /// Removes fields; tells whether any was there.
     pub fn remove_all(&mut self, names: &[String]) -> bool {
         let before = self.fields.len();
