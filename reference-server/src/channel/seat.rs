@@ -93,7 +93,7 @@ impl Seat {
         }
         self.fetching = fetching;
         if fetching.is_none() {
-            self.stream = Stream::Lagged;
+            self.lag();
         }
         self.pump(source)
     }
@@ -112,7 +112,7 @@ impl Seat {
                 encode::replay_through(source.channel, source.ring, fetching.at, through)
             else {
                 // Memory has moved on past it.
-                self.stream = Stream::Lagged;
+                self.lag();
                 break;
             };
             if self.subscriber.outlet.try_send(&patch.message).is_err() {
@@ -184,7 +184,7 @@ impl Seat {
             Stream::Snapshot(snapshot, _) => snapshot.cursor,
         };
         if !source.ring.holds(&at) {
-            self.stream = Stream::Lagged;
+            self.lag();
         } else if matches!(self.stream, Stream::Live) {
             self.stream = Stream::Replay(at);
         }
@@ -273,11 +273,17 @@ impl Seat {
         }
     }
 
+    /// The next thing it hears is that it has to subscribe again; what it fetched may be of another line.
+    fn lag(&mut self) {
+        self.stream = Stream::Lagged;
+        self.fetching = None;
+    }
+
     /// The entries in memory have moved on past it.
     fn lose_place(&mut self, lag: Lag) -> Result<(), SeatLost> {
         match lag {
             Lag::Resync | Lag::Conflate => {
-                self.stream = Stream::Lagged;
+                self.lag();
                 Ok(())
             }
             Lag::Close => {

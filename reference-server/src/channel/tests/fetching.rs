@@ -3,6 +3,7 @@
 use tidewire_core::wire::{Patch, ServerKind};
 
 use super::harness::*;
+use crate::broker::RunId;
 use crate::channel::{ChannelConfig, ChannelInput};
 
 fn fetch(harness: &mut Harness, client: &Client, epoch: u64, after: u64, through: u64) {
@@ -137,6 +138,31 @@ fn one_fetch_is_bounded_in_bytes() {
     assert!((15..30).contains(&reached), "{reached}");
     fetch(&mut harness, &ana, epoch, reached, u64::MAX);
     assert_eq!(patches(&ana).last().unwrap().to, 41);
+}
+
+#[test]
+fn a_range_of_a_log_that_was_lost_is_never_continued_with_another_log() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..3));
+    ana.take();
+    ana.inbox.set_room(0);
+    // From the beginning, which every line shares.
+    let epoch = harness.log.head().epoch;
+    fetch(&mut harness, &ana, epoch, 0, u64::MAX);
+    harness.pass(1000);
+    let mut other = Harness::new();
+    other.now = harness.now;
+    other.join(2, 2);
+    harness.log = other.log;
+    harness.log.set_run(RunId(2));
+    harness.input(ChannelInput::Woken);
+    harness.run();
+    ana.inbox.set_room(usize::MAX);
+    let conn = ana.subscriber.conn;
+    harness.input(ChannelInput::Drained { conn });
+    harness.run();
+    assert!(matches!(&ana.take()[..], [ServerKind::Lagged(_)]));
 }
 
 #[test]
