@@ -1,0 +1,257 @@
+/**
+ * A Zustand store that mirrors collections of a channel. What the application sets on a mirrored key
+ * becomes one mutation; everything else in the store stays local.
+ *
+ * The channel is the truth: a mirrored key that storage, devtools or anything else but the store's own
+ * `setState` sets is put right at once, and makes no mutation.
+ */
+
+import type { StateCreator, StoreMutatorIdentifier } from "zustand/vanilla";
+
+import type { Channel } from "./channel.js";
+import { TidewireError } from "./errors.js";
+import type { CollectionName, RecordOf, Writer } from "./types.js";
+
+/** A collection as a store shows it: records by id. The same object until one of them looks different. */
+export type Records<S extends object, C extends CollectionName<S>> = { readonly [id: string]: RecordOf<S, C> };
+
+/** The part of a store's state that mirrors a channel: `Mirrors<Board, { cards: "cards" }>`. */
+export type Mirrors<S extends object, K extends Readonly<Record<string, CollectionName<S>>>> = {
+  [Key in keyof K]: Records<S, K[Key]>;
+};
+
+type Mutators = [StoreMutatorIdentifier, unknown][];
+type Fields = Readonly<Record<string, unknown>>;
+type Mirror = Readonly<Record<string, Fields>>;
+type State = Record<string, unknown>;
+
+/** What every store has, whichever middleware is around it. */
+interface Store {
+  getState: () => State;
+  setState: (partial: unknown, replace?: boolean, ...rest: unknown[]) => unknown;
+  subscribe: (...args: unknown[]) => () => void;
+}
+
+/** Mirrors that this module made, so that `localPart` knows them without being told their names. */
+const mirrors = new WeakSet<object>();
+
+/**
+ * Makes a store's state mirror collections of a channel: `keys` maps names in the state to collections.
+ *
+ * ```ts
+ * const useBoard = create(
+ *   tidewire(board, { cards: "cards" }, (set) => ({
+ *     rename: (id: string, title: string) =>
+ *       set(({ cards }) => ({ cards: { ...cards, [id]: { ...cards[id]!, title } } })),
+ *   })),
+ * );
+ * ```
+ *
+ * `set` compares mirrored keys with what they were, record by record and field by field, and makes
+ * one mutation of the difference; it throws what `channel.batch` throws, and then nothing was set. A
+ * mutation that the server rejects is told by `channel.on("rejected")`, and the state goes back.
+ * While anybody is subscribed to the store the channel is in use; 5 seconds later it is let go.
+ *
+ * Middleware goes around it, but `immer` inside: `devtools(tidewire(board, keys, immer(…)))`. With
+ * `persist` add `partialize: localPart`. Without a state type, `set` knows the mirrored keys only;
+ * `create<State>()(tidewire(…))` gives it all of them.
+ */
+export function tidewire<
+  S extends object,
+  P,
+  const K extends Readonly<Record<string, CollectionName<S>>>,
+  T extends Mirrors<S, K>,
+  Mps extends Mutators = [],
+  Mcs extends Mutators = [],
+>(
+  channel: Channel<S, P>,
+  keys: K,
+  // Where no state type is given there is nothing local in it: the other signature.
+  initializer: [Exclude<keyof T, keyof K>] extends [never] ? never : StateCreator<T, Mps, Mcs, Omit<T, keyof K>>,
+): StateCreator<T, Mps, Mcs>;
+export function tidewire<
+  S extends object,
+  P,
+  const K extends Readonly<Record<string, CollectionName<S>>>,
+  U extends object,
+  Mps extends Mutators = [],
+  Mcs extends Mutators = [],
+>(
+  channel: Channel<S, P>,
+  keys: K,
+  initializer: StateCreator<Mirrors<S, K>, Mps, Mcs, U>,
+): StateCreator<Mirrors<S, K> & U, Mps, Mcs>;
+export function tidewire<S extends object, P>(
+  channel: Channel<S, P>,
+  keys: Readonly<Record<string, CollectionName<S>>>,
+  initializer: unknown,
+): unknown {
+  const create = (setState: Store["setState"], _: unknown, store: Store): State => {
+    const mirror = new Mirrored(channel as unknown as Channel<Record<string, object>>, keys, setState, store);
+    const local = (initializer as (...args: unknown[]) => State)(store.setState, store.getState, store);
+    return { ...local, ...mirror.current() };
+  };
+  return create;
+}
+
+/** A state without what mirrors a channel: `persist(tidewire(…), { name, partialize: localPart })`. */
+export function localPart<T extends object>(state: T): T {
+  const local = Object.entries(state).filter(([, value]) => !mirrors.has(value as object));
+  return Object.fromEntries(local) as T;
+}
+
+/** Stands between one store and one channel. */
+class Mirrored {
+  #channel: Channel<Record<string, object>>;
+  #keys: [string, string][];
+  #set: Store["setState"];
+  #state: () => State | undefined;
+  #rows = new Map<string, readonly unknown[]>();
+  #mirrors: Record<string, Mirror> = {};
+  #uses = 0;
+  #stops: (() => void)[] = [];
+  /** While the state is being set by this, nothing in it is to be put right. */
+  #setting = false;
+
+  constructor(channel: Channel<Record<string, object>>, keys: object, set: Store["setState"], store: Store) {
+    this.#channel = channel;
+    this.#keys = Object.entries(keys) as [string, string][];
+    this.#set = set;
+    const { getState, subscribe } = store;
+    this.#state = getState;
+    subscribe(() => this.#putRight());
+    store.setState = (partial, replace, ...rest) => this.#change(partial, replace, rest);
+    // Unless somebody subscribes nothing is watched: whoever reads finds the present all the same.
+    store.getState = () => {
+      this.#putRight();
+      return getState();
+    };
+    store.subscribe = (...args) => {
+      this.#use();
+      const stop = subscribe(...args);
+      let stopped = false;
+      return () => {
+        stop();
+        if (!stopped) this.#letGo();
+        stopped = true;
+      };
+    };
+  }
+
+  /** What mirrored keys show now: the same objects where nothing changed. */
+  current(): Record<string, Mirror> {
+    for (const [key, collection] of this.#keys) {
+      const rows = this.#channel.select(collection);
+      if (this.#rows.get(key) === rows) continue;
+      this.#rows.set(key, rows);
+      const ids = this.#channel.ids(collection);
+      // No prototype: an id may be any string, such as `constructor`.
+      const mirror = Object.create(null) as Record<string, Fields>;
+      rows.forEach((record, at) => {
+        mirror[ids[at] as string] = record as Fields;
+      });
+      mirrors.add(Object.freeze(mirror));
+      this.#mirrors = { ...this.#mirrors, [key]: mirror };
+    }
+    return this.#mirrors;
+  }
+
+  #putRight(): void {
+    const state = this.#state();
+    if (this.#setting || !state) return;
+    const current = this.current();
+    if (this.#keys.every(([key]) => state[key] === current[key])) return;
+    this.#setting = true;
+    try {
+      this.#set(current);
+    } finally {
+      this.#setting = false;
+    }
+  }
+
+  #change(partial: unknown, replace: boolean | undefined, rest: unknown[]): unknown {
+    this.#putRight();
+    const state = this.#state() ?? {};
+    const next = (typeof partial === "function" ? partial(state) : partial) as State;
+    if (typeof next !== "object" || next === null) {
+      throw new TidewireError("invalid", "set takes an object or a function that returns one; immer goes inside: tidewire(channel, keys, immer(…))");
+    }
+    const changed = this.#keys.filter(([key]) => Object.hasOwn(next, key) && next[key] !== state[key]);
+    this.#setting = true;
+    try {
+      const changes = changed.flatMap(([key, collection]) =>
+        difference(collection, state[key] as Mirror, next[key] as Mirror),
+      );
+      if (changes.length > 0) this.#channel.batch((tx) => changes.forEach((change) => change(tx)));
+      // Together, so that nobody sees one without the other.
+      return this.#set({ ...next, ...this.current() }, replace, ...rest);
+    } finally {
+      this.#setting = false;
+      this.#putRight();
+    }
+  }
+
+  #use(): void {
+    this.#uses += 1;
+    if (this.#uses > 1 || this.#channel.status === "closed") return;
+    const names = new Set(this.#keys.map(([, collection]) => collection));
+    this.#stops = [...names].map((name) => this.#channel.watch(name, () => this.#putRight()));
+    this.#putRight();
+  }
+
+  #letGo(): void {
+    this.#uses -= 1;
+    if (this.#uses === 0) for (const stop of this.#stops.splice(0)) stop();
+  }
+}
+
+type Change = (tx: Writer<Record<string, object>, void>) => void;
+
+/** What turns one state of a collection into another. */
+function difference(collection: string, before: Mirror, after: Mirror): Change[] {
+  if (typeof after !== "object" || after === null) {
+    throw new TidewireError("invalid", `a mirrored key takes records by id: this of "${collection}" is ${after === null ? "null" : typeof after}`);
+  }
+  const changes: Change[] = [];
+  for (const [id, record] of Object.entries(after)) {
+    const known = before[id];
+    if (record === known) continue;
+    const fields = fieldsOf(collection, id, record, known);
+    if (!known) {
+      changes.push((tx) => tx.put(collection, id, fields));
+      continue;
+    }
+    const set = Object.entries(fields).filter(([name, value]) => !Object.hasOwn(known, name) || !same(known[name], value));
+    const gone = Object.keys(known).filter((name) => !Object.hasOwn(fields, name));
+    if (set.length > 0) changes.push((tx) => tx.set(collection, id, Object.fromEntries(set)));
+    if (gone.length > 0) {
+      changes.push((tx) => (tx.unset as (...args: string[]) => void)(collection, id, ...gone));
+    }
+  }
+  for (const id of Object.keys(before)) {
+    if (!Object.hasOwn(after, id)) changes.push((tx) => tx.delete(collection, id));
+  }
+  return changes;
+}
+
+/** A record's fields. One that is `undefined` is one that goes; an id that only repeats the key is none. */
+function fieldsOf(collection: string, id: string, record: unknown, known: Fields | undefined): State {
+  if (typeof record !== "object" || record === null) {
+    throw new TidewireError("invalid", `record "${id}" of "${collection}" is ${record === null ? "null" : typeof record}: leave the id out to delete it`);
+  }
+  const repeatsId = (record as Fields).id === id && !(known && Object.keys(known).includes("id"));
+  const fields = Object.entries(record).filter(([name, value]) => value !== undefined && !(name === "id" && repeatsId));
+  return Object.fromEntries(fields);
+}
+
+/** Whether two values are the same as JSON, but for the order of keys. */
+function same(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const names = Object.keys(a);
+  return (
+    names.length === Object.keys(b).length &&
+    names.every((name) => Object.hasOwn(b, name) && same((a as Fields)[name], (b as Fields)[name]))
+  );
+}

@@ -1,0 +1,242 @@
+// @vitest-environment happy-dom
+import { readFile } from "node:fs/promises";
+
+import { act, render } from "@testing-library/react";
+import { StrictMode } from "react";
+import type { ReactNode } from "react";
+import { describe, expect, it, vi } from "vitest";
+import { create } from "zustand";
+import { createJSONStorage, devtools, persist, subscribeWithSelector } from "zustand/middleware";
+import { immer } from "zustand/middleware/immer";
+import { createStore } from "zustand/vanilla";
+import { createStore as createStore4 } from "zustand4/vanilla";
+
+import type { Mirrors } from "../dist/zustand.js";
+import { localPart, tidewire } from "../dist/zustand.js";
+import type { Board } from "./support/board.js";
+import { BOARD, ready as open, setup } from "./support/board.js";
+import { until } from "./support/until.js";
+
+// A page would fetch it; this one has no server.
+const wasm = await WebAssembly.compile(await readFile(`${import.meta.dirname}/../dist/wasm/tidewire_bg.wasm`));
+const ready = () => open({ wasm });
+
+interface State extends Mirrors<Board, { cards: "cards" }> {
+  column: string;
+  choose(column: string): void;
+}
+
+async function mirrored() {
+  const made = await ready();
+  const store = createStore<State>()(
+    tidewire(made.board, { cards: "cards" }, (set) => ({ column: "todo", choose: (column) => set({ column }) })),
+  );
+  return { ...made, store };
+}
+
+describe("a mirrored key", () => {
+  it("shows records by id, keeps the identity of those that did not change, and needs no subscriber", async () => {
+    const { server, store } = await mirrored();
+    const { cards } = store.getState();
+    expect(Object.keys(cards)).toEqual(["a", "b"]);
+    expect(store.getState().cards).toBe(cards);
+    server.merge(BOARD, "cards", "a", { title: "theirs" });
+    await until(() => store.getState().cards.a?.title === "theirs");
+    expect(store.getState().cards).not.toBe(cards);
+    expect(store.getState().cards.b).toBe(cards.b);
+  });
+
+  it("that is set becomes one mutation of what differs, and shows at once with the rest", async () => {
+    const { server, store } = await mirrored();
+    const seen: [string | undefined, string][] = [];
+    store.subscribe((s) => seen.push([s.cards.a?.title, s.column]));
+    store.setState(({ cards }) => {
+      const { b: _, ...others } = cards;
+      const c = { id: "c", title: "C", column: "todo", position: 3 };
+      return { cards: { ...others, a: { ...cards.a!, title: "mine" }, c }, column: "done" };
+    });
+    expect(seen).toEqual([["mine", "done"]]);
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "c"]);
+    await until(() => server.frames("push").length > 0);
+    const [push] = server.frames("push");
+    expect(push!.items).toHaveLength(1);
+    expect(push!.items[0].changes.map((c: object) => Object.keys(c)[0])).toEqual(["set", "put", "del"]);
+    expect(push!.items[0].changes[0].set.fields.map((f: { name: string }) => f.name)).toEqual(["title"]);
+    await until(() => server.record(BOARD, "cards", "c") !== undefined);
+    expect(server.record(BOARD, "cards", "c")).toEqual({ title: "C", column: "todo", position: 3 });
+    expect(server.record(BOARD, "cards", "b")).toBeUndefined();
+  });
+
+  it("goes back when the server rejects", async () => {
+    const { server, board, store } = await mirrored();
+    server.judge = () => ({ code: 3007, detail: "locked" });
+    const rejected = vi.fn();
+    board.on("rejected", rejected);
+    store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "mine" } } }));
+    expect(store.getState().cards.a?.title).toBe("mine");
+    await until(() => rejected.mock.calls.length === 1);
+    expect(store.getState().cards.a?.title).toBe("A");
+  });
+
+  it("that cannot be sent throws, and nothing was set", async () => {
+    const { store } = await mirrored();
+    const before = store.getState();
+    expect(() =>
+      store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "x".repeat(70_000) } }, column: "done" })),
+    ).toThrow(expect.objectContaining({ code: "too_large" }));
+    expect(store.getState()).toBe(before);
+  });
+
+  it("loses fields that are left out or undefined, and an equal copy changes nothing", async () => {
+    const { server, store } = await mirrored();
+    server.merge(BOARD, "cards", "a", { tags: ["x"], author: { name: "Ana" }, votes: 1 });
+    await until(() => store.getState().cards.a?.votes === 1);
+    store.setState(({ cards }) => ({ cards: { ...cards, a: structuredClone(cards.a!) } }));
+    await Promise.resolve();
+    expect(server.frames("push")).toEqual([]);
+    store.setState(({ cards }) => {
+      const { votes: _, ...rest } = cards.a!;
+      return { cards: { ...cards, a: rest as typeof cards.a & {} } };
+    });
+    await until(() => server.record(BOARD, "cards", "a")?.votes === undefined || server.frames("push").length > 0);
+    const [change] = server.frames("push")[0]!.items[0].changes;
+    expect(change.unset.fields).toEqual(["votes"]);
+  });
+
+  it("is not changed by what sets local state only", async () => {
+    const { server, store } = await mirrored();
+    store.getState().choose("done");
+    store.setState({ ...store.getState(), column: "x" }, true);
+    expect(store.getState().column).toBe("x");
+    expect(server.frames("push")).toEqual([]);
+  });
+});
+
+describe("middleware", () => {
+  it("immer inside writes records in place", async () => {
+    const { server, board } = await ready();
+    const store = createStore<State>()(
+      tidewire(board, { cards: "cards" }, immer((set) => ({
+        column: "todo",
+        choose: (column) => set((s) => {
+          s.cards.a!.column = column;
+          s.column = column;
+        }),
+      }))),
+    );
+    store.getState().choose("done");
+    expect(store.getState()).toMatchObject({ column: "done", cards: { a: { column: "done" } } });
+    await until(() => server.record(BOARD, "cards", "a")?.column === "done");
+  });
+
+  it("persist with localPart keeps records out of storage, and stored ones make no mutation", async () => {
+    const { server, board } = await ready();
+    const kept = new Map<string, string>([
+      ["s", JSON.stringify({ state: { column: "kept", cards: { old: { title: "old" } } }, version: 0 })],
+    ]);
+    const storage = createJSONStorage<State>(() => ({
+      getItem: (k) => kept.get(k) ?? null,
+      setItem: (k, v) => void kept.set(k, v),
+      removeItem: (k) => void kept.delete(k),
+    }));
+    const store = createStore<State>()(
+      persist(
+        tidewire(board, { cards: "cards" }, (set) => ({ column: "todo", choose: (column) => set({ column }) })),
+        { name: "s", storage: storage!, partialize: localPart },
+      ),
+    );
+    expect(store.getState().column).toBe("kept");
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "b"]);
+    store.getState().choose("done");
+    expect(JSON.parse(kept.get("s")!).state).toEqual({ column: "done" });
+    await store.persist.rehydrate();
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "b"]);
+    expect(server.frames("push")).toEqual([]);
+  });
+
+  it("devtools and subscribeWithSelector go on working", async () => {
+    const { server, board } = await ready();
+    const sent: unknown[] = [];
+    let travel: (message: object) => void = () => {};
+    const extension = {
+      connect: () => ({
+        init: () => {},
+        send: (action: { type: string }) => void sent.push(action.type),
+        subscribe: (f: typeof travel) => void (travel = f),
+      }),
+    };
+    vi.stubGlobal("__REDUX_DEVTOOLS_EXTENSION__", extension);
+    (window as unknown as Record<string, unknown>).__REDUX_DEVTOOLS_EXTENSION__ = extension;
+    const store = createStore<State>()(
+      devtools(
+        subscribeWithSelector(
+          tidewire(board, { cards: "cards" }, (set) => ({ column: "todo", choose: (column) => set({ column }) })),
+        ),
+        { enabled: true },
+      ),
+    );
+    const titles: unknown[] = [];
+    store.subscribe((s) => s.cards.a?.title, (title) => titles.push(title));
+    store.setState((s) => ({ cards: { ...s.cards, a: { ...s.cards.a!, title: "mine" } } }), false, "rename");
+    expect(titles).toEqual(["mine"]);
+    expect(sent).toContain("rename");
+    await until(() => server.frames("push").length === 1);
+    const old = JSON.stringify({ ...store.getState(), column: "then", cards: {} });
+    travel({ type: "DISPATCH", payload: { type: "JUMP_TO_STATE" }, state: old });
+    expect(store.getState().column).toBe("then");
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "b"]);
+    expect(server.frames("push")).toHaveLength(1);
+  });
+
+  it("Zustand 4 works too", async () => {
+    const { board, server } = await ready();
+    const store = createStore4<State>()(
+      tidewire(board, { cards: "cards" }, (set: (s: Partial<State>) => void) => ({
+        column: "todo",
+        choose: (column: string) => set({ column }),
+      })) as never,
+    );
+    store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "four" } } }));
+    await until(() => server.record(BOARD, "cards", "a")?.title === "four");
+  });
+});
+
+describe("in React", () => {
+  it("a store opens its channel while mounted, also in StrictMode, and renders for what is selected only", async () => {
+    const { server, board } = setup({ wasm });
+    const useStore = create(tidewire(board, { cards: "cards" }, () => ({ column: "todo" })));
+    expect(server.sockets).toEqual([]);
+    let renders = 0;
+    function Title(): ReactNode {
+      renders += 1;
+      return <p>{useStore((s) => s.cards.a?.title)}</p>;
+    }
+    const { container, unmount } = render(<StrictMode><Title /></StrictMode>);
+    await until(() => container.textContent === "A");
+    expect(server.sockets).toHaveLength(1);
+    const settled = renders;
+    act(() => void board.set("cards", "b", { title: "other" }));
+    expect(renders).toBe(settled);
+    act(() => void useStore.setState((s) => ({ cards: { ...s.cards, a: { ...s.cards.a!, title: "mine" } } })));
+    expect(container.textContent).toBe("mine");
+    unmount();
+  });
+});
+
+it("types know the mirrored keys from the schema", async () => {
+  const { board } = await ready();
+  const store = createStore(tidewire(board, { cards: "cards" }, () => ({ column: "todo" })));
+  const title: string | undefined = store.getState().cards.a?.title;
+  const column: string = store.getState().column;
+  expect([title, column]).toEqual(["A", "todo"]);
+  () => {
+    // @ts-expect-error -- no such key
+    store.getState().crads;
+    // @ts-expect-error -- no such field
+    store.getState().cards.a?.titel;
+    // @ts-expect-error -- no such collection
+    tidewire(board, { cards: "crads" }, () => ({}));
+    // @ts-expect-error -- wrong type
+    store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: 7 } } }));
+  };
+});
