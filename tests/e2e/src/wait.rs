@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-/// How long anything may take that a test waits for. Generous: the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long anything may take that a test waits for. Generous: the machine may be busy, and what is lost
+/// last is repaired with a heartbeat, every 25 s.
+pub const DEADLINE: Duration = Duration::from_secs(90);
 /// How often a condition is looked at that nothing announces.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 

@@ -17,6 +17,9 @@ mod session;
 mod stored;
 mod values;
 
+/// Hashes alike in every process, so that a fuzzer with the same seed takes the same way.
+type SameHasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// One thing that is fuzzed.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {

@@ -257,8 +257,10 @@ async fn retry_after_of_a_refused_handshake_is_obeyed() {
         let _ = stream.read(&mut request).await;
         let answer =
             "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+        // Before the answer: what comes of it is never earlier.
+        let answered = tokio::time::Instant::now();
         let _ = stream.write_all(answer.as_bytes()).await;
-        tokio::time::Instant::now()
+        answered
     };
     let first = within("the first attempt", come()).await;
     let second = within("the second attempt", come()).await;

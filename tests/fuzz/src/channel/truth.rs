@@ -1,7 +1,6 @@
 //! What the log says, judged entry by entry as it grows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use tidewire_core::document::Document;
 use tidewire_core::document::change::{apply_change, check_changes, target};
@@ -12,8 +11,7 @@ use tidewire_core::wire::{
 use tidewire_server::broker::{Entry, EntryBody, Log};
 use tidewire_server::channel::Author;
 
-/// Hashes alike in every process, so that a fuzzer with the same seed takes the same way.
-type SameHasher = BuildHasherDefault<DefaultHasher>;
+use crate::SameHasher;
 
 /// The log so far, and every state that it ever had.
 #[derive(Default)]

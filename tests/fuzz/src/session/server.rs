@@ -11,6 +11,7 @@ use tidewire_core::wire::{
     SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch, Subscribe, Welcome, server_message,
 };
 
+use crate::SameHasher;
 use crate::any;
 use crate::script::Script;
 
@@ -52,7 +53,7 @@ struct Log {
     /// From the empty log on; the last one is the head.
     line: Vec<State>,
     /// Of every line there ever was.
-    seen: HashMap<Cursor, State>,
+    seen: HashMap<Cursor, State, SameHasher>,
 }
 
 impl Log {
@@ -142,7 +143,7 @@ impl Server {
     fn log(&mut self, channel: &str) -> &mut Log {
         self.logs.entry(channel.into()).or_insert_with(|| Log {
             line: vec![State::default()],
-            seen: HashMap::new(),
+            seen: HashMap::default(),
         })
     }
 
