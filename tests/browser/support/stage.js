@@ -17,7 +17,7 @@ after(() => browser?.close());
  * everyone and everything is gone afterwards, whatever happened.
  */
 export function scenario(name, play, { page } = {}) {
-  test(name, { timeout: 120_000 }, async () => {
+  test(name, { timeout: 300_000 }, async () => {
     const leaving = [];
     const guest = (someone, leave) => {
       leaving.unshift(() => leave(someone));
