@@ -14,6 +14,9 @@ export type ErrorCode =
   | "wasm_load_failed"
   | "websocket_missing"
   | "internal"
+  // `tidewire/testing`.
+  | "server_missing"
+  | "server_failed"
   // The server's answer to a mutation.
   | "cancelled"
   | "conflict"

@@ -67,14 +67,16 @@ describe("importing", () => {
     const code = `
       import { createClient, TidewireError } from "tidewire";
       import { useChannel } from "tidewire/react";
+      import { startServer } from "tidewire/testing";
       import { FrameTap } from "tidewire/debug";
       const found = ["tidewire/tidewire.wasm", "tidewire/proto/tidewire.proto", "tidewire/package.json"].map((name) => import.meta.resolve(name));
-      console.log(JSON.stringify([typeof createClient, typeof TidewireError, typeof useChannel, typeof FrameTap, found.map((url) => url.split("/").at(-1))]));
+      console.log(JSON.stringify([typeof createClient, typeof TidewireError, typeof useChannel, typeof startServer, typeof FrameTap, found.map((url) => url.split("/").at(-1))]));
     `;
     const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", code], {
       cwd: new URL("..", import.meta.url),
     });
     expect(JSON.parse(stdout)).toEqual([
+      "function",
       "function",
       "function",
       "function",

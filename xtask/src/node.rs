@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use crate::freshness;
 use crate::place;
 use crate::process::{capture, command, run, run_through};
+use crate::programs;
 use crate::setup::{self, Consent};
 
 /// The oldest Node.js that the page's bundler runs on.
@@ -65,9 +66,13 @@ pub(crate) fn script(dir: &Path, name: &str) -> anyhow::Result<()> {
     run(command("npm", dir).args(["run", "--silent", name]))
 }
 
-/// `npm test` in `dir`: its report is a result, and ours.
+/// `npm test` in `dir`: its report is a result, and ours. It finds the built programs.
 pub(crate) fn test(dir: &Path) -> anyhow::Result<()> {
-    run_through(command("npm", dir).args(["run", "--silent", "test"]))
+    run_through(
+        command("npm", dir)
+            .args(["run", "--silent", "test"])
+            .env("TEST_BIN_DIR", programs::dir()),
+    )
 }
 
 /// The mark of a finished build in `dir`; kept where `npm ci` removes it and git ignores it.

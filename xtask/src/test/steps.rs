@@ -159,6 +159,8 @@ fn docs(_: Consent) -> anyhow::Result<()> {
 fn npm(consent: Consent) -> anyhow::Result<()> {
     npm::build(consent)?;
     node::script(&npm::dir(), "types")?;
+    // `tidewire/testing` starts the server's program.
+    programs::build_with_tests()?;
     node::test(&npm::dir())?;
     board::build_page(consent)?;
     node::script(&board::page_dir(), "types")
