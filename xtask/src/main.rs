@@ -13,6 +13,7 @@ mod links;
 mod measure;
 mod node;
 mod npm;
+mod pack;
 mod parity;
 mod place;
 mod planted;
@@ -96,6 +97,8 @@ enum Task {
     },
     /// Build the browser module into npm/dist/wasm.
     Wasm,
+    /// Pack what is published; prints where each file lies.
+    Pack,
 }
 
 #[derive(Subcommand)]
@@ -159,6 +162,7 @@ fn main() -> ExitCode {
         } => bench::run_named(&names, json, record, consent),
         Task::Size { json } => size::run_all(json, consent),
         Task::Wasm => wasm::build(consent),
+        Task::Pack => pack::run(consent),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
