@@ -1,8 +1,9 @@
 //! A Rust toolchain for `wasm32-unknown-unknown`, on a machine that may have none.
 //!
-//! In this order: the default toolchain, if it has the target; Debian's browser toolchain, which
-//! has no such target but the source of the standard library, so that it is built along; installing
-//! the first; installing the second.
+//! The standard library is built along, so that the module is the same size wherever it is built: the
+//! one that rustup ships prints panics, and adds 12 kB to a download. In this order: the default
+//! toolchain, if it has the library's source; Debian's browser toolchain, which has; installing the
+//! source for the first; installing the second; and where neither can be had, the prebuilt library.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,13 +28,15 @@ const RUST_VERSION: (u32, u32) = (1, 95);
 
 /// A toolchain that can build for [`TARGET`].
 pub(crate) enum WasmToolchain {
-    /// The toolchain that runs everything else; it has the target's standard library.
+    /// The toolchain that runs everything else, with the source of its standard library.
     Default,
-    /// `/usr/bin/cargo` and `/usr/bin/rustc`; the standard library is built from source.
+    /// `/usr/bin/cargo` and `/usr/bin/rustc`, with the source of their standard library.
     Debian {
         /// A linker that knows wasm.
         linker: PathBuf,
     },
+    /// The toolchain that runs everything else, with a standard library that was built elsewhere.
+    Prebuilt,
 }
 
 impl WasmToolchain {
@@ -43,9 +46,9 @@ impl WasmToolchain {
             return Ok(found);
         }
         if capture(Command::new("rustup").arg("--version")).is_ok() {
-            eprintln!("installing the {TARGET} target with rustup");
+            eprintln!("installing the source of Rust's standard library with rustup");
             // Fails at once where downloads are cut off; then Debian's packages are the way.
-            let _ = run(Command::new("rustup").args(["target", "add", TARGET]));
+            let _ = run(Command::new("rustup").args(["component", "add", "rust-src"]));
             if let Some(found) = Self::find() {
                 return Ok(found);
             }
@@ -54,39 +57,50 @@ impl WasmToolchain {
         if wasm_linker().is_none() {
             packages.push(DEBIAN_LINKER);
         }
-        consent.apt_install(&packages, "to compile for browsers")?;
-        match Self::find() {
-            Some(found) => Ok(found),
-            None => bail!(
-                "no Rust toolchain for {TARGET}: run `rustup target add {TARGET}`, or install {}",
+        let refused = match consent.apt_install(&packages, "to compile for browsers") {
+            Ok(()) => None,
+            Err(error) if has_prebuilt_std() => {
+                eprintln!("{error:#}; until then the browser module is some 12 kB larger");
+                return Ok(Self::Prebuilt);
+            }
+            Err(error) => Some(error),
+        };
+        match (Self::find(), refused) {
+            (Some(found), _) => Ok(found),
+            (None, Some(error)) => Err(error),
+            (None, None) => bail!(
+                "no Rust toolchain for {TARGET}: run `rustup component add rust-src`, or install {}",
                 packages.join(" ")
             ),
         }
     }
 
     fn find() -> Option<Self> {
-        if has_target_std() {
+        if builds_std("rustc") {
             return Some(Self::Default);
         }
         let linker = wasm_linker()?;
-        debian_builds_std().then_some(Self::Debian { linker })
+        let complete = builds_std("/usr/bin/rustc") && Path::new("/usr/bin/cargo").is_file();
+        complete.then_some(Self::Debian { linker })
     }
 
     /// A cargo of this toolchain, in `dir`, with the environment it needs.
     pub(crate) fn cargo(&self, dir: &Path) -> Command {
         let mut cargo = match self {
-            Self::Default => command("cargo", dir),
+            Self::Default | Self::Prebuilt => command("cargo", dir),
             Self::Debian { linker } => {
                 let mut cargo = command("/usr/bin/cargo", dir);
                 cargo
-                    // `-Zbuild-std` on a release compiler.
-                    .env("RUSTC_BOOTSTRAP", "1")
                     .env("RUSTC", "/usr/bin/rustc")
                     .env("RUSTDOC", "/usr/bin/rustdoc")
                     .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
                 cargo
             }
         };
+        if self.has_source() {
+            // `-Zbuild-std` on a release compiler.
+            cargo.env("RUSTC_BOOTSTRAP", "1");
+        }
         // Panic messages carry file names: no machine's paths in the module, and fewer bytes.
         let home = std::env::home_dir().unwrap_or_default();
         let registry = std::env::var_os("CARGO_HOME")
@@ -108,47 +122,52 @@ impl WasmToolchain {
 
     /// Arguments that make a panic of a `profile` build a bare trap. A browser shows no more of one with
     /// its message inside, which would go to a stderr that is not there. Needs the standard library's
-    /// source; without it the module is a few kB larger and does the same.
+    /// source; without it the module is larger and does the same.
     pub(crate) fn bare_panic_args(&self, profile: &str) -> Vec<String> {
-        match self {
-            Self::Default => Vec::new(),
-            Self::Debian { .. } => vec![
-                "-Zpanic-immediate-abort".to_owned(),
-                "--config".to_owned(),
-                format!("profile.{profile}.panic=\"immediate-abort\""),
-            ],
+        if !self.has_source() {
+            return Vec::new();
         }
+        vec![
+            "-Zpanic-immediate-abort".to_owned(),
+            "--config".to_owned(),
+            format!("profile.{profile}.panic=\"immediate-abort\""),
+        ]
     }
 
     /// Arguments that `cargo build` needs besides the target.
     pub(crate) fn cargo_args(&self) -> &'static [&'static str] {
-        match self {
-            Self::Default => &[],
-            Self::Debian { .. } => &[
-                "-Zbuild-std=std,panic_abort",
-                "-Zbuild-std-features=optimize_for_size",
-            ],
+        if !self.has_source() {
+            return &[];
         }
+        &[
+            "-Zbuild-std=std,panic_abort",
+            "-Zbuild-std-features=optimize_for_size",
+        ]
+    }
+
+    fn has_source(&self) -> bool {
+        !matches!(self, Self::Prebuilt)
     }
 }
 
-fn has_target_std() -> bool {
+fn has_prebuilt_std() -> bool {
     capture(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]))
         .is_ok_and(|dir| Path::new(dir.trim()).is_dir())
 }
 
-fn debian_builds_std() -> bool {
-    let rustc = || Command::new("/usr/bin/rustc");
-    let new_enough = capture(rustc().arg("--version"))
+/// Whether this compiler is new enough and can build its standard library.
+fn builds_std(rustc: &str) -> bool {
+    let new_enough = capture(Command::new(rustc).arg("--version"))
         .ok()
         .and_then(|text| parse_version(&text))
         .is_some_and(|version| version >= RUST_VERSION);
-    let has_source = capture(rustc().args(["--print", "sysroot"])).is_ok_and(|sysroot| {
-        Path::new(sysroot.trim())
-            .join("lib/rustlib/src/rust/library/Cargo.lock")
-            .is_file()
-    });
-    new_enough && has_source && Path::new("/usr/bin/cargo").is_file()
+    let has_source =
+        capture(Command::new(rustc).args(["--print", "sysroot"])).is_ok_and(|sysroot| {
+            Path::new(sysroot.trim())
+                .join("lib/rustlib/src/rust/library/Cargo.lock")
+                .is_file()
+        });
+    new_enough && has_source
 }
 
 /// rustup's own linker, else Debian's `wasm-ld`, whose name may carry LLVM's version.
