@@ -10,7 +10,7 @@ import type { CoreClass } from "./load.js";
 import { loadCore } from "./load.js";
 import { MutationHandle } from "./mutation.js";
 import { Mutations } from "./mutations.js";
-import type { ClientEvents, ClientOptions, Connection } from "./types.js";
+import type { ClientEvents, ClientOptions, Connection, WasmSource } from "./types.js";
 import { socketUrl } from "./url.js";
 
 const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, reason: undefined };
@@ -18,6 +18,7 @@ const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, r
 /** One connection to a server, shared by all channels. Made by `createClient`. */
 export class Client {
   #options: ClientOptions;
+  #findWasm: () => WasmSource;
   #deliveries = new Deliveries();
   #listeners = new Listeners<ClientEvents>(this.#deliveries);
   #connection: Connection = Object.freeze({ ...IDLE, since: 0 });
@@ -47,8 +48,9 @@ export class Client {
   #host: ChannelHost;
 
   /** @internal Use `createClient`. */
-  constructor(options: ClientOptions) {
+  constructor(options: ClientOptions, findWasm: () => WasmSource) {
     this.#options = options;
+    this.#findWasm = findWasm;
     this.#host = {
       deliveries: this.#deliveries,
       want: (channel) => this.#want(channel),
@@ -119,7 +121,7 @@ export class Client {
     try {
       const url = socketUrl(this.#options.url);
       const websocket = this.#options.WebSocket ?? platformWebSocket();
-      const Core = await loadCore(this.#options.wasm);
+      const Core = await loadCore(() => this.#options.wasm ?? this.#findWasm());
       this.#loading = false;
       // Closed, or let go by everybody, while it was loading.
       if (!this.#closed && this.#connection.state === "connecting") this.#start(Core, url, websocket);

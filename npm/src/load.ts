@@ -3,7 +3,6 @@
 import type { Core } from "./core.js";
 import { TidewireError } from "./errors.js";
 import type { WasmSource } from "./types.js";
-import { wasmSource } from "./wasm-source.js";
 
 /** The constructor of a core. */
 export type CoreClass = new (...args: ConstructorParameters<typeof Core>) => Core;
@@ -11,22 +10,22 @@ export type CoreClass = new (...args: ConstructorParameters<typeof Core>) => Cor
 let loading: Promise<CoreClass> | undefined;
 
 /** The loaded module. The first source wins; a failure is forgotten, so that a later use tries again. */
-export function loadCore(source: WasmSource | undefined): Promise<CoreClass> {
-  loading ??= load(source).catch((cause: unknown) => {
+export function loadCore(findWasm: () => WasmSource): Promise<CoreClass> {
+  loading ??= load(findWasm).catch((cause: unknown) => {
     loading = undefined;
     throw new TidewireError(
       "wasm_load_failed",
       "the wasm of tidewire could not be loaded: see the cause; make sure that tidewire_bg.wasm is " +
-        "served and that the content security policy allows 'wasm-unsafe-eval', or pass it to " +
-        "createClient({ wasm })",
+        "served and that the content security policy allows 'wasm-unsafe-eval'; or import " +
+        "tidewire/inline, or pass it to createClient({ wasm })",
       { retryable: true, cause },
     );
   });
   return loading;
 }
 
-async function load(source: WasmSource | undefined): Promise<CoreClass> {
+async function load(findWasm: () => WasmSource): Promise<CoreClass> {
   const glue = await import("./wasm/tidewire.js");
-  await glue.default({ module_or_path: await (source ?? wasmSource()) });
+  await glue.default({ module_or_path: await findWasm() });
   return glue.Client;
 }

@@ -4,6 +4,8 @@
  * rendering, so none of this opens anything on a server.
  */
 
+"use client";
+
 import type { FunctionComponentElement, ProviderProps, ReactNode } from "react";
 import {
   createContext,

@@ -11,6 +11,7 @@ import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import type { Channel } from "../dist/index.js";
 import { createClient } from "../dist/index.js";
 import { loadCore } from "../dist/load.js";
+import { wasmUrl } from "../dist/wasm-url.js";
 import { FakeServer } from "./support/server.js";
 import { until } from "./support/until.js";
 
@@ -61,7 +62,7 @@ function refusal(call: () => void): string {
 
 /** A core without the facade, on a channel that is live. */
 async function bareCore(server: FakeServer): Promise<{ core: Any; channel: number }> {
-  const Core = await loadCore(undefined);
+  const Core = await loadCore(wasmUrl);
   const flush = (events: unknown[][]): void => {
     for (const [name] of events) if (name === "token") queueMicrotask(() => core.token("dev:ana"));
   };

@@ -19,6 +19,7 @@ const program = `
   }
   const globals = Object.keys(globalThis).length;
   const { createClient } = await import(entry + "index.js");
+  await import(entry + "inline.js");
   const hooks = await import(entry + "react.js");
   await import(entry + "debug.js");
   const client = createClient({ url: "https://tide.test", token: () => { touched.push("token"); return ""; } });

@@ -11,7 +11,7 @@ interface MaybeNode {
 }
 
 /** The URL, or in Node, whose `fetch` reads no files, the bytes. */
-export function wasmSource(): WasmSource {
+export function wasmUrl(): WasmSource {
   const url = new URL("./wasm/tidewire_bg.wasm", import.meta.url);
   if (url.protocol !== "file:") return url;
   // Asked for at run time, so that no bundler looks for `fs` on behalf of a page.

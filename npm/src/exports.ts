@@ -1,0 +1,36 @@
+/**
+ * What every entry exports besides its own `createClient`. All of them, and the adapters, load the same
+ * files, so that there is one `TidewireError` whichever of them an application mixes.
+ */
+
+export type { Channel } from "./channel.js";
+export type { Client } from "./client.js";
+export type { ErrorCode } from "./errors.js";
+export { TidewireError } from "./errors.js";
+export type { Presence } from "./presence.js";
+export type {
+  ChannelEvents,
+  ChannelStatus,
+  ClientEvents,
+  ClientOptions,
+  CollectionName,
+  Conflict,
+  Connection,
+  Cursor,
+  FieldName,
+  FieldsOf,
+  Frozen,
+  MutateOptions,
+  Mutation,
+  MutationStatus,
+  NumberField,
+  Peer,
+  Precondition,
+  RecordKey,
+  RecordOf,
+  SelectOptions,
+  SortKey,
+  TokenSource,
+  WasmSource,
+  Writer,
+} from "./types.js";
