@@ -83,7 +83,7 @@ pub(super) static STEPS: [Step; 15] = [
     },
     Step {
         name: "fuzz",
-        about: "every fuzz target for 20 seconds, guided by coverage",
+        about: "every fuzz target for 10 seconds, guided by coverage",
         run: |consent| fuzz::run_all(FUZZ_SECONDS, consent),
     },
     Step {
@@ -104,7 +104,7 @@ pub(super) static STEPS: [Step; 15] = [
 ];
 
 /// For each target of every run. Longer ones are for `cargo xtask soak fuzz`.
-const FUZZ_SECONDS: u32 = 20;
+const FUZZ_SECONDS: u32 = 10;
 
 /// Seeds of every run. More are counted by `cargo xtask soak sim`.
 const SIM_SEEDS: SeedRange = SeedRange {
