@@ -8,6 +8,7 @@ import { Listeners } from "./listeners.js";
 import type { MutationOwner } from "./mutation.js";
 import { ChangeList, isName, MutationHandle, runBuild } from "./mutation.js";
 import { Presence } from "./presence.js";
+import { Readiness } from "./readiness.js";
 import { Collection, freeze } from "./records.js";
 import { Selections } from "./selection.js";
 import type {
@@ -26,6 +27,7 @@ import type {
   SelectOptions,
   Writer,
 } from "./types.js";
+import { Uses } from "./uses.js";
 import { Watchers } from "./watchers.js";
 
 /** What a channel needs of its client. */
@@ -42,9 +44,6 @@ export interface ChannelHost {
   /** The core has taken a mutation: `mutationMoved` is called for it until it is settled, also after `close`. */
   track(handle: number, mutation: MutationHandle, channel: Channel<object>): void;
 }
-
-/** How long a channel that nobody uses stays open, in case somebody does again. */
-export const LINGER_MS = 5000;
 
 /** How many mutations wait for the core to load. */
 const QUEUE_MAX = 1000;
@@ -72,14 +71,19 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   #id: number | undefined;
 
   #paused = false;
-  #uses = 0;
-  /** Held open until `close`. */
-  #held = false;
-  #linger: ReturnType<typeof setTimeout> | undefined;
+  #uses = new Uses({
+    isOpen: () => this.#status !== "idle" && this.#status !== "closed",
+    // What waits for the core to load is not dropped; what the core has taken it sees through.
+    isNeeded: () => this.#queue.length > 0 || this.#readiness.suspends,
+    unused: () => {
+      this.#end("idle", closedError("the channel is no longer used"));
+      this.#host.deliveries.run();
+    },
+  });
+  #readiness = new Readiness();
 
   #listeners: Listeners<ChannelEvents>;
   #watchers: Watchers;
-  #waiting: { resolve: () => void; reject: (error: TidewireError) => void }[] = [];
 
   #collections = new Map<string, Collection>();
   #selections = new Selections();
@@ -117,30 +121,48 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     return cursor && { epoch: cursor[0], seq: cursor[1], tag: cursor[2] };
   }
 
-  /** Opens the channel and waits for the first view from the server. Rejects when there will be none. One that failed is tried again. */
-  async ready(): Promise<void> {
-    this.#use();
-    if (this.#status === "live" || this.#status === "stale") return;
-    if (this.#status === "failed" && this.#id !== undefined) {
-      this.#subscribe(ignore);
-      this.#host.deliveries.run();
+  /** Whether there is a view from the server, its latest or an older one. */
+  get #hasView(): boolean {
+    return this.#status === "live" || this.#status === "stale";
+  }
+
+  /**
+   * Opens the channel and waits for the first view from the server. Rejects when there will be none. One
+   * that failed is tried again. The same promise as long as nothing changed, so React's `use` takes it:
+   * `use(board.ready())` below `useChannel`, which also lets go of the channel after the component.
+   */
+  ready(): Promise<void> {
+    const ready = this.#readiness.promise(this.#hasView);
+    if (this.#readiness.shows) return ready;
+    try {
+      this.#use();
+      if (this.#status === "failed" && this.#id !== undefined) {
+        this.#subscribe(ignore);
+        this.#host.deliveries.run();
+      }
+      if (this.#status === "failed") this.#readiness.reject(this.#error as TidewireError);
+    } catch (thrown) {
+      this.#readiness.reject(thrown as TidewireError);
     }
-    if (this.#status === "failed") throw this.#error;
-    await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    return ready;
   }
 
   /** Counts as a use until the returned function is called; then the channel lingers 5 seconds. */
   retain(): () => void {
     this.#refuseIfClosed();
-    this.#uses += 1;
+    this.#uses.add();
     this.#open();
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      this.#uses -= 1;
-      this.#lingerIfUnused();
+      this.#uses.remove();
     };
+  }
+
+  /** @internal A component renders it: what it calls before its effects run holds the channel open for 5 seconds only. */
+  rendered(): void {
+    this.#uses.rendered();
   }
 
   /**
@@ -181,10 +203,19 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     collection: C,
     options: SelectOptions<RecordOf<S, C>> = {},
   ): readonly RecordOf<S, C>[] {
+    return this.selectIn(this.#selections, collection, options);
+  }
+
+  /** @internal `select` for a reader who keeps its own selections. */
+  selectIn<C extends CollectionName<S>>(
+    selections: Selections,
+    collection: C,
+    options: SelectOptions<RecordOf<S, C>>,
+  ): readonly RecordOf<S, C>[] {
     const own = this.#collection(collection);
     if (!own) return NO_RECORDS;
     type Options = SelectOptions<Record<string, unknown>>;
-    return this.#selections.items(own, options as unknown as Options) as readonly RecordOf<S, C>[];
+    return selections.items(own, options as unknown as Options) as readonly RecordOf<S, C>[];
   }
 
   /** Whether a change of this record waits for the server. */
@@ -404,7 +435,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   /** @internal Nobody will make it ready. */
   disconnected(error: TidewireError): void {
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.#readiness.reject(error);
   }
 
   /** @internal First pass of a flush: after it, every read is of the new state. */
@@ -479,10 +510,9 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   // ------------------------------------------------------------------- private
 
-  /** For calls that have no end: unless somebody holds the channel open anyway, it stays open until `close`. */
   #use(): void {
     this.#refuseIfClosed();
-    if (this.#uses === 0 && this.#linger === undefined) this.#held = true;
+    this.#uses.hold();
     this.#open();
   }
 
@@ -501,11 +531,9 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   }
 
   #open(): void {
-    clearTimeout(this.#linger);
-    this.#linger = undefined;
     // One that failed in the core stays so; one that never got there is tried again.
     if (this.#status === "idle" || (this.#status === "failed" && this.#id === undefined)) this.#moved("loading");
-    this.#lingerIfUnused();
+    this.#uses.renew();
     if (this.#id === undefined) this.#host.want(this as unknown as Channel<object>);
     this.#host.deliveries.run();
   }
@@ -526,22 +554,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     );
   }
 
-  #lingerIfUnused(): void {
-    if (this.#uses > 0 || this.#held || this.#linger !== undefined) return;
-    if (this.#status === "idle" || this.#status === "closed") return;
-    this.#linger = setTimeout(() => {
-      this.#linger = undefined;
-      // What waits for the core to load is not dropped; what the core has taken it sees through.
-      if (this.#queue.length > 0) this.#lingerIfUnused();
-      else this.#end("idle", closedError("the channel is no longer used"));
-      this.#host.deliveries.run();
-    }, LINGER_MS);
-  }
-
   #end(status: "idle" | "closed", error: TidewireError): void {
-    clearTimeout(this.#linger);
-    this.#linger = undefined;
-    this.#held = false;
+    this.#uses.end();
     const id = this.#id;
     this.#id = undefined;
     const queue = this.#queue;
@@ -560,11 +574,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     if (this.#status === status && this.#error === error) return;
     this.#status = status;
     this.#error = error;
-    if (status === "live" || status === "stale") {
-      for (const { resolve } of this.#waiting.splice(0)) resolve();
-    } else if (error) {
-      this.disconnected(error);
-    }
+    if (this.#hasView) this.#readiness.resolve();
+    else if (error) this.#readiness.reject(error);
     this.#listeners.emit("status", status);
     if (status === "live" || status === "stale") this.#listeners.emit(status, undefined);
     else if (status === "failed") this.#listeners.emit("failed", error as TidewireError);

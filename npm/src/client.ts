@@ -1,7 +1,7 @@
 /** The client: loads the core when it is first needed, hands out channels, and passes on what the core tells. */
 
 import type { ChannelHost } from "./channel.js";
-import { Channel, closedError, LINGER_MS } from "./channel.js";
+import { Channel, closedError } from "./channel.js";
 import type { Core, CoreEvent } from "./core.js";
 import { callCore, TidewireError } from "./errors.js";
 import { watchPlatform } from "./hints.js";
@@ -12,6 +12,7 @@ import { MutationHandle } from "./mutation.js";
 import { Mutations } from "./mutations.js";
 import type { ClientEvents, ClientOptions, Connection, WasmSource } from "./types.js";
 import { socketUrl } from "./url.js";
+import { LINGER_MS } from "./uses.js";
 
 const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, reason: undefined };
 

@@ -1,7 +1,7 @@
 /**
  * Hooks. They count as uses of a channel while a component is mounted, and 5 seconds more, so that
- * StrictMode's double mounting and a change of page open one connection. Nothing happens while
- * rendering, so none of this opens anything on a server.
+ * StrictMode's double mounting and a change of page open one connection. Rendering opens nothing but
+ * for a component that waits for its first view (`useReady`), so nothing is opened on a server.
  */
 
 "use client";
@@ -12,6 +12,7 @@ import {
   createElement,
   useCallback,
   useContext,
+  useDeferredValue,
   useEffect,
   useMemo,
   useRef,
@@ -22,6 +23,8 @@ import {
 import type { Channel } from "./channel.js";
 import type { Client } from "./client.js";
 import { TidewireError } from "./errors.js";
+import { attempt, hasView } from "./first-view.js";
+import { Selections } from "./selection.js";
 import type {
   ChannelStatus,
   CollectionName,
@@ -56,8 +59,35 @@ export function useClient(): Client {
 export function useChannel<S extends object, P = unknown>(name: string): Channel<S, P> {
   const client = useClient();
   const channel = client.channel<S, P>(name);
+  channel.rendered();
   useEffect(() => whileOpen(channel, () => channel.retain()), [channel]);
   return channel;
+}
+
+/**
+ * Waits for a channel's first view: suspends until it is there, and throws the `TidewireError` to the
+ * nearest error boundary when there will be none, because the server refuses the channel or the client
+ * has stopped. A boundary that is reset later tries again. Whoever leaves while it waits lets go of
+ * the channel 10 seconds later at most.
+ *
+ * Rather than `use(channel.ready())`, because it needs no React 19, and because on a server and while
+ * a page hydrates it lets the component render without a view, which stays until there is one.
+ */
+export function useReady<S extends object, P>(channel: Channel<S, P>): void {
+  const client = useClient();
+  const subscribe = useCallback((wake: () => void) => whileOpen(channel, () => channel.on("status", wake)), [channel]);
+  const there = useSyncExternalStore(
+    subscribe,
+    () => hasView(channel),
+    () => true,
+  );
+  // Deferred: what the server rendered is not taken away again for a fallback.
+  const inPage = useDeferredValue(useSyncExternalStore(never, () => true, () => false));
+  if (inPage && !there) throw attempt(client, channel as unknown as Channel<object>);
+}
+
+function never(): () => void {
+  return nothing;
 }
 
 /** Where a channel stands. */
@@ -70,14 +100,50 @@ export function useChannelStatus<S extends object, P>(channel: Channel<S, P>): C
   );
 }
 
-/** One record; the component renders again when it looks different, and for no other record. */
+/**
+ * One record; the component renders again when it looks different, and for no other record. With
+ * `select` only when what that makes of the record is another by `isEqual` (`Object.is`):
+ * `useRecord(board, "cards", id, (card) => card?.title)`.
+ */
 export function useRecord<S extends object, P, C extends CollectionName<S>>(
   channel: Channel<S, P>,
   collection: C,
   id: string,
-): RecordOf<S, C> | undefined {
+): RecordOf<S, C> | undefined;
+export function useRecord<S extends object, P, C extends CollectionName<S>, T>(
+  channel: Channel<S, P>,
+  collection: C,
+  id: string,
+  select: (record: RecordOf<S, C> | undefined) => T,
+  isEqual?: (before: T, after: T) => boolean,
+): T;
+export function useRecord<S extends object, P, C extends CollectionName<S>>(
+  channel: Channel<S, P>,
+  collection: C,
+  id: string,
+  select: (record: RecordOf<S, C> | undefined) => unknown = itself,
+  isEqual: (before: unknown, after: unknown) => boolean = Object.is,
+): unknown {
   const subscribe = useWatch(channel, collection, id);
-  return useSyncExternalStore(subscribe, () => channel.get(collection, id), nothing);
+  const selected = useSelected(select, isEqual);
+  return useSyncExternalStore(
+    subscribe,
+    () => selected(channel.get(collection, id)),
+    () => selected(undefined),
+  );
+}
+
+/** What `select` makes of a value: computed once per value and function, and the same while it is equal. */
+function useSelected<R, T>(select: (of: R) => T, isEqual: (before: T, after: T) => boolean): (of: R) => T {
+  const last = useRef<{ of: R; select: (of: R) => T; value: T } | undefined>(undefined);
+  return (of) => {
+    const known = last.current;
+    if (known && known.of === of && known.select === select) return known.value;
+    const made = select(of);
+    const value = known && isEqual(known.value, made) ? known.value : made;
+    last.current = { of, select, value };
+    return value;
+  };
 }
 
 /** Whether a change of a record waits for the server. */
@@ -96,27 +162,30 @@ export function usePending<S extends object, P>(
 
 const NOTHING: readonly never[] = Object.freeze([]);
 
+/** How many selections a hook keeps: that of what is shown, and that of what is being rendered. */
+const SELECTIONS_MAX = 2;
+
+/** What a collection is without options: the same options each time. */
+const EVERYTHING = Object.freeze({});
+
 /**
- * Records of a collection; the component renders again when one of them looks different. With
- * functions written inside the component the selection is made anew at each render: correct, but
- * keep them outside or in `useCallback` where collections are large.
+ * Records of a collection; the component renders again when one of them looks different. `filter` and
+ * `sortBy` are called for records that changed. Functions written inside the component are new ones at
+ * each render, and then called for every record once: keep them outside, or in `useCallback`, where
+ * collections are large. What is selected stays the same array all the same.
  */
 export function useCollection<S extends object, P, C extends CollectionName<S>>(
   channel: Channel<S, P>,
   collection: C,
-  options?: SelectOptions<RecordOf<S, C>>,
+  options: SelectOptions<RecordOf<S, C>> = EVERYTHING,
 ): readonly RecordOf<S, C>[] {
   const subscribe = useWatch(channel, collection);
-  const last = useRef<readonly RecordOf<S, C>[]>(NOTHING);
-  const read = (): readonly RecordOf<S, C>[] => {
-    const items = channel.select(collection, options);
-    // A selection that is new, but selects the same, is the same to whoever renders it.
-    if (items.length !== last.current.length || items.some((record, at) => record !== last.current[at])) {
-      last.current = items;
-    }
-    return last.current;
-  };
-  return useSyncExternalStore(subscribe, read, () => NOTHING);
+  const [selections] = useState(() => new Selections(SELECTIONS_MAX));
+  return useSyncExternalStore(
+    subscribe,
+    () => channel.selectIn(selections, collection, options),
+    () => NOTHING,
+  );
 }
 
 /**
@@ -229,4 +298,8 @@ function whileOpen<S extends object, P>(channel: Channel<S, P>, start: () => () 
 
 function nothing(): undefined {
   return undefined;
+}
+
+function itself<T>(value: T): T {
+  return value;
 }

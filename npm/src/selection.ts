@@ -22,12 +22,14 @@ export class Selection {
   #keyOf: (record: Record<string, unknown>) => SortKey;
   #rows: Row[] = [];
   #byId = new Map<string, Row>();
-  #items: readonly object[] = [];
+  #items: readonly object[];
   #version: number | undefined;
 
-  constructor(collection: Collection, options: Options) {
+  /** `before`: what its reader had last, kept if this one selects the same. */
+  constructor(collection: Collection, options: Options, before: readonly object[]) {
     this.#collection = collection;
     this.#options = options;
+    this.#items = before;
     this.#matches = matcher(options.filter);
     this.#keyOf = keyReader(options.sortBy);
   }
@@ -40,6 +42,11 @@ export class Selection {
       (this.#options.descending ?? false) === (options.descending ?? false) &&
       sameFilter(this.#options.filter, options.filter)
     );
+  }
+
+  /** What it selected when it was last asked. */
+  get latest(): readonly object[] {
+    return this.#items;
   }
 
   items(): readonly object[] {
@@ -61,9 +68,7 @@ export class Selection {
     }
     rows.sort((a, b) => this.#compare(a, b));
     const same =
-      this.#version !== undefined &&
-      rows.length === this.#rows.length &&
-      rows.every((row, at) => row.record === this.#rows[at]?.record);
+      rows.length === this.#items.length && rows.every((row, at) => row.record === this.#items[at]);
     this.#rows = rows;
     this.#byId = new Map(rows.map((row) => [row.id, row]));
     return !same;
@@ -111,20 +116,25 @@ export class Selection {
   }
 }
 
-/** How many selections of a channel are kept up to date; the one used longest ago makes room. */
+/** How many selections `select` keeps up to date per channel. */
 const SELECTIONS_MAX = 64;
 
-/** The selections of one channel, found again by their options. */
+/** The selections of one reader, found again by their options; the one used longest ago makes room. */
 export class Selections {
+  #max: number;
   #kept: Selection[] = [];
+
+  constructor(max: number = SELECTIONS_MAX) {
+    this.#max = max;
+  }
 
   items(collection: Collection, options: Options): readonly object[] {
     const at = this.#kept.findIndex((selection) => selection.is(collection, options));
-    const selection = this.#kept[at] ?? new Selection(collection, options);
+    const selection = this.#kept[at] ?? new Selection(collection, options, this.#kept[0]?.latest ?? []);
     if (at !== 0 || this.#kept.length === 0) {
       if (at > 0) this.#kept.splice(at, 1);
       this.#kept.unshift(selection);
-      this.#kept.length = Math.min(this.#kept.length, SELECTIONS_MAX);
+      this.#kept.length = Math.min(this.#kept.length, this.#max);
     }
     return selection.items();
   }

@@ -58,6 +58,7 @@ describe("importing", () => {
         "useMutation",
         "usePending",
         "usePresence",
+        "useReady",
         "useRecord",
       ],
     });

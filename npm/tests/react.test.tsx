@@ -1,17 +1,13 @@
 // @vitest-environment happy-dom
-import { readFile } from "node:fs/promises";
-
-import { act, cleanup, render, renderHook, screen } from "@testing-library/react";
+import { act, render, renderHook, screen } from "@testing-library/react";
 import type { ReactNode } from "react";
-import { StrictMode, useState } from "react";
+import { useState } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 
-import type { Channel, Client } from "../dist/index.js";
-import { createClient } from "../dist/index.js";
+import type { Client } from "../dist/index.js";
 import {
   TidewireProvider,
-  useChannel,
   useChannelStatus,
   useCollection,
   useConnection,
@@ -20,40 +16,8 @@ import {
   usePresence,
   useRecord,
 } from "../dist/react.js";
-import type { Board, Pointer, Setup } from "./support/board.js";
-import { BOARD, boardServer, card } from "./support/board.js";
-
-// A page would fetch it; this one has no server.
-const wasm = await WebAssembly.compile(await readFile(`${import.meta.dirname}/../dist/wasm/tidewire_bg.wasm`));
-
-interface Page extends Setup {
-  wrapper: (props: { children: ReactNode }) => ReactNode;
-}
-
-function page(strict = true): Page {
-  const server = boardServer();
-  const client = createClient({ url: "http://tide.test", token: "dev:ana", WebSocket: server.WebSocket, wasm });
-  onTestFinished(() => {
-    cleanup();
-    client.close();
-  });
-  const wrapper = ({ children }: { children: ReactNode }): ReactNode => {
-    const inner = <TidewireProvider client={client}>{children}</TidewireProvider>;
-    return strict ? <StrictMode>{inner}</StrictMode> : inner;
-  };
-  return { server, client, board: client.channel<Board, Pointer>(BOARD), wrapper };
-}
-
-/** Waits inside `act` until a condition holds, at most 8 seconds by a clock that no test replaces. */
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = process.hrtime.bigint() + 8_000_000_000n;
-  while (!condition() && process.hrtime.bigint() < deadline) {
-    await act(() => new Promise<void>((resolve) => setImmediate(resolve)));
-  }
-  if (!condition()) throw new Error("the condition did not come true");
-}
-
-const useBoard = (): Channel<Board, Pointer> => useChannel<Board, Pointer>(BOARD);
+import { BOARD, card } from "./support/board.js";
+import { page, until, useBoard } from "./support/page.js";
 
 function Title({ id }: { id: string }): ReactNode {
   const board = useBoard();
