@@ -1,14 +1,15 @@
 //! Benchmarks of what runs natively. Each figure is a ratio against a baseline that is measured in the
 //! same run, in turns, since machines are shared.
 //!
-//! `core/` measures the client core. What runs in Chromium is in `../browser/`, and gets its messages
+//! `core/` measures the client core, `server/` the server under load. What runs in Chromium is in `../browser/`, and gets its messages
 //! from here ([`core::stream`]).
 
 pub mod core;
 mod rounds;
 mod row;
+pub mod server;
 
-pub use rounds::{Rounds, Scale};
+pub use rounds::{Best, Rounds, Scale};
 pub use row::Row;
 
 /// One benchmark: a name, and what it prints.
@@ -28,6 +29,18 @@ pub const BENCHES: &[Bench] = &[
     Bench {
         name: "optimistic",
         run: core::optimistic::run,
+    },
+    Bench {
+        name: "fanout",
+        run: server::fanout,
+    },
+    Bench {
+        name: "channels",
+        run: server::channels,
+    },
+    Bench {
+        name: "latency",
+        run: server::latency,
     },
 ];
 

@@ -6,9 +6,11 @@ use std::io::{self, Write};
 
 use clap::Parser;
 use tidewire_bench::core::stream::Stream;
+use tidewire_bench::server::{Serve, serve};
 use tidewire_bench::{Scale, selected};
 
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Args {
     /// Benchmarks to run, by the beginning of their names; all without one
     names: Vec<String>,
@@ -18,10 +20,15 @@ struct Args {
     /// Write the messages of the ingest stream instead, see `Stream::write_to`
     #[arg(long, num_args = 2, value_names = ["RECORDS", "MESSAGES"])]
     stream: Option<Vec<usize>>,
+    #[command(subcommand)]
+    serve: Option<Serve>,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Some(what) = args.serve {
+        match serve(what)? {}
+    }
     let mut out = io::stdout().lock();
     if let Some([records, messages]) = args.stream.as_deref() {
         Stream::new(*records, *messages).write_to(&mut out)?;
