@@ -24,6 +24,8 @@ import type { Channel } from "./channel.js";
 import type { Client } from "./client.js";
 import { TidewireError } from "./errors.js";
 import { attempt, hasView } from "./first-view.js";
+import type { Initial, InitialRecords } from "./initial.js";
+import { Initials } from "./initial.js";
 import { Selections } from "./selection.js";
 import type {
   ChannelStatus,
@@ -37,13 +39,25 @@ import type {
 } from "./types.js";
 
 const ClientContext = createContext<Client | undefined>(undefined);
+const InitialContext = createContext<Initials | undefined>(undefined);
 
-/** Gives the client to the hooks below it. It neither connects nor closes it. */
+export type { Initial };
+
+/**
+ * Gives the client to the hooks below it. It neither connects nor closes it.
+ *
+ * `initial`, read once: the records that a page was rendered with on a server. Hooks show them there,
+ * while the page hydrates, and until a channel has its first view.
+ */
 export function TidewireProvider(props: {
   client: Client;
+  initial?: Initial | undefined;
   children?: ReactNode;
 }): FunctionComponentElement<ProviderProps<Client | undefined>> {
-  return createElement(ClientContext.Provider, { value: props.client }, props.children);
+  const { client, initial, children } = props;
+  const [initials] = useState(() => initial && new Initials(initial));
+  const below = createElement(InitialContext.Provider, { value: initials }, children);
+  return createElement(ClientContext.Provider, { value: client }, below);
 }
 
 /** The client of the provider above. */
@@ -75,10 +89,11 @@ export function useChannel<S extends object, P = unknown>(name: string): Channel
  */
 export function useReady<S extends object, P>(channel: Channel<S, P>): void {
   const client = useClient();
+  const initial = useInitial(channel);
   const subscribe = useCallback((wake: () => void) => whileOpen(channel, () => channel.on("status", wake)), [channel]);
   const there = useSyncExternalStore(
     subscribe,
-    () => hasView(channel),
+    () => hasView(channel) || initial?.isFor(channel) === true,
     () => true,
   );
   // Deferred: what the server rendered is not taken away again for a fallback.
@@ -125,11 +140,12 @@ export function useRecord<S extends object, P, C extends CollectionName<S>>(
   isEqual: (before: unknown, after: unknown) => boolean = Object.is,
 ): unknown {
   const subscribe = useWatch(channel, collection, id);
+  const initial = useInitial(channel);
   const selected = useSelected(select, isEqual);
   return useSyncExternalStore(
     subscribe,
-    () => selected(channel.get(collection, id)),
-    () => selected(undefined),
+    () => selected(initial?.isFor(channel) ? initial.get(collection, id) : channel.get(collection, id)),
+    () => selected(initial?.get(collection, id)),
   );
 }
 
@@ -180,11 +196,12 @@ export function useCollection<S extends object, P, C extends CollectionName<S>>(
   options: SelectOptions<RecordOf<S, C>> = EVERYTHING,
 ): readonly RecordOf<S, C>[] {
   const subscribe = useWatch(channel, collection);
+  const initial = useInitial(channel);
   const [selections] = useState(() => new Selections(SELECTIONS_MAX));
   return useSyncExternalStore(
     subscribe,
-    () => channel.selectIn(selections, collection, options),
-    () => NOTHING,
+    () => (initial?.isFor(channel) ? initial : channel).selectIn(selections, collection, options),
+    () => initial?.selectIn(selections, collection, options) ?? NOTHING,
   );
 }
 
@@ -282,13 +299,25 @@ function useWatch<S extends object, P>(
   collection: CollectionName<S>,
   id?: string,
 ): (wake: () => void) => () => void {
+  const initial = useInitial(channel);
   return useCallback(
     (wake) =>
-      whileOpen(channel, () =>
-        id === undefined ? channel.watch(collection, wake) : channel.watch(collection, id, wake),
-      ),
-    [channel, collection, id],
+      whileOpen(channel, () => {
+        const stop = id === undefined ? channel.watch(collection, wake) : channel.watch(collection, id, wake);
+        // The first view may have no record, so that nothing changes but that there is one.
+        const stopFirst = initial?.isFor(channel) ? channel.on("status", wake) : nothing;
+        return () => {
+          stop();
+          stopFirst();
+        };
+      }),
+    [channel, initial, collection, id],
   );
+}
+
+/** What a server rendered the channel with. */
+function useInitial<S extends object, P>(channel: Channel<S, P>): InitialRecords<S> | undefined {
+  return useContext(InitialContext)?.of(channel);
 }
 
 /** A channel that somebody closed under a mounted component is not an error of the component. */
