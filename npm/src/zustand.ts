@@ -32,8 +32,15 @@ interface Store {
   subscribe: (...args: unknown[]) => () => void;
 }
 
+/**
+ * What a mirrored key shows before there is anything. It is part of the store's initial state, whenever
+ * that is made, so that a page hydrates to what its server rendered; and to set it means nothing, so
+ * that `set(store.getInitialState(), true)` deletes no records.
+ */
+const NOT_YET: Mirror = Object.freeze(Object.create(null) as Mirror);
+
 /** Mirrors that this module made, so that `localPart` knows them without being told their names. */
-const mirrors = new WeakSet<object>();
+const mirrors = new WeakSet<object>([NOT_YET]);
 
 /**
  * Makes a store's state mirror collections of a channel: `keys` maps names in the state to collections.
@@ -89,7 +96,7 @@ export function tidewire<S extends object, P>(
   const create = (setState: Store["setState"], _: unknown, store: Store): State => {
     const mirror = new Mirrored(channel as unknown as Channel<Record<string, object>>, keys, setState, store);
     const local = (initializer as (...args: unknown[]) => State)(store.setState, store.getState, store);
-    return { ...local, ...mirror.current() };
+    return { ...local, ...mirror.initial() };
   };
   return create;
 }
@@ -138,6 +145,11 @@ class Mirrored {
     };
   }
 
+  /** What mirrored keys show before they are read. */
+  initial(): Record<string, Mirror> {
+    return Object.fromEntries(this.#keys.map(([key]) => [key, NOT_YET]));
+  }
+
   /** What mirrored keys show now: the same objects where nothing changed. */
   current(): Record<string, Mirror> {
     for (const [key, collection] of this.#keys) {
@@ -176,7 +188,7 @@ class Mirrored {
     if (typeof next !== "object" || next === null) {
       throw new TidewireError("invalid", "set takes an object or a function that returns one; immer goes inside: tidewire(channel, keys, immer(…))");
     }
-    const changed = this.#keys.filter(([key]) => Object.hasOwn(next, key) && next[key] !== state[key]);
+    const changed = this.#keys.filter(([key]) => Object.hasOwn(next, key) && next[key] !== state[key] && next[key] !== NOT_YET);
     this.#setting = true;
     try {
       const changes = changed.flatMap(([key, collection]) =>

@@ -2,8 +2,12 @@
 
 import type { Channel, Client, Mutation } from "../dist/index.js";
 import { createClient, TidewireError } from "../dist/index.js";
-import { useChannel, useCollection, useMutation, usePresence, useRecord } from "../dist/react.js";
+import { TidewireProvider, useChannel, useCollection, useMutation, usePending, usePresence, useReady, useRecord } from "../dist/react.js";
+import type { Mirrors } from "../dist/zustand.js";
+import { tidewire } from "../dist/zustand.js";
 import { expect, it } from "vitest";
+import { immer } from "zustand/middleware/immer";
+import { createStore } from "zustand/vanilla";
 
 interface Card {
   title: string;
@@ -112,6 +116,30 @@ function Component(): null {
   const card = useRecord(board, "cards", "a");
   // @ts-expect-error -- no such collection
   useRecord(board, "crads", "a");
+  useReady(board);
+  // @ts-expect-error -- no such field
+  card?.titel;
+  // @ts-expect-error -- records are frozen
+  if (card) card.title = "x";
+  const votes: number = useRecord(board, "cards", "a", (c) => c?.votes ?? 0);
+  const tags: readonly string[] = useRecord(board, "cards", "a", (c) => c?.tags ?? [], (x, y) => x.length === y.length);
+  // @ts-expect-error -- no such field
+  useRecord(board, "cards", "a", (c) => c?.vote);
+  // @ts-expect-error -- the record may be absent
+  useRecord(board, "cards", "a", (c) => c.votes);
+  // @ts-expect-error -- compares what was selected, a number
+  useRecord(board, "cards", "a", (c) => c?.votes ?? 0, (x: string, y: string) => x === y);
+  // @ts-expect-error -- no such field
+  useCollection(board, "cards", { sortBy: "vote" });
+  // @ts-expect-error -- no such field
+  useCollection(board, "cards", { filter: (c) => c.vote === 1 });
+  // @ts-expect-error -- no such value
+  useCollection(board, "cards", { filter: { column: "doing" } });
+  // @ts-expect-error -- no such collection
+  usePending(board, "crads", "a");
+  // @ts-expect-error -- not what peers say here
+  usePresence(board, { y: 1 });
+  void [votes, tags];
   const cards = useCollection(board, "cards", { filter: { column: "todo" } });
   const title: string | undefined = cards[0]?.title ?? card?.title;
   const rename = useMutation((next: string) => board.set("cards", "a", { title: next }));
@@ -124,6 +152,31 @@ function Component(): null {
   const x: number | undefined = peers[0]?.data.x;
   void x;
   return null;
+}
+
+function provided(client: Client): void {
+  <TidewireProvider client={client} initial={{ "board:main": { cards: { a: { title: "x" } } } }} />;
+  // @ts-expect-error -- whose client?
+  <TidewireProvider />;
+  // @ts-expect-error -- records, not their number
+  <TidewireProvider client={client} initial={{ "board:main": { cards: 7 } }} />;
+}
+
+interface State extends Mirrors<Board, { cards: "cards" }> {
+  rename(id: string, title: string): void;
+}
+
+// More about stores: tests/types.zustand.ts.
+function stores(board: Channel<Board>): void {
+  createStore<State>()(
+    tidewire(board, { cards: "cards" }, immer((set) => ({
+      rename: (id, title) => set((s) => {
+        s.cards[id]!.title = title;
+        // @ts-expect-error -- no such field
+        s.cards[id]!.titel = title;
+      }),
+    }))),
+  );
 }
 
 function clients(): void {
@@ -145,5 +198,5 @@ function untyped(client: Client): void {
 }
 
 it("is judged by the type checker", () => {
-  expect([channels, Component, clients, untyped].every((f) => typeof f === "function")).toBe(true);
+  expect([channels, Component, provided, stores, clients, untyped].every((f) => typeof f === "function")).toBe(true);
 });

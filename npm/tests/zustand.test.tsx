@@ -9,6 +9,7 @@ import { create } from "zustand";
 import { createJSONStorage, devtools, persist, subscribeWithSelector } from "zustand/middleware";
 import { immer } from "zustand/middleware/immer";
 import { createStore } from "zustand/vanilla";
+import { devtools as devtools4, persist as persist4 } from "zustand4/middleware";
 import { createStore as createStore4 } from "zustand4/vanilla";
 
 import type { Mirrors } from "../dist/zustand.js";
@@ -103,6 +104,68 @@ describe("a mirrored key", () => {
     expect(change.unset.fields).toEqual(["votes"]);
   });
 
+  it("is replaced as a whole by what replaces the state, but not by what the store began with", async () => {
+    const { server, store } = await mirrored();
+    store.getState().choose("done");
+    store.setState(store.getInitialState(), true);
+    expect(store.getState().column).toBe("todo");
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "b"]);
+    store.setState({ column: "x" } as State, true);
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "b"]);
+    await Promise.resolve();
+    expect(server.frames("push")).toEqual([]);
+    const { a } = store.getState().cards;
+    store.setState({ column: "y", cards: { a: a! } } as unknown as State, true);
+    expect(Object.keys(store.getState().cards)).toEqual(["a"]);
+    expect(store.getState()).toEqual({ column: "y", cards: { a } });
+    await until(() => server.record(BOARD, "cards", "b") === undefined);
+    store.setState({ cards: {} });
+    await until(() => server.record(BOARD, "cards", "a") === undefined);
+  });
+
+  it("with a record that somebody removed meanwhile creates it anew only if it is given as a whole", async () => {
+    const { server, store, board } = await mirrored();
+    const before = store.getState().cards;
+    server.remove(BOARD, "cards", "a");
+    await until(() => store.getState().cards.a === undefined);
+    // A function sees the present: there is nothing to spread.
+    store.setState(({ cards }) => ({ cards: cards.a ? { ...cards, a: { ...cards.a, title: "mine" } } : cards }));
+    await Promise.resolve();
+    expect(server.frames("push")).toEqual([]);
+    // Whoever sets an older state back, as undo does, wants the record that was in it.
+    store.setState({ cards: before });
+    await until(() => server.record(BOARD, "cards", "a") !== undefined);
+    expect(server.record(BOARD, "cards", "a")).toEqual({ title: "A", column: "todo", position: 1 });
+    // Removed on the server while our edit is under way: the edit is refused, and nothing is left of it.
+    server.holding = true;
+    const rejected = vi.fn();
+    board.on("rejected", rejected);
+    store.setState(({ cards }) => ({ cards: { ...cards, b: { ...cards.b!, title: "too late" } } }));
+    await until(() => server.frames("push").length === 2);
+    server.remove(BOARD, "cards", "b");
+    await until(() => store.getState().cards.b === undefined);
+    server.release();
+    await until(() => rejected.mock.calls.length === 1);
+    expect(rejected.mock.calls[0]![0].error.code).toBe("not_found");
+    expect(Object.keys(store.getState().cards)).toEqual(["a"]);
+  });
+
+  it("is set once for all that arrives together, and only for subscribers", async () => {
+    const { server, store, board } = await mirrored();
+    const seen = vi.fn();
+    const stop = store.subscribe(seen);
+    board.batch((tx) => {
+      for (let n = 0; n < 100; n++) tx.put("cards", `c${n}`, { title: "x", column: "todo", position: n });
+    });
+    expect(seen).toHaveBeenCalledTimes(1);
+    await until(() => server.record(BOARD, "cards", "c99") !== undefined);
+    stop();
+    seen.mockClear();
+    board.delete("cards", "c0");
+    expect(seen).not.toHaveBeenCalled();
+    expect(store.getState().cards.c0).toBeUndefined();
+  });
+
   it("is not changed by what sets local state only", async () => {
     const { server, store } = await mirrored();
     store.getState().choose("done");
@@ -188,17 +251,43 @@ describe("middleware", () => {
     expect(server.frames("push")).toHaveLength(1);
   });
 
-  it("Zustand 4 works too", async () => {
-    const { board, server } = await ready();
-    const store = createStore4<State>()(
-      tidewire(board, { cards: "cards" }, (set: (s: Partial<State>) => void) => ({
-        column: "todo",
-        choose: (column: string) => set({ column }),
-      })) as never,
-    );
-    store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "four" } } }));
-    await until(() => server.record(BOARD, "cards", "a")?.title === "four");
+  it("goes around and inside in whichever order", async () => {
+    const { server, board } = await ready();
+    const local = () => ({ column: "todo", choose: () => {} });
+    const storage = createJSONStorage<State>(() => ({ getItem: () => null, setItem: () => {}, removeItem: () => {} }))!;
+    const keep = { name: "s", storage, partialize: localPart<State> };
+    const tools = { enabled: false };
+    const stores = [
+      createStore<State>()(devtools(persist(tidewire(board, { cards: "cards" }, local), keep), tools)),
+      createStore<State>()(persist(devtools(tidewire(board, { cards: "cards" }, local), tools), keep)),
+      createStore<State>()(subscribeWithSelector(persist(tidewire(board, { cards: "cards" }, immer(local)), keep))),
+      createStore<State>()(persist(subscribeWithSelector(tidewire(board, { cards: "cards" }, local)), keep)),
+    ];
+    for (const [n, store] of stores.entries()) {
+      const edit = (s: State): Partial<State> => ({ cards: { ...s.cards, a: { ...s.cards.a!, title: `by ${n}` } } });
+      (store.setState as (partial: typeof edit) => void)(edit);
+      for (const every of stores) expect(every.getState().cards.a?.title).toBe(`by ${n}`);
+      await until(() => server.record(BOARD, "cards", "a")?.title === `by ${n}`);
+    }
+    expect(server.frames("push")).toHaveLength(stores.length);
   });
+});
+
+// Its types: tests/types.zustand.ts, which is checked with both.
+it("Zustand 4 works too, also with its middleware around", async () => {
+  const { board, server } = await ready();
+  const mirror = tidewire(board, { cards: "cards" }, (set: (s: Partial<State>) => void) => ({
+    column: "todo",
+    choose: (column: string) => set({ column }),
+  })) as never;
+  const keep = { name: "four", partialize: localPart, skipHydration: true } as object as never;
+  const store = createStore4<State>()(devtools4(persist4(mirror, keep), { enabled: false }) as never);
+  store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "four" } } }));
+  await until(() => server.record(BOARD, "cards", "a")?.title === "four");
+  store.getState().choose("done");
+  expect(store.getState()).toMatchObject({ column: "done", cards: { a: { title: "four" } } });
+  store.setState(store.getInitialState(), true);
+  expect(store.getState()).toMatchObject({ column: "todo", cards: { a: { title: "four" } } });
 });
 
 describe("in React", () => {
