@@ -53,7 +53,7 @@ fn the_client_accepts_refuses_and_shows_what_the_table_says() {
             let shown = session.record(channel, &record.collection, &record.id);
             let shown = shown.unwrap_or_else(|| panic!("{what} is not shown"));
             let field = &record.fields[0];
-            assert_eq!(shown.field(&field.name), Some(&field.value), "{what}");
+            assert_eq!(shown.field(&field.name), Some(&*field.value), "{what}");
             let value = std::str::from_utf8(&field.value).expect("accepted values are text");
             assert!(shown.to_json().ends_with(&format!(":{value}}}")), "{what}");
         }

@@ -264,7 +264,7 @@ impl Channel {
     /// // Takes a card only as long as nobody else has it.
     /// board
     ///     .commit(|batch, conflict| {
-    ///         let taken = conflict.and_then(|c| c.current.as_ref()?.field("owner").cloned());
+    ///         let taken = conflict.and_then(|c| c.current.as_ref()?.field("owner"));
     ///         if taken.is_none() {
     ///             batch
     ///                 .set("cards", "c1", serde_json::json!({ "owner": "ana" }))

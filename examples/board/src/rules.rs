@@ -90,7 +90,7 @@ struct Column {
 
 impl Column {
     fn read(record: &Record) -> Self {
-        let locked = record.field("locked").is_some_and(|value| value == "true");
+        let locked = record.field("locked").is_some_and(|value| value == b"true");
         Self {
             title: text(record, "title").unwrap_or_default(),
             locked,

@@ -73,7 +73,7 @@ fn compared_bytes(kind: &PreconditionKind, record: Option<&Record>) -> usize {
     match kind {
         PreconditionKind::Eq(eq) => record
             .and_then(|record| record.field(&eq.field))
-            .map_or(0, |value| value.len()),
+            .map_or(0, <[u8]>::len),
         _ => 0,
     }
 }

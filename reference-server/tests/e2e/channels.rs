@@ -45,7 +45,7 @@ async fn a_push_is_acked_and_reaches_everyone_in_a_patch() {
     let title = document
         .record("cards", "1")
         .and_then(|record| record.field("title"));
-    assert_eq!(title.unwrap(), "\"hello\"");
+    assert_eq!(title.unwrap(), b"\"hello\"");
 }
 
 #[tokio::test]

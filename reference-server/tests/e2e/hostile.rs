@@ -71,7 +71,7 @@ async fn values_and_names_are_kept_or_rejected_as_the_table_says_in_both_codecs(
                     let field = &record.fields[0];
                     assert_eq!(
                         kept.field(&field.name),
-                        Some(&field.value),
+                        Some(&*field.value),
                         "{}",
                         vector.what
                     );

@@ -16,7 +16,7 @@ use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxReque
 use crate::planted;
 use crate::session::{Event, Output};
 use crate::time::UnixTime;
-use crate::wire::{self, Change, ErrorCode, Patch, PreconditionKind, Rejected};
+use crate::wire::{self, Change, ErrorCode, PatchInPlace, PreconditionKind, Rejected};
 
 /// Log time may be so much ahead of what we take for the server's time: clocks of two nodes that are still
 /// trusted, and what was under way.
@@ -88,7 +88,7 @@ impl Channel {
             MutationStatus::rejected(ErrorCode::Internal, detail)
         };
         self.view
-            .apply(&[], &[handle], &turn.limits, &mut self.dirty);
+            .drop_mutations(&[handle], &turn.limits, &mut self.dirty);
         turn.out.event(Event::Mutation {
             channel: self.id,
             handle,
@@ -134,13 +134,13 @@ impl Channel {
     }
 
     /// Moves the base by a patch and drops what it decides. `false`: it holds an unknown op.
-    pub(super) fn settle_patch(&mut self, turn: &mut Turn<'_>, patch: &Patch) -> bool {
+    pub(super) fn settle_patch(&mut self, turn: &mut Turn<'_>, patch: &PatchInPlace<'_>) -> bool {
         let mut settled = Vec::new();
         let mut own = false;
-        for mid in patch.mids.iter().filter(|mid| mid.author == turn.author) {
+        for mid in patch.mids().filter(|mid| mid.author == turn.author) {
             own = true;
             self.known_last = self.known_last.max(mid.n);
-            self.settle_row(mid.n, mid.code, &mid.detail, &mut settled);
+            self.settle_row(mid.n, mid.code, mid.detail, &mut settled);
         }
         if own {
             self.pusher.on_decided(self.known_last, turn.now);
@@ -156,7 +156,7 @@ impl Channel {
         }
         let known = self
             .view
-            .apply(&patch.ops, &gone, &turn.limits, &mut self.dirty);
+            .apply(patch.ops(), &gone, &turn.limits, &mut self.dirty);
         self.finish_settled(turn, settled);
         known
     }
@@ -337,7 +337,8 @@ impl Channel {
     /// Drops the overlays of rows that have ended without a change of the base.
     pub(super) fn drop_settled(&mut self, turn: &mut Turn<'_>, settled: Vec<Settlement>) {
         let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
-        self.view.apply(&[], &gone, &turn.limits, &mut self.dirty);
+        self.view
+            .drop_mutations(&gone, &turn.limits, &mut self.dirty);
         self.fail_dependents(turn, &settled);
         self.store_outcomes(turn, settled);
     }
@@ -412,7 +413,7 @@ fn seems_to_hold(kind: &PreconditionKind, record: Option<&Record>) -> bool {
         PreconditionKind::Exists(_) => record.is_some(),
         PreconditionKind::Absent(_) => record.is_none(),
         PreconditionKind::Eq(eq) => {
-            record.and_then(|record| record.field(&eq.field)) == Some(&eq.value)
+            record.and_then(|record| record.field(&eq.field)) == Some(&*eq.value)
         }
         PreconditionKind::Unchanged(_) => true,
     }

@@ -41,7 +41,9 @@ use crate::mutation::queue::MutationQueue;
 use crate::session::outbound::Outbound;
 use crate::session::{Event, Recovery};
 use crate::time::{MonoTime, UnixTime};
-use crate::wire::{ClientKind, Cursor, ErrorCode, Limits, PresenceSet, ServerKind};
+use crate::wire::{
+    ClientKind, Cursor, ErrorCode, Limits, PartInPlace, PatchInPlace, PresenceSet, ServerKind,
+};
 
 /// What a channel works with during one turn.
 pub(crate) struct Turn<'a> {
@@ -262,21 +264,46 @@ impl Channel {
 
     // ------------------------------------------------------------------- frames
 
-    /// Takes a frame that names this channel.
+    /// Takes a patch of this channel.
+    pub(crate) fn handle_patch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        patch: &PatchInPlace<'_>,
+    ) -> Result<(), Violation> {
+        if !self.has_use_for_frames() {
+            return Ok(());
+        }
+        self.take_patch(turn, patch)?;
+        self.send_ready(turn);
+        Ok(())
+    }
+
+    /// Takes a part of a snapshot.
+    pub(crate) fn handle_part(
+        &mut self,
+        turn: &mut Turn<'_>,
+        part: &PartInPlace<'_>,
+    ) -> Result<(), Violation> {
+        if !self.has_use_for_frames() {
+            return Ok(());
+        }
+        self.take_snapshot_part(turn, part)?;
+        self.send_ready(turn);
+        Ok(())
+    }
+
+    /// Takes any other frame that names this channel.
     pub(crate) fn handle_frame(
         &mut self,
         turn: &mut Turn<'_>,
         frame: ServerKind,
     ) -> Result<(), Violation> {
-        if !self.state.is_asking() && !self.state.is_streaming() {
-            self.ignore();
+        if !self.has_use_for_frames() {
             return Ok(());
         }
         match frame {
-            ServerKind::Patch(patch) => self.handle_patch(turn, patch)?,
             ServerKind::Resume(resume) => self.handle_resume(turn, resume)?,
             ServerKind::SnapshotBegin(begin) => self.handle_snapshot_begin(turn, begin)?,
-            ServerKind::SnapshotPart(part) => self.handle_snapshot_part(turn, &part)?,
             ServerKind::SnapshotEnd(end) => self.handle_snapshot_end(turn, end)?,
             ServerKind::Ack(ack) => self.handle_ack(turn, &ack),
             ServerKind::Need(need) => self.pusher.on_need(need.n, self.known_last),
@@ -295,6 +322,14 @@ impl Channel {
         }
         self.send_ready(turn);
         Ok(())
+    }
+
+    const fn has_use_for_frames(&mut self) -> bool {
+        let has = self.state.is_asking() || self.state.is_streaming();
+        if !has {
+            self.ignore();
+        }
+        has
     }
 
     /// A frame that the present state has no use for.

@@ -2,9 +2,7 @@
 //!
 //! Invariant: bounded in frames and bytes, whatever a server sends; a patch stands in it once.
 
-use bytes::Bytes;
-
-use crate::wire::{Cursor, OpKind, Patch};
+use crate::wire::{Cursor, PatchInPlace};
 
 /// Policy at either limit: the newcomer is refused, and the caller asks for the range again.
 const FRAMES_MAX: usize = 256;
@@ -13,20 +11,31 @@ const BYTES_MAX: usize = 1024 * 1024;
 /// Holds patches until the base has come to where they start.
 #[derive(Debug, Default)]
 pub(super) struct ReorderBuffer {
-    /// Sorted by [`key`].
+    /// Sorted by [`Kept::key`].
     kept: Vec<Kept>,
     bytes: usize,
 }
 
-#[derive(Debug)]
-struct Kept {
-    patch: Patch,
-    bytes: usize,
+/// A patch, taken out of the message that it came in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    from: u64,
+    to: u64,
+    to_tag: u64,
+    epoch: u64,
+    body: Box<[u8]>,
 }
 
-/// What a patch is told apart by; sorted by where it starts.
-const fn key(patch: &Patch) -> (u64, u64, u64) {
-    (patch.from, patch.to, patch.to_tag)
+impl Kept {
+    /// What was kept.
+    pub(super) fn patch(&self) -> PatchInPlace<'_> {
+        PatchInPlace::again(&self.body)
+    }
+
+    /// What a patch is told apart by; sorted by where it starts.
+    const fn key(&self) -> (u64, u64, u64) {
+        (self.from, self.to, self.to_tag)
+    }
 }
 
 /// There is no room for another patch.
@@ -34,28 +43,36 @@ const fn key(patch: &Patch) -> (u64, u64, u64) {
 pub(super) struct ReorderFull;
 
 impl ReorderBuffer {
-    /// Keeps a patch. A second copy changes nothing.
-    pub(super) fn insert(&mut self, mut patch: Patch) -> Result<(), ReorderFull> {
-        let Err(place) = (self.kept).binary_search_by_key(&key(&patch), |kept| key(&kept.patch))
-        else {
+    /// Keeps a copy of a patch. A second one changes nothing.
+    pub(super) fn insert(&mut self, patch: &PatchInPlace<'_>) -> Result<(), ReorderFull> {
+        let key = (patch.from, patch.to, patch.to_tag);
+        let Err(place) = self.kept.binary_search_by_key(&key, Kept::key) else {
             return Ok(());
         };
-        let bytes = detach(&mut patch);
-        if self.kept.len() >= FRAMES_MAX || self.bytes + bytes > BYTES_MAX {
+        // As many as on the wire, so that one of any size fits.
+        let body = patch.body();
+        if self.kept.len() >= FRAMES_MAX || self.bytes + body.len() > BYTES_MAX {
             return Err(ReorderFull);
         }
-        self.bytes += bytes;
-        self.kept.insert(place, Kept { patch, bytes });
+        self.bytes += body.len();
+        let kept = Kept {
+            from: patch.from,
+            to: patch.to,
+            to_tag: patch.to_tag,
+            epoch: patch.epoch,
+            body: body.into(),
+        };
+        self.kept.insert(place, kept);
         Ok(())
     }
 
     /// Takes the first patch whose turn has come, and drops those that brought nothing new.
-    pub(super) fn pop(&mut self, applied: Cursor) -> Option<Patch> {
+    pub(super) fn pop(&mut self, applied: Cursor) -> Option<Kept> {
         while self.first_from()? <= applied.seq {
-            let Kept { patch, bytes } = self.kept.remove(0);
-            self.bytes -= bytes;
-            if patch.to > applied.seq {
-                return Some(patch);
+            let kept = self.kept.remove(0);
+            self.bytes -= kept.body.len();
+            if kept.to > applied.seq {
+                return Some(kept);
             }
         }
         None
@@ -63,14 +80,14 @@ impl ReorderBuffer {
 
     /// Where the first patch starts: the end of the hole before it.
     pub(super) fn first_from(&self) -> Option<u64> {
-        self.kept.first().map(|kept| kept.patch.from)
+        self.kept.first().map(|kept| kept.from)
     }
 
     /// Drops patches of epochs below this one. An answer that announces an epoch replays what its log
     /// holds of older ones; the rest of them may be of a log that is lost.
     pub(super) fn forget_below(&mut self, epoch: u64) {
-        self.kept.retain(|kept| kept.patch.epoch >= epoch);
-        self.bytes = self.kept.iter().map(|kept| kept.bytes).sum();
+        self.kept.retain(|kept| kept.epoch >= epoch);
+        self.bytes = self.kept.iter().map(|kept| kept.body.len()).sum();
     }
 
     pub(super) fn clear(&mut self) {
@@ -78,53 +95,39 @@ impl ReorderBuffer {
     }
 }
 
-/// Values share the memory of the whole message they came in: a copy frees the rest of it.
-///
-/// Gives back what the patch counts against [`BYTES_MAX`]: never more than its bytes on the wire, so that
-/// one of any size fits, and something for every part of it.
-fn detach(patch: &mut Patch) -> usize {
-    let mut bytes = patch.channel.len();
-    for op in &mut patch.ops {
-        bytes += 4;
-        let (collection, id, fields, unset) = match &mut op.kind {
-            Some(OpKind::Put(put)) => (&put.collection, &put.id, &mut *put.fields, &[][..]),
-            Some(OpKind::Merge(merge)) => (
-                &merge.collection,
-                &merge.id,
-                &mut *merge.fields,
-                &*merge.unset,
-            ),
-            Some(OpKind::Del(del)) => (&del.collection, &del.id, &mut [][..], &[][..]),
-            Some(OpKind::Clear(_)) | None => continue,
-        };
-        bytes += collection.len() + id.len();
-        bytes += unset.iter().map(|name| 2 + name.len()).sum::<usize>();
-        for field in fields {
-            bytes += 2 + field.name.len() + field.value.len();
-            field.value = Bytes::copy_from_slice(&field.value);
-        }
-    }
-    for mid in &mut patch.mids {
-        bytes += 2 + mid.author.len() + mid.detail.len();
-        mid.author = Bytes::copy_from_slice(&mid.author);
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+    use prost::Message;
 
-    fn patch(from: u64, to: u64) -> Patch {
-        Patch {
+    use super::*;
+    use crate::wire::Patch;
+
+    fn named(channel: &str, from: u64, to: u64) -> Vec<u8> {
+        let patch = Patch {
+            channel: channel.into(),
             epoch: 5,
             from,
             from_tag: from,
             to,
             to_tag: to,
             ..Patch::default()
-        }
+        };
+        patch.encode_to_vec()
+    }
+
+    fn patch(from: u64, to: u64) -> Vec<u8> {
+        named("a:b", from, to)
+    }
+
+    fn insert(buffer: &mut ReorderBuffer, patch: &[u8]) -> Result<(), ReorderFull> {
+        buffer.insert(&PatchInPlace::again(patch))
+    }
+
+    fn pop(buffer: &mut ReorderBuffer, applied: Cursor) -> Option<Vec<u8>> {
+        let kept = buffer.pop(applied)?;
+        assert_eq!(kept.patch().from, kept.from);
+        Some(kept.body.into())
     }
 
     fn at(seq: u64) -> Cursor {
@@ -135,12 +138,12 @@ mod tests {
     fn patches_come_out_in_order_once_their_turn_has_come() {
         let mut buffer = ReorderBuffer::default();
         for from in [4, 2, 3, 2] {
-            buffer.insert(patch(from, from + 1)).unwrap();
+            insert(&mut buffer, &patch(from, from + 1)).unwrap();
         }
         assert_eq!(buffer.first_from(), Some(2));
-        assert_eq!(buffer.pop(at(1)), None);
+        assert_eq!(pop(&mut buffer, at(1)), None);
         for seq in 2..=4 {
-            assert_eq!(buffer.pop(at(seq)), Some(patch(seq, seq + 1)));
+            assert_eq!(pop(&mut buffer, at(seq)), Some(patch(seq, seq + 1)));
         }
         assert_eq!((buffer.first_from(), buffer.bytes), (None, 0));
     }
@@ -148,10 +151,10 @@ mod tests {
     #[test]
     fn what_the_base_has_passed_is_dropped_and_what_reaches_beyond_it_is_not() {
         let mut buffer = ReorderBuffer::default();
-        buffer.insert(patch(2, 3)).unwrap();
-        buffer.insert(patch(2, 9)).unwrap();
-        assert_eq!(buffer.pop(at(5)), Some(patch(2, 9)));
-        assert_eq!(buffer.pop(at(9)), None);
+        insert(&mut buffer, &patch(2, 3)).unwrap();
+        insert(&mut buffer, &patch(2, 9)).unwrap();
+        assert_eq!(pop(&mut buffer, at(5)), Some(patch(2, 9)));
+        assert_eq!(pop(&mut buffer, at(9)), None);
         assert_eq!(buffer.bytes, 0);
     }
 
@@ -159,31 +162,22 @@ mod tests {
     fn it_is_bounded_in_frames_and_in_bytes() {
         let mut buffer = ReorderBuffer::default();
         for from in 0..FRAMES_MAX as u64 {
-            buffer.insert(patch(from, from + 1)).unwrap();
+            insert(&mut buffer, &patch(from, from + 1)).unwrap();
         }
-        assert_eq!(buffer.insert(patch(1_000, 1_001)), Err(ReorderFull));
-        assert_eq!(buffer.insert(patch(1, 2)), Ok(()), "a second copy");
+        assert_eq!(insert(&mut buffer, &patch(1_000, 1_001)), Err(ReorderFull));
+        assert_eq!(insert(&mut buffer, &patch(1, 2)), Ok(()), "a second copy");
         let mut buffer = ReorderBuffer::default();
-        let large = Patch {
-            channel: "x".repeat(BYTES_MAX / 2 + 1),
-            ..patch(1, 2)
-        };
-        buffer.insert(large.clone()).unwrap();
-        assert_eq!(
-            buffer.insert(Patch {
-                from: 2,
-                ..large.clone()
-            }),
-            Err(ReorderFull)
-        );
+        let large = |from| named(&"x".repeat(BYTES_MAX / 2 + 1), from, 9);
+        insert(&mut buffer, &large(1)).unwrap();
+        assert_eq!(insert(&mut buffer, &large(2)), Err(ReorderFull));
         buffer.clear();
-        assert_eq!(buffer.insert(large), Ok(()));
+        assert_eq!(insert(&mut buffer, &large(1)), Ok(()));
     }
 
     #[test]
     fn older_epochs_are_forgotten_on_request() {
         let mut buffer = ReorderBuffer::default();
-        buffer.insert(patch(2, 3)).unwrap();
+        insert(&mut buffer, &patch(2, 3)).unwrap();
         buffer.forget_below(5);
         assert_eq!(buffer.first_from(), Some(2));
         buffer.forget_below(6);
@@ -199,8 +193,9 @@ mod tests {
             let mut buffer = ReorderBuffer::default();
             let mut seq = 1;
             for from in order.into_iter().chain(again) {
-                buffer.insert(patch(from, from + 1)).unwrap();
-                while let Some(next) = buffer.pop(at(seq)) {
+                insert(&mut buffer, &patch(from, from + 1)).unwrap();
+                while let Some(next) = pop(&mut buffer, at(seq)) {
+                    let next = PatchInPlace::again(&next);
                     prop_assert_eq!(next.from, seq);
                     seq = next.to;
                 }

@@ -4,9 +4,9 @@
 //! digest betray it, and the channel subscribes again. The end names the snapshot: parts and end of an
 //! older one together would pass for this.
 
-use crate::document::{Document, Record};
+use crate::document::Document;
 use crate::planted;
-use crate::wire::{Cursor, Known, SnapshotBegin, SnapshotEnd, SnapshotPart};
+use crate::wire::{Cursor, Known, PartInPlace, SnapshotBegin, SnapshotEnd};
 
 /// Parts received so far.
 #[derive(Debug)]
@@ -50,18 +50,13 @@ impl IncomingSnapshot {
         })
     }
 
-    pub(super) fn add(&mut self, part: &SnapshotPart, bytes_max: usize) -> Progress {
+    pub(super) fn add(&mut self, part: &PartInPlace<'_>, bytes_max: usize) -> Progress {
         let before = self.records;
-        for wire in &part.records {
-            let record = Record::from_fields(&wire.fields);
-            match self.document.record(&wire.collection, &wire.id) {
-                // A second copy of a part.
-                Some(old) => self.bytes -= wire.collection.len() + wire.id.len() + old.bytes(),
-                None => self.records += 1,
-            }
-            self.bytes += wire.collection.len() + wire.id.len() + record.bytes();
-            self.document
-                .replace(&wire.collection, &wire.id, Some(record));
+        for record in part.records() {
+            let (before, now) = self.document.put_in_place(&record);
+            // Else a second copy of a part.
+            self.records += u64::from(before.is_none());
+            self.bytes = self.bytes + now - before.unwrap_or(0);
         }
         if self.bytes > bytes_max {
             return Progress::TooLarge;
@@ -101,8 +96,10 @@ impl IncomingSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
-    use crate::wire;
+    use crate::wire::{self, SnapshotPart};
 
     fn begin() -> SnapshotBegin {
         SnapshotBegin {
@@ -112,7 +109,7 @@ mod tests {
         }
     }
 
-    fn part(ids: &[&str]) -> SnapshotPart {
+    fn part(ids: &[&str]) -> Vec<u8> {
         let record = |id: &&str| wire::Record {
             collection: "c".into(),
             id: (*id).into(),
@@ -121,15 +118,20 @@ mod tests {
                 value: "1".into(),
             }],
         };
-        SnapshotPart {
+        let part = SnapshotPart {
             channel: "a:b".into(),
             records: ids.iter().map(record).collect(),
-        }
+        };
+        part.encode_to_vec()
+    }
+
+    fn add(incoming: &mut IncomingSnapshot, ids: &[&str], bytes_max: usize) -> Progress {
+        incoming.add(&PartInPlace::again(&part(ids)), bytes_max)
     }
 
     fn end(ids: &[&str]) -> SnapshotEnd {
         let mut whole = IncomingSnapshot::new(begin()).unwrap();
-        whole.add(&part(ids), 1_000);
+        add(&mut whole, ids, 1_000);
         SnapshotEnd {
             channel: "a:b".into(),
             records: ids.len() as u64,
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn the_end_of_another_snapshot_ends_nothing() {
         let mut incoming = IncomingSnapshot::new(begin()).unwrap();
-        incoming.add(&part(&["x"]), 1_000);
+        add(&mut incoming, &["x"], 1_000);
         let other = SnapshotEnd {
             cursor: Some(Cursor::new(5, 2, 12)),
             ..end(&["x"])
@@ -153,20 +155,20 @@ mod tests {
     #[test]
     fn parts_may_come_twice_and_after_the_end() {
         let mut incoming = IncomingSnapshot::new(begin()).unwrap();
-        assert_eq!(incoming.add(&part(&["x"]), 1_000), Progress::Grown);
-        assert_eq!(incoming.add(&part(&["x"]), 1_000), Progress::Repeated);
+        assert_eq!(add(&mut incoming, &["x"], 1_000), Progress::Grown);
+        assert_eq!(add(&mut incoming, &["x"], 1_000), Progress::Repeated);
         assert_eq!(incoming.finish(end(&["x", "y"])), Progress::Awaiting);
-        assert_eq!(incoming.add(&part(&["y"]), 1_000), Progress::Whole);
+        assert_eq!(add(&mut incoming, &["y"], 1_000), Progress::Whole);
         assert_eq!(incoming.into_document().2.len(), 2);
     }
 
     #[test]
     fn what_does_not_belong_to_it_damages_it() {
         let mut incoming = IncomingSnapshot::new(begin()).unwrap();
-        incoming.add(&part(&["x"]), 1_000);
+        add(&mut incoming, &["x"], 1_000);
         assert_eq!(incoming.finish(end(&["y"])), Progress::Damaged);
         let mut incoming = IncomingSnapshot::new(begin()).unwrap();
-        incoming.add(&part(&["x", "y"]), 1_000);
+        add(&mut incoming, &["x", "y"], 1_000);
         assert_eq!(incoming.finish(end(&["x"])), Progress::Damaged);
     }
 
@@ -174,12 +176,9 @@ mod tests {
     fn its_size_is_bounded_and_copies_do_not_count() {
         let mut incoming = IncomingSnapshot::new(begin()).unwrap();
         for _ in 0..100 {
-            assert_ne!(incoming.add(&part(&["x"]), 10), Progress::TooLarge);
+            assert_ne!(add(&mut incoming, &["x"], 10), Progress::TooLarge);
         }
-        assert_eq!(
-            incoming.add(&part(&["x", "y", "z"]), 10),
-            Progress::TooLarge
-        );
+        assert_eq!(add(&mut incoming, &["x", "y", "z"], 10), Progress::TooLarge);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::{Channel, ChannelState, Turn, Violation};
 use crate::planted;
 use crate::session::{Event, Recovery};
 use crate::wire::{
-    ClientKind, Cursor, ErrorCode, Fetch, Known, Patch, Resume, SnapshotBegin, SnapshotEnd,
-    SnapshotPart,
+    ClientKind, Cursor, ErrorCode, Fetch, Known, PartInPlace, PatchInPlace, Resume, SnapshotBegin,
+    SnapshotEnd,
 };
 
 /// Snapshots that may begin without the channel getting live, before that is told and slowed down.
@@ -114,10 +114,10 @@ impl Channel {
         Ok(())
     }
 
-    pub(super) fn handle_snapshot_part(
+    pub(super) fn take_snapshot_part(
         &mut self,
         turn: &mut Turn<'_>,
-        part: &SnapshotPart,
+        part: &PartInPlace<'_>,
     ) -> Result<(), Violation> {
         let Some(incoming) = &mut self.incoming else {
             self.ignore();
@@ -194,10 +194,10 @@ impl Channel {
         self.advance(turn)
     }
 
-    pub(super) fn handle_patch(
+    pub(super) fn take_patch(
         &mut self,
         turn: &mut Turn<'_>,
-        patch: Patch,
+        patch: &PatchInPlace<'_>,
     ) -> Result<(), Violation> {
         if patch.from >= patch.to {
             return Err(Violation(ErrorCode::UnexpectedFrame));
@@ -210,11 +210,11 @@ impl Channel {
             self.ignore();
             return Ok(());
         };
-        match self.place(&patch, applied) {
+        match self.place(patch, applied) {
             Place::Behind => self.ignore(),
             Place::Elsewhere => self.resubscribe(turn),
             Place::Next => {
-                self.apply(turn, &patch)?;
+                self.apply(turn, patch)?;
                 self.advance(turn)?;
             }
             Place::Ahead => {
@@ -231,7 +231,7 @@ impl Channel {
 
     /// What comes before the answer may belong to an older stream or have overtaken the answer. Policy
     /// when the buffer is full: it is dropped, and the hole found once the stream runs.
-    fn keep_until_answered(&mut self, patch: Patch) {
+    fn keep_until_answered(&mut self, patch: &PatchInPlace<'_>) {
         let passed = self
             .applied
             .is_some_and(|at| patch.epoch <= at.epoch && patch.to <= at.seq);
@@ -242,7 +242,7 @@ impl Channel {
         }
     }
 
-    fn place(&self, patch: &Patch, applied: Cursor) -> Place {
+    fn place(&self, patch: &PatchInPlace<'_>, applied: Cursor) -> Place {
         if patch.epoch > self.max_epoch {
             return Place::Elsewhere;
         }
@@ -266,7 +266,7 @@ impl Channel {
         }
     }
 
-    fn apply(&mut self, turn: &mut Turn<'_>, patch: &Patch) -> Result<(), Violation> {
+    fn apply(&mut self, turn: &mut Turn<'_>, patch: &PatchInPlace<'_>) -> Result<(), Violation> {
         self.applied = Some(Cursor::new(patch.epoch, patch.to, patch.to_tag));
         if !self.settle_patch(turn, patch) {
             return Err(Violation(ErrorCode::UnknownFrame));
@@ -283,8 +283,9 @@ impl Channel {
     /// The base moved, or a patch was kept: takes what fits now, and finds the state.
     fn advance(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
         while let Some(applied) = self.applied
-            && let Some(patch) = self.reorder.pop(applied)
+            && let Some(kept) = self.reorder.pop(applied)
         {
+            let patch = kept.patch();
             match self.place(&patch, applied) {
                 Place::Next => self.apply(turn, &patch)?,
                 Place::Behind | Place::Ahead => self.ignore(),

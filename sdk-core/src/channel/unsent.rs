@@ -54,7 +54,8 @@ impl Channel {
             ending.extend(after.map(|handle| (handle, MutationStatus::dep_failed())));
             ended.push(handle);
         }
-        self.view.apply(&[], &ended, &turn.limits, &mut self.dirty);
+        self.view
+            .drop_mutations(&ended, &turn.limits, &mut self.dirty);
         self.store_noops(turn, &ended);
     }
 

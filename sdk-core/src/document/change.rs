@@ -65,7 +65,7 @@ pub fn apply_change(
         }
         ChangeKind::Unset(unset) => {
             let mut next = existing()?;
-            next.remove_all(&unset.fields);
+            next.remove_all(unset.fields.iter().map(String::as_str));
             next
         }
         ChangeKind::Inc(inc) => {
@@ -125,7 +125,7 @@ pub fn to_op(change: &ChangeKind, next: Option<&Record>) -> Op {
                 .and_then(|record| record.field(&inc.field))
                 .map(|value| wire::Field {
                     name: inc.field.clone(),
-                    value: value.clone(),
+                    value: value.to_vec().into(),
                 })
                 .into_iter()
                 .collect(),

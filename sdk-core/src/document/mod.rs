@@ -4,28 +4,26 @@
 
 pub mod change;
 mod equal;
-mod id;
 pub mod precondition;
 mod record;
 pub mod squash;
+mod text_map;
 pub mod value;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use change::Rejection;
 pub use equal::json_equal;
 pub use record::{Record, RecordKey};
 
-use self::id::{Id, Key, Wanted};
-use crate::wire::{self, Merge, Op, OpKind};
-
-type Collection = BTreeMap<Id, Record>;
+use self::text_map::TextMap;
+use crate::wire::{self, Op, OpInPlace, OpKind, RecordInPlace};
 
 /// All records of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Document {
-    collections: BTreeMap<Arc<str>, Collection>,
+    /// None is empty.
+    collections: TextMap<TextMap<Record>>,
 }
 
 /// What one op changed.
@@ -41,34 +39,31 @@ impl Document {
     /// A record, if it exists.
     #[must_use]
     pub fn record(&self, collection: &str, id: &str) -> Option<&Record> {
-        let id = &Wanted::new(id);
-        self.collections.get(collection)?.get(id as &dyn Key)
+        self.collections.get(collection)?.get(id)
     }
 
     /// The ids of a collection, sorted.
     pub fn ids(&self, collection: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.collections
-            .get(collection)
-            .into_iter()
-            .flat_map(|c| c.keys().map(|id| &id.text))
+        let records = self.collections.get(collection).into_iter();
+        records.flat_map(|records| records.iter().map(|(id, _)| id))
     }
 
     /// The collections that have a record, sorted.
     pub fn collections(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.collections.keys()
+        self.collections.iter().map(|(name, _)| name)
     }
 
     /// Every record in canonical order: by collection, then by id.
     pub fn records(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Record)> {
         self.collections
             .iter()
-            .flat_map(|(name, records)| records.iter().map(move |(id, r)| (name, &id.text, r)))
+            .flat_map(|(name, records)| records.iter().map(move |(id, r)| (name, id, r)))
     }
 
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.collections.values().map(BTreeMap::len).sum()
+        self.collections.iter().map(|(_, r)| r.len()).sum()
     }
 
     /// Whether there is no record.
@@ -80,23 +75,7 @@ impl Document {
     /// Puts a record in place of what is there; `None` removes it.
     pub fn replace(&mut self, collection: &str, id: &str, record: Option<Record>) {
         match record {
-            Some(mut record) => {
-                let records = match self.collections.get_mut(collection) {
-                    Some(records) => records,
-                    None => self.collections.entry(collection.into()).or_default(),
-                };
-                let wanted = Wanted::new(id);
-                match records.get_mut(&wanted as &dyn Key) {
-                    Some(slot) => *slot = record,
-                    None => {
-                        // Records of a collection mostly have the same fields.
-                        if let Some((_, other)) = records.last_key_value() {
-                            record.share_names(other);
-                        }
-                        records.insert(Id::from(&wanted), record);
-                    }
-                }
-            }
+            Some(record) => *self.collections.entry(collection).value.entry(id).value = record,
             None => {
                 self.remove(collection, id);
             }
@@ -109,26 +88,41 @@ impl Document {
     pub fn apply(&mut self, op: &Op) -> Option<Touched> {
         Some(match op.kind.as_ref()? {
             OpKind::Put(put) => {
-                let next = Record::from_fields(&put.fields);
-                let changed = self.record(&put.collection, &put.id) != Some(&next);
-                if changed {
-                    self.replace(&put.collection, &put.id, Some(next));
-                }
-                Touched::Record(RecordKey::new(&put.collection, &put.id), changed)
+                let fields = put.fields.iter().map(wire::Field::parts);
+                self.put(&put.collection, &put.id, Record::of(fields))
             }
             OpKind::Merge(merge) => {
-                let changed = self.merge(merge);
-                Touched::Record(RecordKey::new(&merge.collection, &merge.id), changed)
+                let fields = merge.fields.iter().map(wire::Field::parts);
+                let unset = merge.unset.iter().map(String::as_str);
+                self.merge(&merge.collection, &merge.id, fields, unset)
             }
-            OpKind::Del(del) => {
-                let changed = self.remove(&del.collection, &del.id);
-                Touched::Record(RecordKey::new(&del.collection, &del.id), changed)
-            }
-            OpKind::Clear(_) => {
-                self.collections.clear();
-                Touched::All
-            }
+            OpKind::Del(del) => self.remove(&del.collection, &del.id),
+            OpKind::Clear(_) => self.clear(),
         })
+    }
+
+    /// The same for an op that still stands in its message.
+    pub(crate) fn apply_in_place(&mut self, op: OpInPlace<'_>) -> Option<Touched> {
+        Some(match op {
+            OpInPlace::Put(put) => self.put(put.collection, put.id, Record::of(put.fields())),
+            OpInPlace::Merge(merge) => {
+                self.merge(merge.collection, merge.id, merge.fields(), merge.unset())
+            }
+            OpInPlace::Del(del) => self.remove(del.collection, del.id),
+            OpInPlace::Clear => self.clear(),
+            OpInPlace::Unknown => return None,
+        })
+    }
+
+    /// Puts a record that still stands in its message. Tells how many bytes its names and values took
+    /// before, if it was there, and how many they take now.
+    pub(crate) fn put_in_place(&mut self, next: &RecordInPlace<'_>) -> (Option<usize>, usize) {
+        let names = next.collection.len() + next.id.len();
+        let records = self.collections.entry(next.collection);
+        let record = records.value.entry(next.id);
+        let before = (!record.is_new).then(|| names + record.value.bytes());
+        *record.value = Record::of(next.fields());
+        (before, names + record.value.bytes())
     }
 
     /// A 64-bit FNV-1a hash of the canonical form: per record collection, 0, id, 0, then per field
@@ -142,30 +136,55 @@ impl Document {
         digest.0
     }
 
-    /// One search where the record exists: nearly every op of a log is such a merge.
-    fn merge(&mut self, merge: &Merge) -> bool {
-        let wanted = &Wanted::new(&merge.id) as &dyn Key;
-        let records = self.collections.get_mut(&*merge.collection);
-        if let Some(record) = records.and_then(|records| records.get_mut(wanted)) {
-            let merged = record.merge(&merge.fields);
-            return record.remove_all(&merge.unset) || merged;
-        }
-        let mut record = Record::from_fields(&merge.fields);
-        record.remove_all(&merge.unset);
-        self.replace(&merge.collection, &merge.id, Some(record));
-        true
+    fn put(&mut self, collection: &str, id: &str, next: Record) -> Touched {
+        let records = self.collections.entry(collection);
+        let record = records.value.entry(id);
+        let changed = record.is_new || *record.value != next;
+        *record.value = next;
+        touched(records.key, record.key, changed)
     }
 
-    fn remove(&mut self, collection: &str, id: &str) -> bool {
-        let Some(records) = self.collections.get_mut(collection) else {
-            return false;
+    /// One search: nearly every op of a log is a merge.
+    fn merge<'a>(
+        &mut self,
+        collection: &str,
+        id: &str,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+        unset: impl Iterator<Item = &'a str>,
+    ) -> Touched {
+        let records = self.collections.entry(collection);
+        let record = records.value.entry(id);
+        let merged = record.value.set_all(fields);
+        let removed = record.value.remove_all(unset);
+        touched(records.key, record.key, record.is_new || merged || removed)
+    }
+
+    fn remove(&mut self, collection: &str, id: &str) -> Touched {
+        let records = self.collections.get_mut(collection);
+        let Some((id, _)) = records.and_then(|records| records.remove(id)) else {
+            return Touched::Record(RecordKey::new(collection, id), false);
         };
-        let found = records.remove(&Wanted::new(id) as &dyn Key).is_some();
-        if records.is_empty() {
+        let records = self.collections.entry(collection);
+        let touched = touched(records.key, &id, true);
+        if records.value.is_empty() {
             self.collections.remove(collection);
         }
-        found
+        touched
     }
+
+    fn clear(&mut self) -> Touched {
+        self.collections.clear();
+        Touched::All
+    }
+}
+
+/// Shares the texts that stand in the document.
+fn touched(collection: &Arc<str>, id: &Arc<str>, changed: bool) -> Touched {
+    let key = RecordKey {
+        collection: Arc::clone(collection),
+        id: Arc::clone(id),
+    };
+    Touched::Record(key, changed)
 }
 
 /// The running hash of [`Document::digest`].
@@ -183,7 +202,7 @@ impl Digest {
         &mut self,
         collection: &str,
         id: &str,
-        fields: impl Iterator<Item = (&'a str, &'a bytes::Bytes)>,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) {
         self.part(collection.as_bytes());
         self.part(id.as_bytes());

@@ -79,12 +79,8 @@ impl Squashed {
         }
         match self {
             Self::Replace(record) => {
-                for field in fields {
-                    record.insert(&field.name, &field.value);
-                }
-                for name in unset {
-                    record.remove(&name);
-                }
+                record.merge(&fields);
+                record.remove_all(unset.iter().map(String::as_str));
             }
             Self::Patch(patch) => {
                 patch.extend(

@@ -161,6 +161,10 @@ impl Scanner<'_> {
     /// After the opening quote.
     fn string(&mut self) -> Option<()> {
         loop {
+            let rest = self.text.get(self.at..)?;
+            self.at += rest
+                .iter()
+                .position(|b| matches!(b, b'"' | b'\\' | 0..0x20))?;
             match self.next()? {
                 b'"' => return Some(()),
                 b'\\' => match self.next()? {
@@ -172,8 +176,7 @@ impl Scanner<'_> {
                     }
                     _ => return None,
                 },
-                0..0x20 => return None,
-                _ => {}
+                _ => return None,
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::document::change::{apply_change, target};
 use crate::document::{Document, Record, RecordKey, Touched};
 use crate::planted;
 use crate::sorted::SortedMap;
-use crate::wire::{Change, Limits, Op};
+use crate::wire::{Change, Limits, OpInPlace};
 
 /// Base and overlay of one channel.
 #[derive(Debug, Default)]
@@ -112,9 +112,9 @@ impl OptimisticView {
 
     /// Moves the base by `ops` and drops the mutations that it now contains or that were refused,
     /// in one step: nothing in between is ever visible. `false`: an op is not known.
-    pub(crate) fn apply(
+    pub(crate) fn apply<'a>(
         &mut self,
-        ops: &[Op],
+        ops: impl Iterator<Item = OpInPlace<'a>>,
         dropped: &[MutationHandle],
         limits: &Limits,
         dirty: &mut Vec<RecordKey>,
@@ -122,7 +122,7 @@ impl OptimisticView {
         let mut known = true;
         let mut stale = Vec::new();
         for op in ops {
-            if matches!(op.kind, Some(crate::wire::OpKind::Clear(_))) {
+            if matches!(op, OpInPlace::Clear) {
                 for (collection, id, _) in self.base.records() {
                     let key = RecordKey {
                         collection: Arc::clone(collection),
@@ -135,7 +135,7 @@ impl OptimisticView {
                     }
                 }
             }
-            match self.base.apply(op) {
+            match self.base.apply_in_place(op) {
                 Some(Touched::Record(key, changed)) => {
                     if self.is_pending(&key.collection, &key.id) {
                         stale.push(key);
@@ -148,11 +148,20 @@ impl OptimisticView {
             }
         }
         self.drop_pending(dropped, &mut stale);
-        if planted!(DependentsNotReplayed) {
-            stale.clear();
-        }
-        self.refresh(stale, limits, dirty);
+        self.replay(stale, limits, dirty);
         known
+    }
+
+    /// Drops mutations that ended without a change of the base.
+    pub(crate) fn drop_mutations(
+        &mut self,
+        dropped: &[MutationHandle],
+        limits: &Limits,
+        dirty: &mut Vec<RecordKey>,
+    ) {
+        let mut stale = Vec::new();
+        self.drop_pending(dropped, &mut stale);
+        self.replay(stale, limits, dirty);
     }
 
     /// Puts another base in place, and drops mutations as [`Self::apply`] does.
@@ -219,6 +228,14 @@ impl OptimisticView {
         }
     }
 
+    /// What is pending on records whose base or mutations are others now is applied to them again.
+    fn replay(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Vec<RecordKey>) {
+        if planted!(DependentsNotReplayed) {
+            stale.clear();
+        }
+        self.refresh(stale, limits, dirty);
+    }
+
     /// Computes the given shadows again from the base.
     fn refresh(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Vec<RecordKey>) {
         stale.sort_unstable();
@@ -266,11 +283,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
     use crate::document::change::to_op;
     use crate::wire::{
-        ChangeKind, Clear, Field, Inc, OpKind, Record as WireRecord, RecordRef, Unset,
+        ChangeKind, Clear, Field, Inc, Op, OpKind, Patch, PatchInPlace, Record as WireRecord,
+        RecordRef, Unset,
     };
 
     const LIMITS: Limits = Limits::DEFAULT;
@@ -349,6 +368,21 @@ mod tests {
         ops
     }
 
+    fn apply(
+        view: &mut OptimisticView,
+        ops: Vec<Op>,
+        dropped: &[MutationHandle],
+        dirty: &mut Vec<RecordKey>,
+    ) {
+        let patch = Patch {
+            ops,
+            ..Patch::default()
+        };
+        let body = patch.encode_to_vec();
+        let ops = PatchInPlace::again(&body).ops();
+        assert!(view.apply(ops, dropped, &LIMITS, dirty));
+    }
+
     /// The slow, obvious way.
     fn replay(base: &Document, pending: &[(MutationHandle, Vec<Change>)]) -> Document {
         let mut view = base.clone();
@@ -404,7 +438,7 @@ mod tests {
                             base.apply(op);
                         }
                         let gone: Vec<_> = pending.drain(..leave.min(pending.len())).map(|p| p.0).collect();
-                        view.apply(&list, &gone, &LIMITS, &mut dirty);
+                        apply(&mut view, list, &gone, &mut dirty);
                         false
                     }
                     Step::Replace(changes, leave) => {
@@ -419,7 +453,7 @@ mod tests {
                     }
                     Step::Cancel(which) => {
                         let gone: Vec<_> = take(&mut pending, which);
-                        view.apply(&[], &gone, &LIMITS, &mut dirty);
+                        view.drop_mutations(&gone, &LIMITS, &mut dirty);
                         true
                     }
                     Step::Coalesce(changes, which) => {
@@ -427,7 +461,7 @@ mod tests {
                         next += 1;
                         view.push(MutationHandle(next), changes.clone().into(), &LIMITS, &mut dirty);
                         pending.push((MutationHandle(next), changes));
-                        view.apply(&[], &gone, &LIMITS, &mut dirty);
+                        view.drop_mutations(&gone, &LIMITS, &mut dirty);
                         false
                     }
                 };
@@ -456,7 +490,7 @@ mod tests {
         assert_eq!(dirty.len(), 1);
         dirty.clear();
         let ops = ops(&Document::default(), &[put]);
-        view.apply(&ops, &[MutationHandle(1)], &LIMITS, &mut dirty);
+        apply(&mut view, ops, &[MutationHandle(1)], &mut dirty);
         assert!(dirty.is_empty());
         assert!(!view.is_pending("c", "1"));
     }

@@ -6,7 +6,7 @@
 
 use crate::document::value::is_json;
 use crate::wire::{
-    Cursor, ErrorCode, Field, Known, Mid, NUMBER_MAX, Op, OpKind, Peer, Record, ServerKind,
+    Cursor, ErrorCode, Known, NUMBER_MAX, PartInPlace, PatchInPlace, Peer, ServerKind,
 };
 
 /// Errors: the code that ends the link.
@@ -16,30 +16,15 @@ pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
             cursor(resume.from) && cursor(resume.head) && known(resume.known.as_ref())
         }
         ServerKind::SnapshotBegin(begin) => cursor(begin.cursor) && known(begin.known.as_ref()),
-        ServerKind::SnapshotPart(part) => part.records.iter().all(record),
         ServerKind::SnapshotEnd(end) => number(end.records) && cursor(end.cursor),
-        ServerKind::Patch(patch) => {
-            if patch.ops.iter().any(|op| op.kind.is_none()) {
-                return Err(ErrorCode::UnknownFrame);
-            }
-            [
-                patch.epoch,
-                patch.from,
-                patch.from_tag,
-                patch.to,
-                patch.to_tag,
-            ]
-            .into_iter()
-            .all(number)
-                && patch.ops.iter().all(op)
-                && patch.mids.iter().all(mid)
-        }
         ServerKind::Ack(ack) => number(ack.through) && number(ack.seq),
         ServerKind::Need(need) => number(need.n),
         ServerKind::Presence(presence) => presence.peers.iter().all(peer),
         ServerKind::Heartbeat(beat) => beat.heads.iter().all(|head| cursor(head.cursor)),
         ServerKind::Error(error) => error.n.is_none_or(number),
-        ServerKind::Pong(_)
+        ServerKind::Patch(_)
+        | ServerKind::SnapshotPart(_)
+        | ServerKind::Pong(_)
         | ServerKind::Welcome(_)
         | ServerKind::Hold(_)
         | ServerKind::StaleEpoch(_)
@@ -50,6 +35,31 @@ pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
         | ServerKind::Refreshed(_) => true,
     };
     kept.then_some(()).ok_or(ErrorCode::UnexpectedFrame)
+}
+
+/// The same for a patch: who read it has looked at its values.
+pub(crate) fn check_patch(patch: &PatchInPlace<'_>) -> Result<(), ErrorCode> {
+    if patch.has_unknown_op {
+        return Err(ErrorCode::UnknownFrame);
+    }
+    let numbers = [
+        patch.epoch,
+        patch.from,
+        patch.from_tag,
+        patch.to,
+        patch.to_tag,
+        patch.mid_max,
+    ];
+    let kept = numbers.into_iter().all(number) && !patch.has_unsound_value;
+    kept.then_some(()).ok_or(ErrorCode::UnexpectedFrame)
+}
+
+/// The same for a part of a snapshot.
+pub(crate) const fn check_part(part: &PartInPlace<'_>) -> Result<(), ErrorCode> {
+    match part.has_unsound_value {
+        false => Ok(()),
+        true => Err(ErrorCode::UnexpectedFrame),
+    }
 }
 
 const fn number(number: u64) -> bool {
@@ -66,26 +76,6 @@ fn cursor(cursor: Option<Cursor>) -> bool {
 
 fn known(known: Option<&Known>) -> bool {
     known.is_none_or(|known| number(known.last) && known.rejected.iter().all(|r| number(r.n)))
-}
-
-fn mid(mid: &Mid) -> bool {
-    number(mid.n)
-}
-
-fn op(op: &Op) -> bool {
-    match &op.kind {
-        Some(OpKind::Put(put)) => record(put),
-        Some(OpKind::Merge(merge)) => merge.fields.iter().all(field),
-        Some(OpKind::Del(_) | OpKind::Clear(_)) | None => true,
-    }
-}
-
-fn record(record: &Record) -> bool {
-    record.fields.iter().all(field)
-}
-
-fn field(field: &Field) -> bool {
-    is_json(&field.value)
 }
 
 fn peer(peer: &Peer) -> bool {

@@ -23,7 +23,9 @@ use self::outbound::Outbound;
 use self::phase::Phase;
 use crate::channel::name::ChannelName;
 use crate::channel::unsent::is_oversized;
-use crate::channel::{Channel, ChannelId, ChannelState, ChannelStatus, StreamCounts, Turn};
+use crate::channel::{
+    Channel, ChannelId, ChannelState, ChannelStatus, StreamCounts, Turn, Violation,
+};
 use crate::config::Config;
 use crate::connect::{Backoff, ServerClock};
 use crate::document::change::{changes_bytes, check_changes};
@@ -38,8 +40,8 @@ use crate::mutation::{
 use crate::sorted::SortedMap;
 use crate::time::Now;
 use crate::wire::{
-    self, Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, ServerKind,
-    Unsubscribe,
+    self, Change, ClientKind, Cursor, ErrorCode, ErrorFrame, Limits, Peer, Pong, Received,
+    ServerKind, Unsubscribe,
 };
 
 /// One client's side of the protocol, as a pure state machine.
@@ -521,12 +523,31 @@ impl Session {
         }
         // What `hello` said, whatever the server says of itself.
         let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
-        let frames = match self.config.codec.decode_server(message, bytes_max) {
+        let message = self.config.codec.into_protobuf(message, bytes_max);
+        let frames = match &message {
+            Ok(message) => wire::read_in_place(message),
+            Err(error) => return self.handle_violation(error.code()),
+        };
+        let frames = match frames {
             Ok(frames) => frames,
             Err(error) => return self.handle_violation(error.code()),
         };
         for frame in frames {
-            let done = contract::check(&frame).and_then(|()| self.handle_frame(frame));
+            let done = match frame {
+                Received::Patch(patch) => contract::check_patch(&patch).and_then(|()| {
+                    self.route(self.names.get(patch.channel).copied(), |channel, turn| {
+                        channel.handle_patch(turn, &patch)
+                    })
+                }),
+                Received::Part(part) => contract::check_part(&part).and_then(|()| {
+                    self.route(self.names.get(part.channel).copied(), |channel, turn| {
+                        channel.handle_part(turn, &part)
+                    })
+                }),
+                Received::Frame(frame) => {
+                    contract::check(&frame).and_then(|()| self.handle_frame(*frame))
+                }
+            };
             if let Err(code) = done {
                 return self.handle_violation(code);
             }
@@ -535,6 +556,20 @@ impl Session {
                 return;
             }
         }
+    }
+
+    /// Gives a frame to the channel that it names. `None`: there is none, or it was let go while the frame
+    /// was on its way.
+    fn route(
+        &mut self,
+        channel: Option<ChannelId>,
+        handle: impl FnOnce(&mut Channel, &mut Turn<'_>) -> Result<(), Violation>,
+    ) -> Result<(), ErrorCode> {
+        if !matches!(self.phase, Phase::Connected(_)) {
+            return Err(ErrorCode::UnexpectedFrame);
+        }
+        let done = channel.and_then(|id| self.with_channel(id, handle));
+        done.unwrap_or(Ok(())).map_err(|violation| violation.0)
     }
 
     fn handle_frame(&mut self, frame: ServerKind) -> Result<(), ErrorCode> {
@@ -571,12 +606,10 @@ impl Session {
             }
             _ => {}
         }
-        let Some(&id) = frame.channel().and_then(|name| self.names.get(name)) else {
-            // Of no channel, or of one that was let go while the frame was on its way.
-            return Ok(());
-        };
-        let done = self.with_channel(id, |channel, turn| channel.handle_frame(turn, frame));
-        done.unwrap_or(Ok(())).map_err(|violation| violation.0)
+        let id = frame.channel().and_then(|name| self.names.get(name));
+        self.route(id.copied(), |channel, turn| {
+            channel.handle_frame(turn, frame)
+        })
     }
 
     fn handle_error(&mut self, error: ErrorFrame) {

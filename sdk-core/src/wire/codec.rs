@@ -6,6 +6,7 @@ use prost::Message;
 use super::SUBPROTOCOL_PROTO;
 use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
 use super::code::ErrorCode;
+use super::in_place::{self, PATCH, Received, SNAPSHOT_PART};
 #[cfg(feature = "json")]
 use super::json;
 use super::parts::Change;
@@ -42,6 +43,12 @@ impl DecodeError {
             Self::Malformed(_) => ErrorCode::Malformed,
             Self::UnknownFrame => ErrorCode::UnknownFrame,
         }
+    }
+}
+
+impl From<Malformed> for DecodeError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed("not protobuf".into())
     }
 }
 
@@ -120,6 +127,26 @@ impl Codec {
         }
     }
 
+    /// A server's message in Protobuf, whatever it came in: the client's core reads only that, in place.
+    pub(crate) fn into_protobuf(
+        self,
+        message: Bytes,
+        bytes_max: usize,
+    ) -> Result<Bytes, DecodeError> {
+        check_size(&message, bytes_max)?;
+        match self {
+            Self::Protobuf => Ok(message),
+            #[cfg(feature = "json")]
+            Self::Json => {
+                let mut again = BytesMut::new();
+                for frame in json::decode(&message)? {
+                    encode_server(frame, &mut again);
+                }
+                Ok(again.freeze())
+            }
+        }
+    }
+
     /// Appends a client's frame to a message.
     pub fn encode_client(self, kind: ClientKind, message: &mut BytesMut) {
         match self {
@@ -179,21 +206,26 @@ pub fn decode_client(message: Bytes, bytes_max: usize) -> Result<Vec<ClientKind>
 }
 
 /// Decodes one message from a server. An empty message is no frames.
-///
-/// Values keep pointing into `message`; whoever stores one for long copies it.
 pub fn decode_server(message: Bytes, bytes_max: usize) -> Result<Vec<ServerKind>, DecodeError> {
     check_size(&message, bytes_max)?;
     let mut frames = Frames(Vec::new());
-    Reader::new(&message)
-        .read_into(&mut frames)
-        .map_err(|Malformed| DecodeError::Malformed("not protobuf".into()))?;
-    let kinds = frames.0.into_iter().map(|frame| frame.kind);
+    Reader::new(&message).read_into(&mut frames)?;
+    let kinds = frames.0.into_iter().map(|AnyFrame(frame)| frame.kind);
     kinds
         .collect::<Option<_>>()
         .ok_or(DecodeError::UnknownFrame)
 }
 
-struct Frames(Vec<ServerFrame>);
+/// The same, with patches and parts of snapshots that stay where they are.
+pub(crate) fn read_in_place(message: &Bytes) -> Result<Vec<Received<'_>>, DecodeError> {
+    in_place::read_message(message)?.ok_or(DecodeError::UnknownFrame)
+}
+
+struct Frames(Vec<AnyFrame>);
+
+/// With patches and parts of snapshots that own what they say.
+#[derive(Default)]
+struct AnyFrame(ServerFrame);
 
 impl Read for Frames {
     fn read(&mut self, number: u32, value: Value<'_>) -> Result<(), Malformed> {
@@ -201,6 +233,17 @@ impl Read for Frames {
             1 => value.messages(&mut self.0),
             _ => Ok(()),
         }
+    }
+}
+
+impl Read for AnyFrame {
+    fn read(&mut self, number: u32, value: Value<'_>) -> Result<(), Malformed> {
+        match number {
+            SNAPSHOT_PART => self.0.kind = Some(ServerKind::SnapshotPart(value.kind()?)),
+            PATCH => self.0.kind = Some(ServerKind::Patch(value.kind()?)),
+            _ => self.0.read(number, value)?,
+        }
+        Ok(())
     }
 }
 

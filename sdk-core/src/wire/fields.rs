@@ -51,7 +51,8 @@ macro_rules! one_of {
             fn write(&self, out: &mut Writer) {
                 match &self.kind {
                     $(Some($kind::$variant(message)) => out.kind($number, message),)*
-                    None => {}
+                    // No kind; or one that only servers write.
+                    _ => {}
                 }
             }
         }
@@ -66,10 +67,11 @@ one_of! {
         9 Refresh, 10 Ping, 11 Pong
     }
     Precondition PreconditionKind { 1 Exists, 2 Absent, 3 Eq, 4 Unchanged }
+    // Patches and parts of snapshots are read in place (`in_place.rs`), or else as `codec.rs` says.
     ServerFrame ServerKind {
-        11 Pong, 32 Welcome, 33 Resume, 34 SnapshotBegin, 35 SnapshotPart, 36 SnapshotEnd, 37 Patch,
-        38 Ack, 39 Need, 40 Hold, 41 StaleEpoch, 42 Lagged, 43 Reply, 44 Message, 45 Presence,
-        46 Goaway, 47 Heartbeat, 48 Refreshed, 49 Error
+        11 Pong, 32 Welcome, 33 Resume, 34 SnapshotBegin, 36 SnapshotEnd, 38 Ack,
+        39 Need, 40 Hold, 41 StaleEpoch, 42 Lagged, 43 Reply, 44 Message, 45 Presence, 46 Goaway,
+        47 Heartbeat, 48 Refreshed, 49 Error
     }
 }
 

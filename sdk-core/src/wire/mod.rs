@@ -8,6 +8,7 @@ mod client;
 mod code;
 mod codec;
 mod fields;
+mod in_place;
 #[cfg(feature = "json")]
 mod json;
 mod parts;
@@ -21,10 +22,12 @@ pub use client::{
     Unsubscribe,
 };
 pub use code::{Actor, CloseCode, ErrorCode};
+pub(crate) use codec::read_in_place;
 pub use codec::{
     Codec, DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
     server_message,
 };
+pub(crate) use in_place::{OpInPlace, PartInPlace, PatchInPlace, Received, RecordInPlace};
 pub use parts::{
     Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,
     RecordRef, Rejected, Unset,

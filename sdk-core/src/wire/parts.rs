@@ -41,6 +41,13 @@ pub struct Field {
     pub value: Bytes,
 }
 
+impl Field {
+    /// Name and value.
+    pub(crate) fn parts(&self) -> (&str, &[u8]) {
+        (&self.name, &self.value)
+    }
+}
+
 /// A whole record, or the fields of one that a `set` touches.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct Record {

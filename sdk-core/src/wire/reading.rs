@@ -17,10 +17,9 @@ pub(super) trait Read {
     fn read(&mut self, number: u32, value: Value<'_>) -> Result<(), Malformed>;
 }
 
-/// Bytes that are left of a message, and the whole that they are in.
+/// Bytes that are left of a message: an iterator over its fields. After an error nothing more is read.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    whole: &'a Bytes,
     rest: &'a [u8],
 }
 
@@ -31,18 +30,22 @@ pub(super) enum Value<'a> {
     Fixed64(u64),
     /// No field of ours is one.
     Fixed32,
-    Bytes(Reader<'a>),
+    Bytes(&'a [u8]),
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(whole: &'a Bytes) -> Self {
-        Self { whole, rest: whole }
+    pub(super) const fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// Gives every field that is left to `message`.
-    pub(super) fn read_into(mut self, message: &mut dyn Read) -> Result<(), Malformed> {
-        while !self.rest.is_empty() {
-            let (number, value) = self.field()?;
+    pub(super) fn read_into(self, message: &mut dyn Read) -> Result<(), Malformed> {
+        for field in self {
+            let (number, value) = field?;
             message.read(number, value)?;
         }
         Ok(())
@@ -73,16 +76,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, bytes: usize) -> Result<Self, Malformed> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(Malformed)?;
         self.rest = rest;
-        Ok(Self {
-            whole: self.whole,
-            rest: taken,
-        })
+        Ok(taken)
     }
 
     fn varint(&mut self) -> Result<u64, Malformed> {
+        // Nearly every key and length.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok((*byte).into());
+        }
         let mut value = 0;
         for (at, &byte) in self.rest.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
@@ -97,6 +102,31 @@ impl<'a> Reader<'a> {
             }
         }
         Err(Malformed)
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<(u32, Value<'a>), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.rest.is_empty()).then(|| self.field())
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn slice(self) -> Result<&'a [u8], Malformed> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn reader(self) -> Result<Reader<'a>, Malformed> {
+        self.slice().map(Reader::new)
+    }
+
+    pub(super) fn text(self) -> Result<&'a str, Malformed> {
+        str::from_utf8(self.slice()?).map_err(|_| Malformed)
     }
 }
 
@@ -140,16 +170,13 @@ impl Value<'_> {
         Ok(())
     }
 
-    /// Shares the memory of the whole message.
     pub(super) fn bytes(self, field: &mut Bytes) -> Result<(), Malformed> {
-        let Reader { whole, rest } = self.reader()?;
-        *field = whole.slice_ref(rest);
+        *field = Bytes::copy_from_slice(self.slice()?);
         Ok(())
     }
 
     pub(super) fn string(self, field: &mut String) -> Result<(), Malformed> {
-        let text = str::from_utf8(self.reader()?.rest).map_err(|_| Malformed)?;
-        *field = text.to_owned();
+        *field = self.text()?.to_owned();
         Ok(())
     }
 
@@ -192,12 +219,5 @@ impl Value<'_> {
         let mut message = M::default();
         self.reader()?.read_into(&mut message)?;
         Ok(message)
-    }
-
-    fn reader(&self) -> Result<Reader<'_>, Malformed> {
-        match self {
-            Self::Bytes(reader) => Ok(*reader),
-            _ => Err(Malformed),
-        }
     }
 }

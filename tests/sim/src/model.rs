@@ -67,7 +67,7 @@ impl State {
                     .cloned()
                     .unwrap_or_default();
                 record.merge(&merge.fields);
-                record.remove_all(&merge.unset);
+                record.remove_all(merge.unset.iter().map(String::as_str));
                 self.set(&merge.collection, &merge.id, Some(record));
             }
             Some(OpKind::Del(del)) => self.set(&del.collection, &del.id, None),

@@ -299,7 +299,7 @@ impl Watch {
                 let shown = session
                     .record(self.id, &collection, &id)
                     .and_then(|record| record.field(&field))
-                    .map(|value| respell(value));
+                    .map(respell);
                 PreconditionKind::Eq(Equals {
                     collection,
                     id,

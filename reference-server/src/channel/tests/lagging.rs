@@ -102,7 +102,7 @@ fn conflate_catches_up_in_one_squashed_patch() {
             .unwrap()
             .field("v")
             .unwrap(),
-        "20"
+        b"20"
     );
     assert_eq!(replica.cursor, harness.log.head());
 }

@@ -41,7 +41,7 @@ async fn of_two_who_take_the_same_card_one_gets_it_and_the_other_learns_who() {
     assert_eq!(*code, ErrorCode::Conflict);
     let title = current.as_ref().and_then(|card| card.field("title"));
     let expected = format!("\"{winner}\"");
-    assert_eq!(title.map(|title| &title[..]), Some(expected.as_bytes()));
+    assert_eq!(title, Some(expected.as_bytes()));
     ana.converges_with(&ben).await;
     assert_eq!(ana.card("a").title, winner);
 }
@@ -58,7 +58,7 @@ async fn commit_tries_again_on_top_of_who_was_first_until_there_is_nothing_to_do
     let mut seen = Vec::new();
     let commit = ana.channel.commit(|batch, conflict| {
         let title = conflict
-            .and_then(|conflict| conflict.current.as_ref()?.field("title").cloned())
+            .and_then(|conflict| conflict.current.as_ref()?.field("title"))
             .map_or_else(|| "wrong".to_owned(), |_| String::new());
         seen.push(conflict.map(|conflict| conflict.attempt));
         batch

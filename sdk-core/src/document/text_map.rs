@@ -1,0 +1,324 @@
+//! A sorted map from text: collections by name, records by id.
+//!
+//! Keys stand in pages, each sorted, and the first bytes of a key beside its pointer. A search looks at few
+//! lines of memory, and goes to the heap only between long keys that begin alike. Against the standard
+//! library's B-tree it is a fraction of the code in the browser's module.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// A full page is halved. Larger ones make searches faster and insertions slower.
+const PAGE_MAX: usize = 128;
+
+/// Values by text, sorted, each text once.
+#[derive(Clone, Debug)]
+pub(super) struct TextMap<V> {
+    /// No key of a page lies below its start, and none of the pages before it above; the first page's says
+    /// nothing. They stand together, so that the search for a page stays in the cache.
+    starts: Vec<Key>,
+    /// None is empty.
+    pages: Vec<Page<V>>,
+}
+
+#[derive(Clone, Debug)]
+struct Page<V> {
+    keys: Vec<Key>,
+    values: Vec<V>,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    head: Head,
+    text: Arc<str>,
+}
+
+/// The first bytes of a text, padded with zeros, as numbers that compare like them.
+#[derive(Clone, Copy, Debug)]
+struct Head(u64, u64);
+
+const HEAD_BYTES: usize = 16;
+
+/// A key, and its value, which may be new.
+pub(super) struct Entry<'a, V> {
+    pub(super) key: &'a Arc<str>,
+    pub(super) value: &'a mut V,
+    pub(super) is_new: bool,
+}
+
+/// Where a key is, or would have to be.
+struct Place {
+    page: usize,
+    at: usize,
+    found: bool,
+}
+
+impl<V> Default for TextMap<V> {
+    fn default() -> Self {
+        Self {
+            starts: Vec::new(),
+            pages: Vec::new(),
+        }
+    }
+}
+
+impl<V: PartialEq> PartialEq for TextMap<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<V: Eq> Eq for TextMap<V> {}
+
+impl<V> TextMap<V> {
+    pub(super) fn get(&self, text: &str) -> Option<&V> {
+        let Place { page, at, found } = self.place(text, Head::of(text));
+        found.then(|| &self.pages[page].values[at])
+    }
+
+    pub(super) fn get_mut(&mut self, text: &str) -> Option<&mut V> {
+        let Place { page, at, found } = self.place(text, Head::of(text));
+        found.then(|| &mut self.pages[page].values[at])
+    }
+
+    /// What stands under a key; what `V` begins with, if nothing did.
+    pub(super) fn entry(&mut self, text: &str) -> Entry<'_, V>
+    where
+        V: Default,
+    {
+        let head = Head::of(text);
+        let mut place = self.place(text, head);
+        if !place.found {
+            self.make_room(&mut place, text, head);
+        }
+        let page = &mut self.pages[place.page];
+        Entry {
+            key: &page.keys[place.at].text,
+            value: &mut page.values[place.at],
+            is_new: !place.found,
+        }
+    }
+
+    pub(super) fn remove(&mut self, text: &str) -> Option<(Arc<str>, V)> {
+        let Place { page, at, found } = self.place(text, Head::of(text));
+        if !found {
+            return None;
+        }
+        let Page { keys, values } = &mut self.pages[page];
+        let removed = (keys.remove(at).text, values.remove(at));
+        if keys.is_empty() {
+            self.pages.remove(page);
+            self.starts.remove(page);
+        }
+        Some(removed)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pages.iter().map(|page| page.keys.len()).sum()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
+        self.pages.iter().flat_map(|page| {
+            let texts = page.keys.iter().map(|key| &key.text);
+            texts.zip(&page.values)
+        })
+    }
+
+    fn place(&self, text: &str, head: Head) -> Place {
+        let starts = &self.starts[..];
+        let mut behind = starts.partition_point(|start| start.head.number() <= head.number());
+        if behind > 0 && starts[behind - 1].order(text, head).is_gt() {
+            // Pages may begin with the same head.
+            behind = starts.partition_point(|start| start.order(text, head).is_le());
+        }
+        let page = behind.saturating_sub(1);
+        let keys = self.pages.get(page).map_or(&[][..], |page| &page.keys);
+        let at = keys.partition_point(|key| key.head.number() < head.number());
+        let found = match keys.get(at).map(|key| key.order(text, head)) {
+            Some(Ordering::Equal) => Ok(at),
+            Some(Ordering::Greater) | None => Err(at),
+            Some(Ordering::Less) => keys.binary_search_by(|key| key.order(text, head)),
+        };
+        let (Ok(at) | Err(at)) = found;
+        Place {
+            page,
+            at,
+            found: found.is_ok(),
+        }
+    }
+
+    /// Puts a key, and what `V` begins with, where it was looked for; the place is where they stand then.
+    fn make_room(&mut self, place: &mut Place, text: &str, head: Head)
+    where
+        V: Default,
+    {
+        let key = Key {
+            head,
+            text: text.into(),
+        };
+        let pages = self.pages.len();
+        let next = match self.pages.get_mut(place.page) {
+            Some(page) if page.keys.len() < PAGE_MAX => None,
+            Some(page) => {
+                // Whoever appends in order leaves full pages behind.
+                let appends = place.at == PAGE_MAX && place.page + 1 == pages;
+                let kept = if appends { PAGE_MAX } else { PAGE_MAX / 2 };
+                let next = page.split_off(kept);
+                let new = place.page + 1;
+                if place.at > kept || appends {
+                    place.page += 1;
+                    place.at -= kept;
+                }
+                Some((new, next))
+            }
+            None => Some((0, Page::default())),
+        };
+        if let Some((at, page)) = next {
+            let start = page.keys.first().unwrap_or(&key).clone();
+            self.starts.insert(at, start);
+            self.pages.insert(at, page);
+        }
+        let page = &mut self.pages[place.page];
+        page.keys.insert(place.at, key);
+        page.values.insert(place.at, V::default());
+    }
+}
+
+impl<V> Default for Page<V> {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
+impl<V> Page<V> {
+    fn split_off(&mut self, kept: usize) -> Self {
+        Self {
+            keys: self.keys.split_off(kept),
+            values: self.values.split_off(kept),
+        }
+    }
+}
+
+impl Head {
+    fn of(text: &str) -> Self {
+        let mut bytes = [0; HEAD_BYTES];
+        let length = text.len().min(HEAD_BYTES);
+        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        let both = u128::from_be_bytes(bytes);
+        Self((both >> 64) as u64, both as u64)
+    }
+
+    const fn number(self) -> u128 {
+        (self.0 as u128) << 64 | self.1 as u128
+    }
+}
+
+impl Key {
+    /// As texts are ordered.
+    fn order(&self, text: &str, head: Head) -> Ordering {
+        let by_head = self.head.number().cmp(&head.number());
+        by_head.then_with(|| {
+            if self.text.len().max(text.len()) <= HEAD_BYTES {
+                // What is the same but for zeros at the end.
+                self.text.len().cmp(&text.len())
+            } else {
+                (*self.text).cmp(text)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(map: &TextMap<u32>, known: &BTreeMap<String, u32>) -> Result<(), TestCaseError> {
+        prop_assert_eq!(map.len(), known.len());
+        prop_assert_eq!(map.is_empty(), known.is_empty());
+        prop_assert!(
+            map.iter()
+                .map(|(k, v)| (&**k, v))
+                .eq(known.iter().map(|(k, v)| (&**k, v)))
+        );
+        prop_assert!(
+            map.pages
+                .iter()
+                .all(|page| (1..=PAGE_MAX).contains(&page.keys.len()))
+        );
+        prop_assert_eq!(map.starts.len(), map.pages.len());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(
+            steps in prop::collection::vec(("[a\u{0}é]{0,20}", prop::option::of(any::<u32>())), 0..60),
+        ) {
+            let (mut map, mut known) = (TextMap::default(), BTreeMap::new());
+            for (text, value) in steps {
+                match value {
+                    Some(value) => {
+                        let entry = map.entry(&text);
+                        prop_assert_eq!(entry.is_new, !known.contains_key(&text));
+                        prop_assert_eq!(&**entry.key, &text);
+                        *entry.value = value;
+                        known.insert(text.clone(), value);
+                    }
+                    None => {
+                        let removed = map.remove(&text).map(|(key, value)| (key.to_string(), value));
+                        prop_assert_eq!(removed, known.remove_entry(&text));
+                    }
+                }
+                prop_assert_eq!(map.get(&text), known.get(&text));
+                prop_assert_eq!(map.get_mut(&text), known.get_mut(&text));
+                check(&map, &known)?;
+            }
+        }
+
+        /// In runs up and down, so that pages are filled, halved and emptied at every end.
+        #[test]
+        fn it_is_a_map_of_many_pages(
+            runs in prop::collection::vec((any::<bool>(), any::<bool>(), 0..1_000u32, 0..400u32), 1..12),
+        ) {
+            let (mut map, mut known) = (TextMap::default(), BTreeMap::new());
+            for (put, up, from, count) in runs {
+                for step in 0..count {
+                    let number = if up { from + step } else { from + count - step };
+                    let text = format!("{number:04}");
+                    if put {
+                        *map.entry(&text).value = number;
+                        known.insert(text, number);
+                    } else {
+                        prop_assert_eq!(map.remove(&text).is_some(), known.remove(&text).is_some());
+                    }
+                }
+                check(&map, &known)?;
+                prop_assert!(known.iter().all(|(text, value)| map.get(text) == Some(value)));
+            }
+        }
+    }
+
+    /// Once a page for each key: as slow as one vector, and larger.
+    #[test]
+    fn keys_in_falling_order_behind_a_full_page_share_pages() {
+        let mut map = TextMap::<u32>::default();
+        for number in (0..PAGE_MAX).chain((1_000..3_000).rev()) {
+            map.entry(&format!("{number:04}"));
+        }
+        assert!(map.pages.len() < 2 * map.len() / (PAGE_MAX / 2));
+    }
+}

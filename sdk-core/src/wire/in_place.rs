@@ -1,0 +1,329 @@
+//! Patches and parts of snapshots, read where they stand in their message: nearly all that a client gets.
+//!
+//! Invariant: a message is read as a whole before anything of it is used, so a damaged one changes nothing.
+//! After that nothing in it is malformed: whoever goes through a part of it again finds what was found before.
+
+use super::reading::{Malformed, Read, Reader, Value};
+use super::server::{ServerFrame, ServerKind};
+use crate::document::value::is_json;
+
+/// One frame of a server's message.
+#[derive(Debug)]
+pub(crate) enum Received<'a> {
+    /// Points into the message.
+    Patch(PatchInPlace<'a>),
+    /// Points into the message.
+    Part(PartInPlace<'a>),
+    /// Of any other kind.
+    Frame(Box<ServerKind>),
+}
+
+/// What a [`super::Patch`] says, without copies of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PatchInPlace<'a> {
+    body: &'a [u8],
+    pub(crate) channel: &'a str,
+    pub(crate) epoch: u64,
+    pub(crate) from: u64,
+    pub(crate) from_tag: u64,
+    pub(crate) to: u64,
+    pub(crate) to_tag: u64,
+    /// Nearly always all of them.
+    first_op: Option<OpInPlace<'a>>,
+    /// From the second op on, if there is one.
+    more_ops: &'a [u8],
+    /// From the first mutation on, if there is one.
+    mids: &'a [u8],
+    /// The highest number of a mutation that it names.
+    pub(crate) mid_max: u64,
+    /// It holds an op of a later version.
+    pub(crate) has_unknown_op: bool,
+    /// It holds a value that is not JSON.
+    pub(crate) has_unsound_value: bool,
+}
+
+/// What a [`super::SnapshotPart`] says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PartInPlace<'a> {
+    body: &'a [u8],
+    pub(crate) channel: &'a str,
+    /// It holds a value that is not JSON.
+    pub(crate) has_unsound_value: bool,
+}
+
+/// What an [`super::Op`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OpInPlace<'a> {
+    Put(RecordInPlace<'a>),
+    Merge(RecordInPlace<'a>),
+    Del(RecordInPlace<'a>),
+    Clear,
+    Unknown,
+}
+
+/// Names a record, and holds what becomes of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecordInPlace<'a> {
+    pub(crate) collection: &'a str,
+    pub(crate) id: &'a str,
+    /// From the first field on, if there is one.
+    fields: &'a [u8],
+    /// From the first name to unset on, if there is one.
+    unset: &'a [u8],
+    has_unsound_value: bool,
+}
+
+/// What a [`super::Mid`] says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MidInPlace<'a> {
+    pub(crate) author: &'a [u8],
+    pub(crate) n: u64,
+    pub(crate) code: u32,
+    pub(crate) detail: &'a str,
+}
+
+/// A server's writer puts some tens of patches into a message when much is going on.
+const FRAMES_USUAL: usize = 24;
+
+/// Fields of a frame in `proto/tidewire.proto`.
+pub(super) const SNAPSHOT_PART: u32 = 35;
+pub(super) const PATCH: u32 = 37;
+
+/// Reads a whole message. `None`: it holds a frame of the other direction or of a later version.
+pub(super) fn read_message(message: &[u8]) -> Result<Option<Vec<Received<'_>>>, Malformed> {
+    let mut frames = Vec::with_capacity(FRAMES_USUAL);
+    let mut is_known = true;
+    for field in Reader::new(message) {
+        if let (1, value) = field? {
+            match read_frame(value.slice()?)? {
+                Some(frame) => frames.push(frame),
+                None => is_known = false,
+            }
+        }
+    }
+    Ok(is_known.then_some(frames))
+}
+
+fn read_frame(body: &[u8]) -> Result<Option<Received<'_>>, Malformed> {
+    let mut last = None;
+    for field in Reader::new(body) {
+        let (number, value) = field?;
+        match number {
+            PATCH => last = Some(Received::Patch(PatchInPlace::read(value.slice()?)?)),
+            SNAPSHOT_PART => last = Some(Received::Part(PartInPlace::read(value.slice()?)?)),
+            _ => {
+                let mut frame = ServerFrame::default();
+                frame.read(number, value)?;
+                let other = frame.kind.map(|kind| Received::Frame(Box::new(kind)));
+                last = other.or(last);
+            }
+        }
+    }
+    Ok(last)
+}
+
+impl<'a> PatchInPlace<'a> {
+    /// Reads the body of a patch, all of it.
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut patch = Self {
+            body,
+            ..Self::default()
+        };
+        let mut fields = Reader::new(body);
+        loop {
+            let rest = fields.rest();
+            let Some(field) = fields.next() else {
+                return Ok(patch);
+            };
+            let (number, value) = field?;
+            match number {
+                1 => patch.channel = value.text()?,
+                2 => value.uint64(&mut patch.epoch)?,
+                3 => value.uint64(&mut patch.from)?,
+                4 => value.uint64(&mut patch.from_tag)?,
+                5 => value.uint64(&mut patch.to)?,
+                6 => value.uint64(&mut patch.to_tag)?,
+                7 => value.uint64(&mut 0)?,
+                8 => {
+                    let op = OpInPlace::read(value.slice()?)?;
+                    match op {
+                        OpInPlace::Put(record) | OpInPlace::Merge(record) => {
+                            patch.has_unsound_value |= record.has_unsound_value;
+                        }
+                        OpInPlace::Del(_) | OpInPlace::Clear => {}
+                        OpInPlace::Unknown => patch.has_unknown_op = true,
+                    }
+                    if patch.first_op.is_none() {
+                        patch.first_op = Some(op);
+                    } else {
+                        begin(&mut patch.more_ops, rest);
+                    }
+                }
+                9 => {
+                    patch.mid_max = patch.mid_max.max(MidInPlace::read(value.slice()?)?.n);
+                    begin(&mut patch.mids, rest);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Its bytes, for whoever keeps them; [`Self::again`] reads them.
+    pub(crate) const fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// Reads what was read before and kept.
+    pub(crate) fn again(body: &'a [u8]) -> Self {
+        Self::read(body).expect("it was read once")
+    }
+
+    /// What it changes, in order.
+    pub(crate) fn ops(&self) -> impl Iterator<Item = OpInPlace<'a>> + use<'a> {
+        let more = parts(self.more_ops, 8);
+        let more = more.map_while(|value| OpInPlace::read(value.slice().ok()?).ok());
+        self.first_op.into_iter().chain(more)
+    }
+
+    /// The mutations that are in it.
+    pub(crate) fn mids(&self) -> impl Iterator<Item = MidInPlace<'a>> + use<'a> {
+        parts(self.mids, 9).map_while(|value| MidInPlace::read(value.slice().ok()?).ok())
+    }
+}
+
+impl<'a> PartInPlace<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut part = Self {
+            body,
+            ..Self::default()
+        };
+        for field in Reader::new(body) {
+            match field? {
+                (1, value) => part.channel = value.text()?,
+                (2, value) => {
+                    let record = RecordInPlace::read(value.slice()?, RECORD)?;
+                    part.has_unsound_value |= record.has_unsound_value;
+                }
+                _ => {}
+            }
+        }
+        Ok(part)
+    }
+
+    /// Reads what was read before and kept.
+    #[cfg(test)]
+    pub(crate) fn again(body: &'a [u8]) -> Self {
+        Self::read(body).expect("it was read once")
+    }
+
+    /// Whole records.
+    pub(crate) fn records(&self) -> impl Iterator<Item = RecordInPlace<'a>> + use<'a> {
+        parts(self.body, 2).map_while(|value| RecordInPlace::read(value.slice().ok()?, RECORD).ok())
+    }
+}
+
+impl<'a> OpInPlace<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut op = Self::Unknown;
+        for field in Reader::new(body) {
+            let (number, value) = field?;
+            op = match number {
+                1 => Self::Put(RecordInPlace::read(value.slice()?, RECORD)?),
+                2 => Self::Merge(RecordInPlace::read(value.slice()?, MERGE)?),
+                3 => Self::Del(RecordInPlace::read(value.slice()?, RECORD_REF)?),
+                4 => {
+                    Reader::new(value.slice()?).try_for_each(|field| field.map(drop))?;
+                    Self::Clear
+                }
+                _ => continue,
+            };
+        }
+        Ok(op)
+    }
+}
+
+/// The last field of each message that names a record. Collection, id, fields and names to unset have the
+/// same numbers in all of them.
+const RECORD_REF: u32 = 2;
+const RECORD: u32 = 3;
+const MERGE: u32 = 4;
+
+impl<'a> RecordInPlace<'a> {
+    fn read(body: &'a [u8], last: u32) -> Result<Self, Malformed> {
+        let mut record = Self::default();
+        let mut fields = Reader::new(body);
+        loop {
+            let rest = fields.rest();
+            let Some(field) = fields.next() else {
+                return Ok(record);
+            };
+            match field? {
+                (1, value) => record.collection = value.text()?,
+                (2, value) => record.id = value.text()?,
+                (3, value) if last >= RECORD => {
+                    let (_, value) = read_field(value)?;
+                    record.has_unsound_value |= !is_json(value);
+                    begin(&mut record.fields, rest);
+                }
+                (4, value) if last >= MERGE => {
+                    value.text()?;
+                    begin(&mut record.unset, rest);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Names and values, in any order.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        parts(self.fields, 3).map_while(|value| read_field(value).ok())
+    }
+
+    /// The names of a merge that are to go.
+    pub(crate) fn unset(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        parts(self.unset, 4).map_while(|value| value.text().ok())
+    }
+}
+
+impl<'a> MidInPlace<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut mid = Self::default();
+        for field in Reader::new(body) {
+            let (number, value) = field?;
+            match number {
+                1 => mid.author = value.slice()?,
+                2 => value.uint64(&mut mid.n)?,
+                3 => value.uint32(&mut mid.code)?,
+                4 => mid.detail = value.text()?,
+                _ => {}
+            }
+        }
+        Ok(mid)
+    }
+}
+
+fn read_field<'a>(value: Value<'a>) -> Result<(&'a str, &'a [u8]), Malformed> {
+    let mut parts: (&str, &[u8]) = Default::default();
+    for field in Reader::new(value.slice()?) {
+        match field? {
+            (1, value) => parts.0 = value.text()?,
+            (2, value) => parts.1 = value.slice()?,
+            _ => {}
+        }
+    }
+    Ok(parts)
+}
+
+/// Notes where something begins, unless it has begun already.
+const fn begin<'a>(run: &mut &'a [u8], rest: &'a [u8]) {
+    if run.is_empty() {
+        *run = rest;
+    }
+}
+
+/// The values of one field of a message that was read before.
+fn parts(body: &[u8], wanted: u32) -> impl Iterator<Item = Value<'_>> {
+    Reader::new(body)
+        .map_while(Result::ok)
+        .filter_map(move |(number, value)| (number == wanted).then_some(value))
+}
