@@ -29,7 +29,7 @@ impl Channel {
         let (Some(fold), Some(seat)) = (&self.fold, self.seats.get_mut(&conn)) else {
             return;
         };
-        let source = source(&self.name, &self.config, fold);
+        let mut source = source(&self.name, &self.config, fold, &mut self.replays);
         let at = source
             .ring
             .cursor_at(after)
@@ -39,7 +39,7 @@ impl Channel {
             through,
             bytes_left: BYTES_MAX,
         });
-        let served: Result<(), SeatLost> = seat.fetch(fetching, &source);
+        let served: Result<(), SeatLost> = seat.fetch(fetching, &mut source);
         if let Err(lost) = served {
             self.close(conn, lost);
         }

@@ -22,6 +22,7 @@ mod message;
 mod policy;
 mod presence;
 mod push;
+mod replays;
 mod reply;
 mod retry;
 mod ring;
@@ -54,6 +55,7 @@ use lifetime::Lifetime;
 use loading::Loading;
 use presence::Presence;
 use push::{PushQueue, WaitingPush};
+use replays::Replays;
 use reply::Request;
 use retry::Retry;
 use seat::{Seat, SeatLost, Source};
@@ -92,6 +94,7 @@ pub struct Channel {
     claim_opened: Option<MonoTime>,
     snapshot_not_before: Option<MonoTime>,
     encoded: Option<Arc<SnapshotMessages>>,
+    replays: Replays,
     /// What an operator should know and nobody has been told.
     trouble: Option<String>,
     outputs: VecDeque<ChannelOutput>,
@@ -136,6 +139,7 @@ impl Channel {
             claim_opened: None,
             snapshot_not_before: None,
             encoded: None,
+            replays: Replays::default(),
             trouble: None,
             outputs: VecDeque::new(),
         }
@@ -275,7 +279,12 @@ impl Channel {
             return;
         };
         let pumped = match &self.fold {
-            Some(fold) => seat.pump(&source(&self.name, &self.config, fold)),
+            Some(fold) => seat.pump(&mut source(
+                &self.name,
+                &self.config,
+                fold,
+                &mut self.replays,
+            )),
             None => {
                 seat.flush_answers();
                 Ok(())
@@ -309,12 +318,12 @@ impl Channel {
         self.for_every_seat(|seat, source| seat.realign(source, old_head));
     }
 
-    fn for_every_seat(&mut self, act: impl Fn(&mut Seat, &Source<'_>) -> Result<(), SeatLost>) {
+    fn for_every_seat(&mut self, act: impl Fn(&mut Seat, &mut Source<'_>) -> Result<(), SeatLost>) {
         let Some(fold) = &self.fold else { return };
-        let source = source(&self.name, &self.config, fold);
+        let mut source = source(&self.name, &self.config, fold, &mut self.replays);
         let mut lost = Vec::new();
         for (conn, seat) in &mut self.seats {
-            if let Err(why) = act(seat, &source) {
+            if let Err(why) = act(seat, &mut source) {
                 lost.push((*conn, why));
             }
         }
@@ -407,11 +416,17 @@ impl Channel {
 }
 
 /// What seats see of the channel; a function of fields, so that seats can be borrowed beside it.
-fn source<'a>(name: &'a ChannelName, config: &ChannelConfig, fold: &'a Fold) -> Source<'a> {
+fn source<'a>(
+    name: &'a ChannelName,
+    config: &ChannelConfig,
+    fold: &'a Fold,
+    replays: &'a mut Replays,
+) -> Source<'a> {
     Source {
         channel: name.as_str(),
         ring: &fold.ring,
         head: fold.head,
         lag: config.lag,
+        replays,
     }
 }

@@ -13,6 +13,7 @@ use super::encode::{self, PatchMessage, SnapshotMessages};
 use super::fetch::Fetching;
 use super::input::{OutletFull, Subscriber};
 use super::message::Message;
+use super::replays::Replays;
 use super::ring::Ring;
 
 /// Bytes of answers (never patches) that may wait for room in the outlet. Above it the connection is
@@ -60,6 +61,21 @@ pub(super) struct Source<'a> {
     pub(super) ring: &'a Ring,
     pub(super) head: Cursor,
     pub(super) lag: Lag,
+    pub(super) replays: &'a mut Replays,
+}
+
+impl Source<'_> {
+    /// The next patch for a reader at a cursor, as the lag policy wants it. `None` when the ring does not
+    /// hold the cursor or there is nothing after it.
+    fn replay(&mut self, from: Cursor) -> Option<PatchMessage> {
+        let (channel, ring, lag) = (self.channel, self.ring, self.lag);
+        self.replays.get_or_encode(self.head, from, || {
+            let squashed = (lag == Lag::Conflate)
+                .then(|| encode::replay_squashed(channel, ring, from))
+                .flatten();
+            squashed.or_else(|| encode::replay(channel, ring, from))
+        })
+    }
 }
 
 impl Seat {
@@ -84,7 +100,7 @@ impl Seat {
     pub(super) fn fetch(
         &mut self,
         fetching: Option<Fetching>,
-        source: &Source<'_>,
+        source: &mut Source<'_>,
     ) -> Result<(), SeatLost> {
         match self.stream {
             // An answer that starts the stream anew is on its way, or `lagged` is: each says more.
@@ -99,7 +115,7 @@ impl Seat {
     }
 
     /// Hands over the range that was asked for, as there is room; tells whether that is done.
-    fn pump_fetch(&mut self, source: &Source<'_>) -> bool {
+    fn pump_fetch(&mut self, source: &mut Source<'_>) -> bool {
         while let Some(fetching) = &mut self.fetching {
             if fetching.at.seq >= fetching.through
                 || fetching.at == source.head
@@ -155,7 +171,7 @@ impl Seat {
     pub(super) fn patches(
         &mut self,
         patches: &[PatchMessage],
-        source: &Source<'_>,
+        source: &mut Source<'_>,
     ) -> Result<(), SeatLost> {
         if matches!(self.stream, Stream::Live)
             && let Some(refused) = patches
@@ -174,7 +190,7 @@ impl Seat {
     /// go on from one's own cursor if that is possible.
     pub(super) fn realign(
         &mut self,
-        source: &Source<'_>,
+        source: &mut Source<'_>,
         old_head: Cursor,
     ) -> Result<(), SeatLost> {
         let at = match &self.stream {
@@ -229,7 +245,7 @@ impl Seat {
     /// Goes on until the seat is live or the outlet refuses.
     ///
     /// Ends: every round sends a message into a bounded queue, or leaves.
-    pub(super) fn pump(&mut self, source: &Source<'_>) -> Result<(), SeatLost> {
+    pub(super) fn pump(&mut self, source: &mut Source<'_>) -> Result<(), SeatLost> {
         self.flush_answers();
         if !self.answers.is_empty() || !self.pump_fetch(source) {
             return Ok(());
@@ -255,12 +271,7 @@ impl Seat {
                 }
                 Stream::Replay(cursor) if *cursor == source.head => self.stream = Stream::Live,
                 Stream::Replay(cursor) => {
-                    let squashed = (source.lag == Lag::Conflate)
-                        .then(|| encode::replay_squashed(source.channel, source.ring, *cursor))
-                        .flatten();
-                    let Some(patch) =
-                        squashed.or_else(|| encode::replay(source.channel, source.ring, *cursor))
-                    else {
+                    let Some(patch) = source.replay(*cursor) else {
                         self.lose_place(source.lag)?;
                         continue;
                     };

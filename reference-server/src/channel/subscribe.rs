@@ -113,9 +113,10 @@ impl Channel {
             }
         };
         seat.owe_presence();
+        let mut source = source(&self.name, &self.config, fold, &mut self.replays);
         let sent = seat
             .answer(first.into())
-            .and_then(|()| seat.pump(&source(&self.name, &self.config, fold)));
+            .and_then(|()| seat.pump(&mut source));
         match sent {
             Ok(()) => self.pay_presence(conn),
             Err(lost) => self.close(conn, lost),
