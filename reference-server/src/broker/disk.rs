@@ -123,6 +123,13 @@ impl DiskBroker {
         Ok(broker)
     }
 
+    /// How many transactions were synced since it was opened. Writes that wait for the disk at the same
+    /// time share one: appends divided by this say how many did.
+    #[must_use]
+    pub fn transactions(&self) -> u64 {
+        self.store.transactions()
+    }
+
     fn start(store: Store) -> std::io::Result<Self> {
         let store = Arc::new(store);
         let heads = Arc::new(Heads::default());

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use tidewire_core::ChannelName;
@@ -73,6 +74,7 @@ impl Write {
 pub(super) struct Store {
     database: Database,
     run: RunId,
+    transactions: AtomicU64,
 }
 
 impl Store {
@@ -89,11 +91,20 @@ impl Store {
                 expected: FORMAT,
             });
         }
-        Ok(Self { database, run })
+        Ok(Self {
+            database,
+            run,
+            transactions: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn run(&self) -> RunId {
         self.run
+    }
+
+    /// How many were synced.
+    pub(super) fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
     }
 
     pub(super) fn load(&self, channel: &ChannelName) -> BrokerReply {
@@ -167,6 +178,7 @@ impl Store {
             }
         }
         transaction.commit()?;
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         Ok(replies)
     }
 }
