@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
 
-use crate::auth::{self, Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
+use crate::auth::{self, Action, AuthError, Authenticate, Authorise, KeptRequest, Principal};
 use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Create};
@@ -36,7 +36,7 @@ impl App {
     pub(crate) async fn authenticate(
         &self,
         token: String,
-        request: &Arc<AuthRequest>,
+        request: &KeptRequest,
     ) -> Result<Principal, AuthError> {
         if self.config.dev_auth
             && let Ok(principal) = auth::dev_principal(&token)
@@ -46,7 +46,7 @@ impl App {
         let Some(authenticate) = &self.authenticate else {
             return auth::dev_principal(&token);
         };
-        let answer = authenticate(token, Arc::clone(request));
+        let answer = authenticate(token, Arc::new(request.unpack()));
         let principal = tokio::time::timeout(self.config.timeouts.authenticate, answer)
             .await
             .unwrap_or_else(|_| Err(AuthError::retryable("the token check took too long")))?;

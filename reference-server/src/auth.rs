@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
@@ -125,6 +125,46 @@ pub struct AuthRequest {
     pub headers: HeaderMap,
 }
 
+/// An [`AuthRequest`] as it is kept while its connection is open, for tokens that come later: one block
+/// of text. The map itself takes several times as much, and its values keep all that was read with them.
+#[derive(Debug)]
+pub(crate) struct KeptRequest {
+    peer: Option<SocketAddr>,
+    /// A line `name:value` for each; neither holds a line break, nor a name a colon.
+    headers: Box<[u8]>,
+}
+
+impl KeptRequest {
+    pub(crate) fn new(peer: Option<SocketAddr>, headers: &HeaderMap) -> Self {
+        let lines = headers.iter().map(|(name, value)| {
+            let name: &[u8] = name.as_ref();
+            [name, b":", value.as_bytes(), b"\n"].concat()
+        });
+        Self {
+            peer,
+            headers: lines.collect::<Vec<_>>().concat().into(),
+        }
+    }
+
+    /// The request as it was.
+    pub(crate) fn unpack(&self) -> AuthRequest {
+        let line = |line: &[u8]| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+            let value = HeaderValue::from_bytes(&line[colon + 1..]).ok()?;
+            Some((name, value))
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers.split(|byte| *byte == b'\n').filter_map(line) {
+            headers.append(name, value);
+        }
+        AuthRequest {
+            peer: self.peer,
+            headers,
+        }
+    }
+}
+
 /// What a principal wants to do on a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -185,6 +225,23 @@ mod tests {
             assert!(!dev_principal(bad).unwrap_err().is_retryable(), "{bad}");
         }
         assert!(dev_principal(&format!("dev:{}", "x".repeat(257))).is_err());
+    }
+
+    #[test]
+    fn a_kept_request_comes_back_as_it_was() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "a:80"),
+            ("cookie", "a=b; c=\u{e4}"),
+            ("cookie", ""),
+            ("x-of-their-own", " \t: "),
+        ] {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            headers.append(HeaderName::from_static(name), value);
+        }
+        let peer = Some(([127, 0, 0, 1], 9).into());
+        let unpacked = KeptRequest::new(peer, &headers).unpack();
+        assert_eq!((unpacked.peer, unpacked.headers), (peer, headers));
     }
 
     #[test]

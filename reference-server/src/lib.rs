@@ -67,6 +67,8 @@ mod schema;
 #[cfg(feature = "net")]
 mod server;
 #[cfg(feature = "net")]
+mod socket;
+#[cfg(feature = "net")]
 mod telemetry;
 #[cfg(feature = "net")]
 mod testing;

@@ -6,7 +6,7 @@
 //! client that exhausts even that is closed with `backpressure_overflow`.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
@@ -81,6 +81,8 @@ pub(crate) struct SendQueue {
     ready: Notify,
     /// Whether the client was let in; before that it is told nothing of its own accord.
     welcomed: AtomicBool,
+    /// What the client takes in one message.
+    message_bytes_max: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
@@ -102,6 +104,7 @@ impl SendQueue {
             state: Mutex::default(),
             ready: Notify::new(),
             welcomed: AtomicBool::new(false),
+            message_bytes_max: AtomicUsize::new(usize::MAX),
             metrics,
         }
     }
@@ -125,6 +128,14 @@ impl SendQueue {
 
     pub(crate) fn is_welcomed(&self) -> bool {
         self.welcomed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_message_bytes_max(&self, bytes: usize) {
+        self.message_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -259,11 +270,10 @@ impl SendQueue {
     }
 
     /// Waits for something to write, and takes as much as one message may carry.
-    ///
-    /// `frame_bytes_max` is what the client takes.
-    pub(crate) async fn next_batch(&self, frame_bytes_max: usize) -> Batch {
+    pub(crate) async fn next_batch(&self) -> Batch {
         loop {
-            if let Some(batch) = self.try_next(frame_bytes_max.min(JOIN_BYTES_MAX)) {
+            let join_bytes_max = self.message_bytes_max().min(JOIN_BYTES_MAX);
+            if let Some(batch) = self.try_next(join_bytes_max) {
                 return batch;
             }
             match self.link.next_due_down() {

@@ -169,8 +169,8 @@ impl Connection {
                     format!("hello.max_frame must be 0 or at least {FRAME_BYTES_MIN}"),
                 ));
             }
-            self.frame_bytes_max
-                .send_replace(hello.max_frame.min(down) as usize);
+            let bytes_max = hello.max_frame.min(down) as usize;
+            self.queue.set_message_bytes_max(bytes_max);
         }
         let principal = self
             .app

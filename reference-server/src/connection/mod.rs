@@ -11,21 +11,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
-use tidewire_core::wire::{ClientKind, Codec, ErrorCode};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tidewire_core::wire::{ClientKind, ErrorCode};
 use tokio::time::{Instant, sleep_until, timeout};
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Error, Message};
 
 use crate::app::App;
-use crate::auth::{AuthRequest, Principal};
+use crate::auth::{KeptRequest, Principal};
 use crate::channel::Author;
 use crate::clock;
 use crate::connections::Registered;
 use crate::faults::Carried;
 use crate::limit::TokenBucket;
 use crate::queue::{Batch, Ending, SendQueue};
+use crate::socket::Socket;
 use crate::telemetry::{CloseLabel, Reason};
 use subscriptions::Subscriptions;
 
@@ -64,12 +67,10 @@ pub(crate) struct Identity {
 
 pub(crate) struct Connection {
     pub(crate) app: Arc<App>,
-    pub(crate) request: Arc<AuthRequest>,
+    pub(crate) request: KeptRequest,
     pub(crate) queue: Arc<SendQueue>,
     pub(crate) identity: Option<Identity>,
     pub(crate) subscriptions: Subscriptions,
-    /// What the client takes in one message; the writer reads it.
-    pub(crate) frame_bytes_max: tokio::sync::watch::Sender<usize>,
     bucket: TokenBucket,
     opened: Instant,
     last_heard: Instant,
@@ -78,31 +79,25 @@ pub(crate) struct Connection {
     pub(crate) deadline_moved: bool,
 }
 
+type ClientSocket = Socket<TokioIo<Upgraded>>;
+
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
     app: Arc<App>,
-    request: AuthRequest,
+    request: KeptRequest,
     registered: Registered,
-    socket: WebSocket,
+    socket: ClientSocket,
 ) {
-    let queue = Arc::clone(&registered.queue);
-    let (sink, mut stream) = socket.split();
+    let queue = &registered.queue;
+    queue.set_message_bytes_max(app.config.limits.frame_down_bytes as usize);
     let now = Instant::now();
-    let frame_bytes_max =
-        tokio::sync::watch::Sender::new(app.config.limits.frame_down_bytes as usize);
-    let mut writer = pin!(write(
-        Arc::clone(&app),
-        Arc::clone(&queue),
-        sink,
-        frame_bytes_max.subscribe()
-    ));
+    let mut writer = pin!(write(&app, queue, &socket));
     let mut connection = Connection {
         bucket: TokenBucket::new(FRAMES_PER_SECOND, FRAMES_BURST, app.clock.mono()),
         subscriptions: Subscriptions::new(Arc::clone(&app.metrics)),
-        request: Arc::new(request),
-        queue: Arc::clone(&queue),
+        request,
+        queue: Arc::clone(queue),
         identity: None,
-        frame_bytes_max,
         opened: now,
         last_heard: now,
         heartbeat_at: now + app.config.timeouts.heartbeat,
@@ -110,7 +105,7 @@ pub(crate) async fn serve(
         app: Arc::clone(&app),
     };
     let ended = tokio::select! {
-        () = connection.read(&mut stream) => None,
+        () = connection.read(&socket) => None,
         ending = &mut writer => Some(ending),
     };
     // Channels let go at once; what they already queued still goes out.
@@ -122,7 +117,7 @@ pub(crate) async fn serve(
     if ending.close.is_some() {
         // A socket that is dropped with unread input is reset, and the last words with it.
         let _ = timeout(HANG_UP, async {
-            while let Some(Ok(_)) = stream.next().await {}
+            while let Some(Ok(_)) = socket.next().await {}
         })
         .await;
     }
@@ -136,17 +131,12 @@ pub(crate) async fn serve(
 }
 
 /// Writes what is ready until the end; returns how it ended.
-async fn write(
-    app: Arc<App>,
-    queue: Arc<SendQueue>,
-    mut sink: SplitSink<WebSocket, Message>,
-    frame_bytes_max: tokio::sync::watch::Receiver<usize>,
-) -> Ending {
+async fn write(app: &App, queue: &SendQueue, socket: &ClientSocket) -> Ending {
     let base = app.config.timeouts.write;
+    let is_text = queue.codec().is_text();
     loop {
-        let bytes_max = *frame_bytes_max.borrow();
-        match queue.next_batch(bytes_max).await {
-            Batch::Message(message) if message.len() > bytes_max => {
+        match queue.next_batch().await {
+            Batch::Message(message) if message.len() > queue.message_bytes_max() => {
                 queue.fail(
                     ErrorCode::FrameTooLarge,
                     "a frame for this client is larger than the max_frame of its hello",
@@ -157,7 +147,7 @@ async fn write(
                 app.metrics.bytes_out.inc_by(message.len() as u64);
                 // Slow but moving is no failure.
                 let limit = base + Duration::from_secs(message.len() as u64 / BYTES_PER_SECOND_MIN);
-                match timeout(limit, sink.send(to_socket(queue.codec(), message))).await {
+                match timeout(limit, socket.send(is_text, message)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Ending::BROKEN,
                     // Nothing can be told to a peer that does not read.
@@ -179,26 +169,17 @@ async fn write(
             Batch::End(ending) => {
                 if let Some(code) = ending.close {
                     let frame = CloseFrame {
-                        code: code as u16,
+                        code: (code as u16).into(),
                         reason: match ending.label {
                             CloseLabel::Code(code) => code.name().into(),
                             _ => "".into(),
                         },
                     };
-                    let _ = timeout(base, sink.send(Message::Close(Some(frame)))).await;
+                    let _ = timeout(base, socket.close(frame)).await;
                 }
                 return ending;
             }
         }
-    }
-}
-
-fn to_socket(codec: Codec, message: Bytes) -> Message {
-    if codec.is_text() {
-        let text = Utf8Bytes::try_from(message).expect("the JSON codec writes text");
-        Message::Text(text)
-    } else {
-        Message::Binary(message)
     }
 }
 
@@ -211,15 +192,15 @@ impl Drop for Connection {
 
 impl Connection {
     /// Reads until the client or the server is done; the queue then has the ending.
-    async fn read(&mut self, stream: &mut SplitStream<WebSocket>) {
+    async fn read(&mut self, socket: &ClientSocket) {
         let codec = self.queue.codec();
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
             let link = self.queue.link();
             let message = tokio::select! {
-                message = stream.next(), if !link.is_silent() => message,
+                message = socket.next(), if !link.is_silent() => message,
                 () = link.healed(), if link.is_engaged() => {
-                    if let Err(fault) = self.handle_due().await {
+                    if let Err(fault) = Box::pin(self.handle_due()).await {
                         return self.queue.fail(fault.code, fault.detail);
                     }
                     continue;
@@ -227,7 +208,7 @@ impl Connection {
                 () = timer.as_mut() => {
                     let mut handled = self.handle_timer();
                     if handled.is_ok() && self.queue.link().is_engaged() {
-                        handled = self.handle_due().await;
+                        handled = Box::pin(self.handle_due()).await;
                     }
                     if let Err(fault) = handled {
                         return self.queue.fail(fault.code, fault.detail);
@@ -248,14 +229,15 @@ impl Connection {
                         None => return self.queue.end(Ending::BROKEN),
                     }
                 }
+                // Boxed, since most of the time nobody says anything, and it is the largest part.
                 Some(Ok(Message::Binary(message))) if !codec.is_text() => {
-                    self.handle_message(message).await
+                    Box::pin(self.handle_message(message)).await
                 }
                 Some(Ok(Message::Text(message))) if codec.is_text() => {
-                    self.handle_message(message.into()).await
+                    Box::pin(self.handle_message(message.into())).await
                 }
-                // Answered by the WebSocket layer.
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                // Answered by the WebSocket layer, which hands out no single frames.
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
                 Some(Ok(Message::Binary(_) | Message::Text(_))) => {
                     let agreed = codec.subprotocol();
                     let detail = match codec.is_text() {
@@ -386,17 +368,16 @@ impl Connection {
 }
 
 /// What an error of the WebSocket layer says about the peer; `None`: the link is just gone.
-///
-/// The layer's error type is not public here, its texts are; the end-to-end tests pin them.
-fn socket_fault(error: &axum::Error, bytes_max: u32) -> Option<Fault> {
-    let text = error.to_string();
-    if text.contains("too long") {
-        return Some(Fault::new(
+fn socket_fault(error: &Error, bytes_max: u32) -> Option<Fault> {
+    match error {
+        Error::Capacity(_) => Some(Fault::new(
             ErrorCode::FrameTooLarge,
             format!("message over {bytes_max} bytes"),
-        ));
+        )),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) | Error::Utf8(_) => {
+            Some(Fault::new(ErrorCode::Malformed, error.to_string()))
+        }
+        _ => None,
     }
-    let broke_rules = (text.contains("protocol error") && !text.contains("closing handshake"))
-        || text.contains("UTF-8");
-    broke_rules.then(|| Fault::new(ErrorCode::Malformed, text))
 }

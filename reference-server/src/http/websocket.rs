@@ -3,41 +3,37 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper_util::rt::TokioIo;
 use tidewire_core::wire::Codec;
+use tungstenite::handshake::server::create_response_with_body;
 
 use crate::app::App;
-use crate::auth::AuthRequest;
+use crate::auth::KeptRequest;
 use crate::connection;
-
-/// Memory per idle connection is mostly these two (docs/defaults.md).
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024;
+use crate::socket::Socket;
 
 /// Who connected, as the accept loop saw it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PeerAddr(pub(super) SocketAddr);
 
-pub(super) async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    if !app.origins.admits(&parts.headers) {
+pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Response {
+    if !app.origins.admits(request.headers()) {
         return refuse(
             StatusCode::FORBIDDEN,
             "this page's origin may not connect; the server's allow_origin lists those that may\n",
         );
     }
-    let auth = AuthRequest {
-        peer: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
-        headers: parts.headers.clone(),
+    let Ok(mut response) = create_response_with_body(&request, Body::empty) else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "connect with a WebSocket client, version 13 over HTTP/1.1\n",
+        );
     };
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return rejection.into_response(),
-    };
-    let upgrade = upgrade.protocols(Codec::ALL.iter().map(|codec| codec.subprotocol()));
-    let Some(codec) = selected(&upgrade) else {
+    let Some(codec) = offered(request.headers()) else {
         return refuse(
             StatusCode::BAD_REQUEST,
             "offer the WebSocket subprotocol tidewire.v1.proto or tidewire.v1.json\n",
@@ -49,24 +45,33 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Re
     let Ok(registered) = app.connections.enter(codec) else {
         return busy("this server has as many connections as it takes\n");
     };
-    let limits = app.config.limits;
-    let up = limits.frame_up_bytes as usize;
-    let down = limits.frame_down_bytes as usize;
-    upgrade
-        .read_buffer_size(SOCKET_BUFFER_BYTES)
-        .write_buffer_size(SOCKET_BUFFER_BYTES)
-        // One whole message and its header: the next one is only written after a flush.
-        .max_write_buffer_size(down + 2 * SOCKET_BUFFER_BYTES)
-        .max_frame_size(up)
-        .max_message_size(up)
-        .on_upgrade(move |socket| connection::serve(app, auth, registered, socket))
+    let protocol = HeaderValue::from_static(codec.subprotocol());
+    let headers = response.headers_mut();
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    let peer = request.extensions().get().map(|PeerAddr(peer)| *peer);
+    let kept = KeptRequest::new(peer, request.headers());
+    let upgrading = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrading.await {
+            Ok(stream) => {
+                let bytes_max = app.config.limits.frame_up_bytes as usize;
+                let socket = Socket::new(TokioIo::new(stream), bytes_max);
+                connection::serve(app, kept, registered, socket).await;
+            }
+            Err(error) => tracing::debug!(%error, "a client left before its WebSocket was open"),
+        }
+    });
+    response
 }
 
-/// The codec of the subprotocol that was agreed; a client that offers several gets the best.
-fn selected(upgrade: &WebSocketUpgrade) -> Option<Codec> {
-    let name = upgrade.selected_protocol()?;
-    let mut codecs = Codec::ALL.iter().copied();
-    codecs.find(|codec| codec.subprotocol() == name)
+/// The best codec of the subprotocols that a client offers.
+fn offered(headers: &HeaderMap) -> Option<Codec> {
+    let offers = |codec: &Codec| {
+        let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let mut names = offers.flat_map(|names| names.as_bytes().split(|byte| *byte == b','));
+        names.any(|name| name.trim_ascii() == codec.subprotocol().as_bytes())
+    };
+    Codec::ALL.iter().copied().find(offers)
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> Response {
