@@ -42,6 +42,22 @@ pub const BENCHES: &[Bench] = &[
         name: "latency",
         run: server::latency,
     },
+    Bench {
+        name: "memory",
+        run: server::memory,
+    },
+    Bench {
+        name: "connect",
+        run: server::connect,
+    },
+    Bench {
+        name: "resume",
+        run: server::resume,
+    },
+    Bench {
+        name: "disk",
+        run: server::disk,
+    },
 ];
 
 /// The benchmarks that have rows under one of these names; all of them without a name.

@@ -15,7 +15,7 @@ pub struct Row {
     pub baseline: f64,
     /// `value / baseline`.
     pub ratio: f64,
-    /// What the ratio, or the value where there is nothing to compare with, should be.
+    /// What the ratio should be, or, with a unit behind the number, the value.
     pub goal: &'static str,
 }
 

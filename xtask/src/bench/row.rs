@@ -15,7 +15,7 @@ pub(crate) struct Row {
     pub(crate) baseline: f64,
     /// `value / baseline`.
     pub(crate) ratio: f64,
-    /// A comparison and a number, such as `<= 3`.
+    /// A comparison and a number: `<= 3` for the ratio, `<= 3 KiB` for a value of that unit.
     pub(crate) goal: String,
 }
 
@@ -32,13 +32,19 @@ impl Row {
         })
     }
 
-    /// Whether the ratio is where it should be; `None` for a goal that is no plain comparison.
+    /// Whether the ratio, or the value, is where it should be; `None` for a goal that is no plain
+    /// comparison.
     pub(crate) fn is_reached(&self) -> Option<bool> {
         let (comparison, bound) = self.goal.split_once(' ')?;
+        let (bound, figure) = match bound.split_once(' ') {
+            None => (bound, self.ratio),
+            Some((bound, unit)) if unit == self.unit => (bound, self.value),
+            Some(_) => return None,
+        };
         let bound: f64 = bound.parse().ok()?;
         match comparison {
-            "<=" => Some(self.ratio <= bound),
-            ">=" => Some(self.ratio >= bound),
+            "<=" => Some(figure <= bound),
+            ">=" => Some(figure >= bound),
             _ => None,
         }
     }
@@ -122,6 +128,14 @@ mod tests {
         assert_eq!(row(2.0, "<= 1.5").is_reached(), Some(false));
         assert_eq!(row(0.9, ">= 0.8").is_reached(), Some(true));
         assert_eq!(row(0.9, "12 KiB").is_reached(), None);
+    }
+
+    #[test]
+    fn a_goal_with_a_unit_bounds_the_value() {
+        // The value is 2 ns.
+        assert_eq!(row(9.0, "<= 3 ns").is_reached(), Some(true));
+        assert_eq!(row(0.1, ">= 3 ns").is_reached(), Some(false));
+        assert_eq!(row(0.1, "<= 3 KiB").is_reached(), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! nothing is decided, kept or looked at.
 //!
 //! The path of the upgrade names the group. Each member has a bounded queue and a writer that joins
-//! everything that is ready into one write. A member whose queue is full is let go.
+//! everything that is ready into one write. A member whose queue is full is let go. Told to, it instead
+//! answers each client with the same bytes whatever it says.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -31,20 +32,22 @@ type Groups = Arc<Mutex<HashMap<String, Group>>>;
 /// Serves until the process ends.
 ///
 /// Errors: the listener fails.
-pub(super) async fn run(listener: TcpListener) -> anyhow::Result<Infallible> {
+pub(super) async fn run(listener: TcpListener, answer: &[usize]) -> anyhow::Result<Infallible> {
     let groups = Groups::default();
+    let answer = answer.iter().map(|bytes| frame(&vec![0; *bytes]));
+    let answer = Bytes::from(answer.collect::<anyhow::Result<Vec<_>>>()?.concat());
     loop {
         let (stream, _) = listener.accept().await?;
-        let groups = Arc::clone(&groups);
+        let (groups, answer) = (Arc::clone(&groups), answer.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, &groups).await {
+            if let Err(error) = serve(stream, &groups, answer).await {
                 eprintln!("a connection of the bare program: {error:#}");
             }
         });
     }
 }
 
-async fn serve(stream: TcpStream, groups: &Groups) -> anyhow::Result<()> {
+async fn serve(stream: TcpStream, groups: &Groups, answer: Bytes) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut path = String::new();
     #[expect(clippy::result_large_err, reason = "the library's signature")]
@@ -63,11 +66,14 @@ async fn serve(stream: TcpStream, groups: &Groups) -> anyhow::Result<()> {
     };
     let (read_half, write_half) = socket.into_inner().into_split();
     let (queue, ready) = mpsc::channel(QUEUE_MAX);
+    tokio::spawn(write(ready, write_half));
+    if !answer.is_empty() {
+        return reply(read_half, &queue, &answer).await;
+    }
     group
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(queue);
-    tokio::spawn(write(ready, write_half));
     relay(read_half, &group).await
 }
 
@@ -75,11 +81,27 @@ fn config() -> WebSocketConfig {
     WebSocketConfig::default().read_buffer_size(SOCKET_BUFFER_BYTES)
 }
 
+/// The library parses what comes in; nothing goes out through it.
+async fn incoming(read_half: OwnedReadHalf) -> WebSocketStream<Join<OwnedReadHalf, Sink>> {
+    WebSocketStream::from_raw_socket(join(read_half, sink()), Role::Server, Some(config())).await
+}
+
+/// Answers every message of a client with the same bytes.
+async fn reply(
+    read_half: OwnedReadHalf,
+    queue: &mpsc::Sender<Bytes>,
+    answer: &Bytes,
+) -> anyhow::Result<()> {
+    let mut socket = incoming(read_half).await;
+    while let Some(Ok(Message::Binary(_))) = socket.next().await {
+        queue.try_send(answer.clone())?;
+    }
+    Ok(())
+}
+
 /// Hands every message of one member to all of them.
 async fn relay(read_half: OwnedReadHalf, group: &Group) -> anyhow::Result<()> {
-    // The library parses what comes in; nothing goes out through it.
-    let socket: Join<OwnedReadHalf, Sink> = join(read_half, sink());
-    let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config())).await;
+    let mut socket = incoming(read_half).await;
     while let Some(message) = socket.next().await {
         let Ok(Message::Binary(message)) = message else {
             break;

@@ -72,20 +72,9 @@ impl Link {
         have: Option<Cursor>,
     ) -> anyhow::Result<(Self, Cursor)> {
         let mut link = Self::open(address, "/v1/ws").await?;
-        let hello = client_message(ClientKind::Hello(Hello {
-            version: PROTOCOL_VERSION,
-            token: "ana".into(),
-            client: Bytes::copy_from_slice(&client),
-            ..Hello::default()
-        }));
-        let subscribe = client_message(ClientKind::Subscribe(Subscribe {
-            channel: channel.into(),
-            have,
-            max_epoch: have.map_or(0, |cursor| cursor.epoch),
-        }));
-        link.sender.send([hello, subscribe].concat().into()).await?;
+        link.send(introduction(channel, client, have)).await?;
         loop {
-            let message = link.receiver.next().await?;
+            let message = link.next().await?;
             let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
             for frame in Codec::Protobuf.decode_server(message, bytes_max)? {
                 if let ControlFlow::Break(cursor) = subscribed(frame)? {
@@ -95,11 +84,41 @@ impl Link {
         }
     }
 
+    /// Sends one message.
+    ///
+    /// Errors: the link is broken.
+    pub async fn send(&mut self, message: Bytes) -> anyhow::Result<()> {
+        self.sender.send(message).await
+    }
+
+    /// The next message.
+    ///
+    /// Errors: the link ended.
+    pub async fn next(&mut self) -> anyhow::Result<Bytes> {
+        self.receiver.next().await
+    }
+
     /// Its two ends.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         (self.sender, self.receiver)
     }
+}
+
+/// What a client says first, in one message: who it is, and that it subscribes to a channel.
+pub(super) fn introduction(channel: &str, client: [u8; 16], have: Option<Cursor>) -> Bytes {
+    let hello = client_message(ClientKind::Hello(Hello {
+        version: PROTOCOL_VERSION,
+        token: "ana".into(),
+        client: Bytes::copy_from_slice(&client),
+        ..Hello::default()
+    }));
+    let subscribe = client_message(ClientKind::Subscribe(Subscribe {
+        channel: channel.into(),
+        have,
+        max_epoch: have.map_or(0, |cursor| cursor.epoch),
+    }));
+    [hello, subscribe].concat().into()
 }
 
 /// Whether a frame says that the subscription is live, and where it stands.

@@ -5,17 +5,22 @@
 //! [`Link`]s); the program under test runs by itself ([`Program`], [`serve`]), so that its processor
 //! time and memory are its alone. A round starts both programs one after the other, each afresh.
 
+mod arrival;
 mod bare;
 mod channels;
+mod connect;
 mod crowd;
+mod disk;
 mod fanout;
 mod lane;
 mod latency;
 mod link;
 mod load;
+mod memory;
 mod patches;
 mod program;
 mod publisher;
+mod resume;
 mod serve;
 mod throughput;
 
@@ -26,4 +31,7 @@ pub use patches::Patch;
 pub use program::Program;
 pub use serve::{Serve, serve};
 
-pub use {channels::run as channels, fanout::run as fanout, latency::run as latency};
+pub use {
+    channels::run as channels, connect::run as connect, disk::run as disk, fanout::run as fanout,
+    latency::run as latency, memory::run as memory, resume::run as resume,
+};

@@ -31,6 +31,16 @@ impl Program {
         Self::start("serve-bare", &[])
     }
 
+    /// Starts the bare program such that it answers each message with messages of so many bytes, to
+    /// whoever sent it alone.
+    ///
+    /// Errors: as [`Program::ours`].
+    pub fn answering(answers: &[usize]) -> anyhow::Result<Self> {
+        let answers: Vec<String> = answers.iter().map(|b| format!("--answer={b}")).collect();
+        let args: Vec<&str> = answers.iter().map(String::as_str).collect();
+        Self::start("serve-bare", &args)
+    }
+
     fn start(kind: &str, args: &[&str]) -> anyhow::Result<Self> {
         let path = path()?;
         let mut child = Command::new(&path)

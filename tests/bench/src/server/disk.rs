@@ -1,0 +1,166 @@
+//! `disk`: appends through the disk broker, against redb's own write loop with the same durability, the
+//! same bytes and as many entries in a transaction.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use redb::{Database, Durability, TableDefinition};
+use tidewire_core::ChannelName;
+use tidewire_core::wire::{Cursor, Field, Merge, Op, OpKind};
+use tidewire_server::broker::codec::encode_entry;
+use tidewire_server::broker::{
+    Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, RunId,
+};
+use tidewire_server::channel::Author;
+use tokio::runtime::Runtime;
+
+use crate::{Best, Row, Scale};
+
+const RUN: RunId = RunId(7);
+/// What each entry writes into one field, as much as other rows do.
+const VALUE_BYTES: usize = 128;
+/// The baseline's table has the broker's keys, and is kept in as much memory.
+const ENTRIES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("entries");
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// One channel and what is appended to it, one entry at a time, as its task does.
+struct Log {
+    channel: ChannelName,
+    entries: Vec<Arc<Entry>>,
+    /// The same entries, for the baseline, which encodes nothing.
+    encoded: Vec<Vec<u8>>,
+}
+
+/// Measures the row.
+///
+/// Errors: the directory of this program cannot be written, or an append fails.
+pub fn run(scale: Scale) -> anyhow::Result<Vec<Row>> {
+    let logs: Vec<Arc<Log>> = (0..scale.pick(64, 3))
+        .map(|number| Arc::new(Log::new(number, scale.pick(100, 3))))
+        .collect();
+    let appends: usize = logs.iter().map(|log| log.entries.len()).sum();
+    let place = place()?;
+    let runtime = Runtime::new()?;
+    let mut best = Best::<2>::highest();
+    for _ in 0..scale.pick(5, 1) {
+        let dir = tempfile::tempdir_in(&place)?;
+        let (time, transactions) = runtime.block_on(ours(&logs, dir.path()))?;
+        best.note(0, appends as f64 / time.as_secs_f64());
+        let batch = appends.div_ceil(usize::try_from(transactions)?);
+        let dir = tempfile::tempdir_in(&place)?;
+        let time = engine(&logs, batch, dir.path())?;
+        best.note(1, appends as f64 / time.as_secs_f64());
+    }
+    let [ours, engine] = best.figures();
+    let row = Row::new("disk/append", "appends/s", ours, engine, ">= 0.8");
+    Ok(vec![row])
+}
+
+/// Beside this program: where temporary files go is often memory, which needs no sync.
+fn place() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let dir = program.parent().context("a program is in a directory")?;
+    Ok(dir.to_owned())
+}
+
+/// Every channel appends as fast as it is answered. Also says how many transactions that took.
+async fn ours(logs: &[Arc<Log>], dir: &Path) -> anyhow::Result<(Duration, u64)> {
+    let broker = Arc::new(DiskBroker::open(dir, RUN)?);
+    let start = Instant::now();
+    let appending: Vec<_> = logs
+        .iter()
+        .map(|log| tokio::spawn(append_all(Arc::clone(&broker), Arc::clone(log))))
+        .collect();
+    for appended in appending {
+        appended.await??;
+    }
+    Ok((start.elapsed(), broker.transactions()))
+}
+
+async fn append_all(broker: Arc<DiskBroker>, log: Arc<Log>) -> anyhow::Result<()> {
+    let mut expected = Cursor::default();
+    for entry in &log.entries {
+        let request = BrokerRequest::Append {
+            expected,
+            entries: vec![Arc::clone(entry)],
+        };
+        let reply = broker.request(&log.channel, request).await;
+        ensure!(matches!(reply, BrokerReply::Appended), "{reply:?}");
+        expected = entry.cursor;
+    }
+    Ok(())
+}
+
+/// The same entries in the same order, `batch` of them in a transaction.
+fn engine(logs: &[Arc<Log>], batch: usize, dir: &Path) -> anyhow::Result<Duration> {
+    let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create(dir.join("baseline.redb"))?;
+    let entries: Vec<_> = (0..logs[0].entries.len())
+        .flat_map(|at| logs.iter().map(move |log| (log, at)))
+        .collect();
+    let start = Instant::now();
+    for entries in entries.chunks(batch) {
+        commit(&database, entries)?;
+    }
+    Ok(start.elapsed())
+}
+
+fn commit(database: &Database, entries: &[(&Arc<Log>, usize)]) -> anyhow::Result<()> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    {
+        let mut table = transaction.open_table(ENTRIES)?;
+        for (log, at) in entries {
+            let key = (log.channel.as_str(), log.entries[*at].cursor.seq);
+            table.insert(key, log.encoded[*at].as_slice())?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+impl Log {
+    fn new(number: usize, entries: usize) -> Self {
+        let name = format!("board:{number}");
+        let entries: Vec<_> = (1..=entries as u64)
+            .map(|seq| Arc::new(entry(seq)))
+            .collect();
+        Self {
+            channel: name.parse().expect("a channel's name"),
+            encoded: entries.iter().map(|entry| encode_entry(entry)).collect(),
+            entries,
+        }
+    }
+}
+
+fn entry(seq: u64) -> Entry {
+    let merge = Merge {
+        collection: "cards".into(),
+        id: format!("card-{}", seq % 100),
+        fields: vec![Field {
+            name: "title".into(),
+            value: format!("\"{:0width$}\"", seq, width = VALUE_BYTES - 2).into(),
+        }],
+        unset: Vec::new(),
+    };
+    let body = match seq {
+        1 => EntryBody::Opening { ops: Vec::new() },
+        _ => EntryBody::Mutation {
+            author: Author([3; 16]),
+            n: seq,
+            low: 1,
+            deadline_ms: 1_800_000_000_000,
+            outcome: Ok(vec![Op {
+                kind: Some(OpKind::Merge(merge)),
+            }]),
+        },
+    };
+    Entry {
+        cursor: Cursor::new(9, seq, seq * 7),
+        ms: 1_700_000_000_000 + seq,
+        run: RUN,
+        body,
+    }
+}
