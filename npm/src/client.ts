@@ -13,6 +13,7 @@ import { Mutations } from "./mutations.js";
 import type { ClientEvents, ClientOptions, Connection, WasmSource } from "./types.js";
 import { socketUrl } from "./url.js";
 import { LINGER_MS } from "./uses.js";
+import { forgetClient, warnOfToken, warnOfTwoClients } from "./warn.js";
 
 const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, reason: undefined };
 
@@ -121,6 +122,7 @@ export class Client {
     this.#moved({ state: "connecting", transport: undefined, since: Date.now(), reason: undefined });
     try {
       const url = socketUrl(this.#options.url);
+      warnOfToken(url);
       const websocket = this.#options.WebSocket ?? platformWebSocket();
       const Core = await loadCore(() => this.#options.wasm ?? this.#findWasm());
       this.#loading = false;
@@ -140,6 +142,7 @@ export class Client {
     this.#client = Array.from(entropy.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const core = callCore(() => new Core(url, websocket, flush, entropy, baseMs, maxMs, attempts));
     this.#core = core;
+    warnOfTwoClients(url, this);
     this.#stopWatching = watchPlatform((hint) => {
       this.#command((own) => own.network(hint), ignore);
       this.#deliveries.run();
@@ -156,6 +159,7 @@ export class Client {
     this.#stopWatching = undefined;
     const core = this.#core;
     if (!core) return;
+    forgetClient(this);
     this.#core = undefined;
     this.#client = "";
     this.#routes.clear();

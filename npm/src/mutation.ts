@@ -3,6 +3,7 @@
 import { TidewireError } from "./errors.js";
 import type { Deliveries } from "./listeners.js";
 import type { Cursor, Mutation, MutationStatus, Precondition, RecordKey, Writer } from "./types.js";
+import { warnOfVanishing } from "./warn.js";
 
 /** What a mutation belongs to, a channel. */
 export interface MutationOwner {
@@ -209,6 +210,7 @@ function toJson(name: string, value: unknown): string {
   }
   let text: string | undefined;
   try {
+    warnOfVanishing(name, value);
     text = JSON.stringify(value);
   } catch (cause) {
     throw new TidewireError("invalid", `field ${field} cannot be turned into JSON: see the cause`, { cause });

@@ -37,6 +37,7 @@ import type {
   RecordOf,
   SelectOptions,
 } from "./types.js";
+import { warnOfClosed, warnOfInlineFunctions, warnOfNewClient } from "./warn.js";
 
 const ClientContext = createContext<Client | undefined>(undefined);
 const InitialContext = createContext<Initials | undefined>(undefined);
@@ -55,8 +56,9 @@ export function TidewireProvider(props: {
   children?: ReactNode;
 }): FunctionComponentElement<ProviderProps<Client | undefined>> {
   const { client, initial, children } = props;
-  const [initials] = useState(() => initial && new Initials(initial));
-  const below = createElement(InitialContext.Provider, { value: initials }, children);
+  const [own] = useState(() => ({ initials: initial && new Initials(initial) }));
+  warnOfNewClient(own, client);
+  const below = createElement(InitialContext.Provider, { value: own.initials }, children);
   return createElement(ClientContext.Provider, { value: client }, below);
 }
 
@@ -198,6 +200,7 @@ export function useCollection<S extends object, P, C extends CollectionName<S>>(
   const subscribe = useWatch(channel, collection);
   const initial = useInitial(channel);
   const [selections] = useState(() => new Selections(SELECTIONS_MAX));
+  warnOfInlineFunctions(selections, options, () => channel.ids(collection).length);
   return useSyncExternalStore(
     subscribe,
     () => (initial?.isFor(channel) ? initial : channel).selectIn(selections, collection, options),
@@ -322,7 +325,9 @@ function useInitial<S extends object, P>(channel: Channel<S, P>): InitialRecords
 
 /** A channel that somebody closed under a mounted component is not an error of the component. */
 function whileOpen<S extends object, P>(channel: Channel<S, P>, start: () => () => void): () => void {
-  return channel.status === "closed" ? nothing : start();
+  if (channel.status !== "closed") return start();
+  warnOfClosed(channel);
+  return nothing;
 }
 
 function nothing(): undefined {
