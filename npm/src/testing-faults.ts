@@ -153,7 +153,7 @@ export interface Fault extends AsyncDisposable {
 }
 
 /**
- * The faults of one server. They end with `clear`, and with a restart of the server.
+ * The faults of one server. They end with `clear` and with `loseHistory`.
  *
  * Errors: `invalid` says which rule and field is wrong; `not_found`, that there is no such rule or plan;
  * `server_failed`, that the server is not there.

@@ -65,7 +65,7 @@ export class TestServer implements AsyncDisposable {
     this.faults = new Faults(() => process.admin);
   }
 
-  /** Where it listens, as `http://127.0.0.1:PORT`; the same after a restart. */
+  /** Where it listens, as `http://127.0.0.1:PORT`; the same for its whole life. */
   get url(): string {
     return this.#process.url;
   }
@@ -81,11 +81,11 @@ export class TestServer implements AsyncDisposable {
   }
 
   /**
-   * Kills it and starts it again at the same address, without faults. The memory broker forgets: clients
-   * hear `history_lost`, and what they had committed ends as `lost`. For an outage that loses nothing
-   * see `faults.offline`.
+   * Kills it and starts it again at the same address, with nothing in it and without faults: clients hear
+   * `history_lost`, and what they had committed ends as `lost`. An outage that loses nothing is
+   * `faults.offline`.
    */
-  async restart(): Promise<void> {
+  async loseHistory(): Promise<void> {
     await this.#process.kill();
     await this.#process.start();
   }

@@ -252,14 +252,14 @@ describe("faults", () => {
     expect(board.get("cards", "a")?.title).toBe("kept");
   });
 
-  it("restart: the memory broker forgets, and clients are told", async () => {
+  it("lost history: everything is gone, and clients are told", async () => {
     await using server = await startServer({ program });
     const { board } = visit(server, "ana");
     const edit = board.put("cards", "a", { title: "x" });
     await edit.committed;
     const lost = new Promise((resolve) => board.on("history_lost", resolve));
     const { url } = server;
-    await server.restart();
+    await server.loseHistory();
     expect(server.url).toBe(url);
     await lost;
     expect(edit.status).toBe("lost");

@@ -51,7 +51,7 @@ impl TestServer {
     {
         let mut server = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            broker: Arc::new(MemoryBroker::new(RunId(clock::random_u64()))),
+            broker: new_broker(),
             build: Arc::new(build),
             faults: Faults::new(),
             running: None,
@@ -128,4 +128,20 @@ impl TestServer {
         self.stop().await;
         self.resume().await;
     }
+
+    /// Stops it, forgets every log, and starts it again on the same port: clients hear that history
+    /// was lost. Not for one with a broker of its own, which keeps what it has.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot start.
+    pub async fn lose_history(&mut self) {
+        self.stop().await;
+        self.broker = new_broker();
+        self.resume().await;
+    }
+}
+
+fn new_broker() -> Arc<dyn Broker> {
+    Arc::new(MemoryBroker::new(RunId(clock::random_u64())))
 }
