@@ -1,21 +1,10 @@
-//! The reference server of tidewire: one ordered log per channel, shared with everyone who listens.
+#![cfg_attr(feature = "net", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "net"),
+    doc = "The channel logic of tidewire's reference server, without its network half."
+)]
 //!
-//! As a program it is `tidewire-server`. As a library it is [`Server`]:
-//!
-//! ```no_run
-//! # #[cfg(feature = "net")] mod example {
-//! use tidewire_server::{Config, Principal, Server};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let server = Server::builder(Config::default())
-//!     .authenticate(|token, _request| async move { Ok(Principal::new(token)) })
-//!     .build()?;
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7400").await?;
-//! server.run(listener, std::future::pending()).await?;
-//! # Ok(())
-//! # }
-//! # }
-//! ```
+//! # Inside
 //!
 //! `channel` and `broker` are the heart and know neither socket nor clock; everything behind the
 //! feature `net` drives them.

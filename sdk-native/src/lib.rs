@@ -1,25 +1,6 @@
-//! Real-time state sync for native Rust programs: optimistic, ordered, exactly once.
+#![doc = include_str!("../README.md")]
 //!
-//! ```no_run
-//! # #[derive(serde::Deserialize)] struct Card { title: String }
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use serde_json::json;
-//!
-//! let client = tidewire::Client::builder("https://host").token("dev:ana").build()?;
-//! let board = client.channel("board:main")?;
-//! board.ready().await?;
-//!
-//! let cards = board.collection::<Card>("cards");
-//! let created = cards.put("c1", json!({"title": "Buy milk"}))?;
-//! assert_eq!(cards.get("c1")?.unwrap().title, "Buy milk"); // shows before the server knows
-//! created.committed().await?;                              // or says why not
-//!
-//! let mut changes = cards.changes();
-//! while let Some(what) = changes.next().await {
-//!     println!("{what:?}");
-//! }
-//! # Ok(()) }
-//! ```
+//! # Inside
 //!
 //! The core, [`tidewire_core::Session`], is a pure state machine. Here it sits behind a lock: reads and
 //! commands run on the caller's thread and return at once, one task per client connects the core to

@@ -14,3 +14,10 @@ pub use front::Front;
 pub use program::program;
 pub use server::{Broker, Server};
 pub use wait::{DEADLINE, until, within};
+
+/// Rust in documents that belong to no crate: it compiles, as `cargo test --doc` sees to.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+}
