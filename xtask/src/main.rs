@@ -19,6 +19,7 @@ mod place;
 mod planted;
 mod process;
 mod programs;
+mod quickstarts;
 mod setup;
 mod sim;
 mod size;

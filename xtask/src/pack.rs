@@ -8,12 +8,13 @@ use anyhow::Context;
 use crate::freshness;
 use crate::npm;
 use crate::place;
-use crate::process::{capture, command};
+use crate::process::{capture, command, run as run_command};
 use crate::setup::Consent;
 
 /// Packs everything and prints where each file lies.
 pub(crate) fn run(consent: Consent) -> anyhow::Result<()> {
     println!("{}", npm_tarball(consent)?.display());
+    println!("{}", crates()?.display());
     Ok(())
 }
 
@@ -44,4 +45,46 @@ pub(crate) fn npm_tarball(consent: Consent) -> anyhow::Result<PathBuf> {
     fs::rename(&packed, &tarball)
         .with_context(|| format!("npm pack left no {}", packed.display()))?;
     Ok(tarball)
+}
+
+/// The crates that are published.
+const CRATES: [&str; 3] = ["tidewire-core", "tidewire", "tidewire-server"];
+
+/// Where the crates lie as `cargo package` makes them, each unpacked in a folder `NAME-VERSION`.
+///
+/// Nothing is built: whoever depends on them does that. A crate that is the same as before stays as it
+/// is, so that its dependants stay built.
+pub(crate) fn crates() -> anyhow::Result<PathBuf> {
+    let out = place::target_dir().join("xtask/pack/crates");
+    fs::create_dir_all(&out)?;
+    let mut package = command("cargo", &place::root());
+    package.args([
+        "package",
+        "--locked",
+        "--offline",
+        "--allow-dirty",
+        "--no-verify",
+    ]);
+    for name in CRATES {
+        package.args(["--package", name]);
+    }
+    run_command(&mut package)?;
+    for name in CRATES {
+        let file = format!("{name}-{}.crate", env!("CARGO_PKG_VERSION"));
+        let packed = place::target_dir().join("package").join(&file);
+        let bytes =
+            fs::read(&packed).with_context(|| format!("cargo left no {}", packed.display()))?;
+        let unpacked_from = out.join(&file);
+        if fs::read(&unpacked_from).is_ok_and(|before| before == bytes) {
+            continue;
+        }
+        let unpacked = out.join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+        if unpacked.exists() {
+            fs::remove_dir_all(&unpacked)?;
+        }
+        // All files of a crate have one age, which never changes: cargo must see that these are new.
+        run_command(command("tar", &out).arg("-xzmf").arg(&packed))?;
+        fs::write(&unpacked_from, bytes)?;
+    }
+    Ok(out)
 }

@@ -18,6 +18,7 @@ use crate::place;
 use crate::planted;
 use crate::process::{command, run_tests, run_through};
 use crate::programs;
+use crate::quickstarts;
 use crate::setup::Consent;
 use crate::sim::{self, SeedRange};
 use crate::size;
@@ -25,7 +26,7 @@ use crate::wasm;
 
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 15] = [
+pub(super) static STEPS: [Step; 16] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
@@ -100,6 +101,11 @@ pub(super) static STEPS: [Step; 15] = [
         name: "browser",
         about: "two pages in Chromium and a native client on one board",
         run: browser::test,
+    },
+    Step {
+        name: "quickstarts",
+        about: "every quickstart, word for word in an empty folder, with the packed packages",
+        run: quickstarts::test,
     },
 ];
 

@@ -1,0 +1,28 @@
+//! The quickstarts, followed word for word with what a stranger would install.
+
+use crate::browser;
+use crate::node;
+use crate::pack;
+use crate::place;
+use crate::process::{command, run_tests};
+use crate::programs;
+use crate::setup::Consent;
+
+/// Packs and builds what they install and start, and runs `tests/quickstarts`.
+pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
+    let chromium = browser::find_or_install(consent)?;
+    let tarball = pack::npm_tarball(consent)?;
+    let crates = pack::crates()?;
+    programs::build_with_tests()?;
+    let dir = place::root().join("tests/quickstarts");
+    node::install(&dir, consent)?;
+    run_tests(
+        command("npm", &dir)
+            .arg("test")
+            .env("TEST_CHROMIUM", chromium)
+            .env("TEST_TARBALL", tarball)
+            .env("TEST_CRATES", crates)
+            .env("TEST_TARGET_DIR", place::target_dir())
+            .env("TEST_BIN_DIR", programs::dir()),
+    )
+}
