@@ -6,11 +6,11 @@ import type { Core, CoreEvent } from "./core.js";
 import { callCore, TidewireError } from "./errors.js";
 import { watchPlatform } from "./hints.js";
 import { Deliveries, Listeners } from "./listeners.js";
-import type { CoreClass } from "./load.js";
+import type { CoreClass, FindWasm } from "./load.js";
 import { loadCore } from "./load.js";
 import { MutationHandle } from "./mutation.js";
 import { Mutations } from "./mutations.js";
-import type { ClientEvents, ClientOptions, Connection, WasmSource } from "./types.js";
+import type { ClientEvents, ClientOptions, Connection } from "./types.js";
 import { socketUrl } from "./url.js";
 import { LINGER_MS } from "./uses.js";
 import { forgetClient, warnOfToken, warnOfTwoClients } from "./warn.js";
@@ -20,7 +20,7 @@ const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, r
 /** One connection to a server, shared by all channels. Made by `createClient`. */
 export class Client {
   #options: ClientOptions;
-  #findWasm: () => WasmSource;
+  #findWasm: FindWasm;
   #deliveries = new Deliveries();
   #listeners = new Listeners<ClientEvents>(this.#deliveries);
   #connection: Connection = Object.freeze({ ...IDLE, since: 0 });
@@ -50,7 +50,7 @@ export class Client {
   #host: ChannelHost;
 
   /** @internal Use `createClient`. */
-  constructor(options: ClientOptions, findWasm: () => WasmSource) {
+  constructor(options: ClientOptions, findWasm: FindWasm) {
     this.#options = options;
     this.#findWasm = findWasm;
     this.#host = {

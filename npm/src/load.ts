@@ -7,10 +7,13 @@ import type { WasmSource } from "./types.js";
 /** The constructor of a core. */
 export type CoreClass = new (...args: ConstructorParameters<typeof Core>) => Core;
 
+/** Where the wasm is, asked when it is first needed. */
+export type FindWasm = () => WasmSource | Promise<WasmSource>;
+
 let loading: Promise<CoreClass> | undefined;
 
 /** The loaded module. The first source wins; a failure is forgotten, so that a later use tries again. */
-export function loadCore(findWasm: () => WasmSource): Promise<CoreClass> {
+export function loadCore(findWasm: FindWasm): Promise<CoreClass> {
   loading ??= load(findWasm).catch((cause: unknown) => {
     loading = undefined;
     throw new TidewireError(
@@ -24,7 +27,7 @@ export function loadCore(findWasm: () => WasmSource): Promise<CoreClass> {
   return loading;
 }
 
-async function load(findWasm: () => WasmSource): Promise<CoreClass> {
+async function load(findWasm: FindWasm): Promise<CoreClass> {
   const glue = await import("./wasm/tidewire.js");
   await glue.default({ module_or_path: await findWasm() });
   return glue.Client;

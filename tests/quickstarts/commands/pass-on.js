@@ -13,5 +13,5 @@ export function passOn(program, args) {
     env: { ...process.env, PATH: path.join(delimiter) },
   });
   if (error) throw error;
-  process.exitCode = status ?? 1;
+  if (status !== 0) process.exit(status ?? 1);
 }
