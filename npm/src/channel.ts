@@ -1,21 +1,20 @@
 /** One channel: its records, what changes them, and who uses it. */
 
-import { askForRetry, CONFLICTS_MAX } from "./conflict.js";
 import type { Core, CoreEvent, CoreRefusal, CoreStatus } from "./core.js";
-import { reportUncaught, TidewireError } from "./errors.js";
+import { TidewireError } from "./errors.js";
 import type { Deliveries } from "./listeners.js";
 import { Listeners } from "./listeners.js";
-import type { MutationOwner } from "./mutation.js";
-import { ChangeList, isName, MutationHandle, runBuild } from "./mutation.js";
+import type { ChangeList, MutationHandle } from "./mutation.js";
+import { isName, runBuild } from "./mutation.js";
+import { Outgoing } from "./outgoing.js";
 import { Presence } from "./presence.js";
 import { Readiness } from "./readiness.js";
-import { Collection, freeze } from "./records.js";
+import { Collection } from "./records.js";
 import { Selections } from "./selection.js";
 import type {
   ChannelEvents,
   ChannelStatus,
   CollectionName,
-  Conflict,
   Cursor,
   FieldName,
   FieldsOf,
@@ -45,9 +44,6 @@ export interface ChannelHost {
   track(handle: number, mutation: MutationHandle, channel: Channel<object>): void;
 }
 
-/** How many mutations wait for the core to load. */
-const QUEUE_MAX = 1000;
-
 const NO_IDS: readonly string[] = Object.freeze([]);
 const NO_RECORDS: readonly never[] = Object.freeze([]);
 
@@ -74,7 +70,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   #uses = new Uses({
     isOpen: () => this.#status !== "idle" && this.#status !== "closed",
     // What waits for the core to load is not dropped; what the core has taken it sees through.
-    isNeeded: () => this.#queue.length > 0 || this.#readiness.suspends,
+    isNeeded: () => this.#outgoing.waits || this.#readiness.suspends,
     unused: () => {
       this.#end("idle", closedError("the channel is no longer used"));
       this.#host.deliveries.run();
@@ -87,9 +83,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   #collections = new Map<string, Collection>();
   #selections = new Selections();
-
-  #queue: { list: ChangeList; mutation: MutationHandle; since: number }[] = [];
-  #owner: MutationOwner = { cancel: (mutation) => this.#cancel(mutation) };
+  #outgoing: Outgoing<S>;
 
   /** @internal Use `client.channel`. */
   constructor(name: string, host: ChannelHost) {
@@ -97,6 +91,17 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     this.#host = host;
     this.#listeners = new Listeners(host.deliveries);
     this.#watchers = new Watchers(host.deliveries);
+    this.#outgoing = new Outgoing(
+      {
+        id: () => this.#id,
+        cursor: () => this.cursor,
+        record: (collection, id) => this.#collection(collection)?.get(id),
+        command: host.command,
+        track: (handle, mutation) => host.track(handle, mutation, this as unknown as Channel<object>),
+      },
+      this.#listeners,
+      this.#watchers,
+    );
     this.presence = new Presence<P>({
       setPresence: (json) => this.#setPresence(json),
       peers: () => this.#read((core, id) => core.peers(id)) ?? [],
@@ -222,7 +227,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   pending(collection: CollectionName<S>, id: string): boolean {
     if (!isName(id)) return false;
     return (
-      this.#queue.some(({ list }) => list.keys.some((k) => k.collection === collection && k.id === id)) ||
+      this.#outgoing.waitsFor(collection, id) ||
       (this.#read((core, own) => core.is_pending(own, collection, id)) ?? false)
     );
   }
@@ -314,82 +319,12 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   #change(build: (list: ChangeList) => void, options: MutateOptions<S> = {}): Mutation {
     this.#refuseIfClosed();
-    const list = this.#list(build, options);
+    const list = this.#outgoing.list(build, options);
     // Checked again: `build` is the application's code.
     this.#use();
-    const mutation = new MutationHandle(this.#owner, list.keys, options, this.#host.deliveries);
-    if (this.#id === undefined) this.#enqueue(list, mutation);
-    else this.#send(list, mutation, options);
+    const mutation = this.#outgoing.add(list, options);
     this.#host.deliveries.run();
     return mutation;
-  }
-
-  #list(build: (list: ChangeList) => void, { require = [], ttlMs, after }: MutateOptions<S>): ChangeList {
-    if (ttlMs !== undefined && !(ttlMs >= 0)) {
-      throw new TidewireError("invalid", `ttlMs is ${ttlMs}: it takes milliseconds from now`);
-    }
-    if (after && !(after instanceof MutationHandle && after.owner === this.#owner)) {
-      throw new TidewireError("invalid", "after takes a mutation of the same channel");
-    }
-    const list = new ChangeList();
-    try {
-      build(list);
-    } finally {
-      list.seal();
-    }
-    list.require(require, this.cursor);
-    return list;
-  }
-
-  #enqueue(list: ChangeList, mutation: MutationHandle): void {
-    if (this.#queue.length >= QUEUE_MAX) {
-      throw new TidewireError(
-        "queue_full",
-        `${QUEUE_MAX} mutations wait for tidewire to load: await ready() before making so many`,
-        { retryable: true },
-      );
-    }
-    this.#queue.push({ list, mutation, since: Date.now() });
-    this.#notifyRecords(mutation);
-  }
-
-  #send(list: ChangeList, mutation: MutationHandle, { ttlMs, coalesce, after }: MutateOptions<S>): void {
-    const channel = this.#id as number;
-    const first = after?.status === "committed" ? undefined : (after as MutationHandle | undefined);
-    if (first && first.handle === undefined) {
-      throw new TidewireError("dep_failed", "the mutation that this one comes after was not committed");
-    }
-    this.#host.command(
-      (core) => {
-        const handle = core.mutate(channel, list.words, ttlMs, first?.handle, coalesce);
-        mutation.handle = handle;
-        mutation.id = core.mutation_id(handle);
-        return handle;
-      },
-      (handle) => {
-        this.#host.track(handle, mutation, this as unknown as Channel<object>);
-        this.#notifyRecords(mutation);
-      },
-    );
-  }
-
-  #cancel(mutation: MutationHandle): boolean {
-    const at = this.#queue.findIndex((waiting) => waiting.mutation === mutation);
-    const { handle } = mutation;
-    let cancelled = at >= 0;
-    if (cancelled) {
-      this.#queue.splice(at, 1);
-      this.#ended(mutation, "cancelled");
-    } else if (handle !== undefined) {
-      this.#host.command(
-        (core) => core.cancel(handle),
-        (done) => {
-          cancelled = done;
-        },
-      );
-    }
-    this.#host.deliveries.run();
-    return cancelled;
   }
 
   // --------------------------------------------------------- called by the client
@@ -405,26 +340,14 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     }
     const own = this.presence.own;
     if (own !== undefined) this.#warnIfRefused(() => this.#setPresence(own));
-    const queue = this.#queue;
-    this.#queue = [];
-    for (const { list, mutation, since } of queue) {
-      const { ttlMs, ...options } = mutation.options as MutateOptions<S>;
-      const left = ttlMs === undefined ? undefined : Math.max(0, ttlMs - (Date.now() - since));
-      try {
-        this.#send(list, mutation, { ...options, ttlMs: left });
-      } catch (thrown) {
-        this.#reject(mutation, thrown as TidewireError);
-      }
-    }
+    this.#outgoing.sendWaiting();
     this.#watchers.everything();
   }
 
   /** @internal There is no way to a view, for now or ever: the core is not there, or refuses the channel. */
   fail(error: TidewireError): void {
     this.#id = undefined;
-    const queue = this.#queue;
-    this.#queue = [];
-    for (const { mutation } of queue) this.#reject(mutation, error);
+    this.#outgoing.rejectWaiting(error);
     this.#moved("failed", error);
   }
 
@@ -488,24 +411,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   /** @internal A mutation of this channel has a new status. */
   mutationMoved(mutation: MutationHandle, status: MutationStatus, refusal: CoreRefusal): void {
-    switch (status) {
-      case "committed":
-        mutation.move(status);
-        this.#listeners.emit("committed", mutation);
-        break;
-      case "rejected":
-        this.#refused(mutation, refusal);
-        return;
-      case "expired":
-      case "cancelled":
-      case "lost":
-      case "indeterminate":
-        this.#ended(mutation, status);
-        return;
-      default:
-        mutation.move(status);
-    }
-    this.#notifyRecords(mutation);
+    this.#outgoing.moved(mutation, status, refusal);
   }
 
   // ------------------------------------------------------------------- private
@@ -558,12 +464,10 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     this.#uses.end();
     const id = this.#id;
     this.#id = undefined;
-    const queue = this.#queue;
-    this.#queue = [];
     this.#collections.clear();
     this.#selections.clear();
     this.presence.reset();
-    for (const { mutation } of queue) mutation.abandon(error);
+    this.#outgoing.abandonWaiting(error);
     this.disconnected(error);
     this.#watchers.everything();
     this.#moved(status, status === "closed" ? error : undefined);
@@ -579,60 +483,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     this.#listeners.emit("status", status);
     if (status === "live" || status === "stale") this.#listeners.emit(status, undefined);
     else if (status === "failed") this.#listeners.emit("failed", error as TidewireError);
-  }
-
-  #ended(mutation: MutationHandle, status: keyof typeof FATES): void {
-    const error = new TidewireError(status, FATES[status]);
-    mutation.move(status, error);
-    if (status !== "cancelled") this.#listeners.emit(status, { mutation, error });
-    this.#notifyRecords(mutation);
-  }
-
-  #refused(mutation: MutationHandle, [code = "refused", detail = "", retryable = false, json]: CoreRefusal): void {
-    const current = json === undefined ? undefined : (freeze(JSON.parse(json)) as Conflict<S>["current"]);
-    const error = new TidewireError(code, detail === "" ? code : detail, { retryable, current });
-    const { onConflict } = mutation.options as MutateOptions<S>;
-    if (code !== "conflict" || !onConflict || mutation.conflicts === CONFLICTS_MAX || this.#id === undefined) {
-      this.#reject(mutation, error);
-      return;
-    }
-    const attempt = ++mutation.conflicts;
-    this.#host.deliveries.add(() => this.#resolve({ mutation, error, current, attempt }, mutation, onConflict));
-  }
-
-  /** Whatever the application does about a conflict, the mutation goes on or ends. */
-  #resolve(conflict: Omit<Conflict<S>, "retry">, mutation: MutationHandle, ask: (conflict: Conflict<S>) => void): void {
-    const again = askForRetry(conflict, ask);
-    if (!again || this.#id === undefined) {
-      this.#reject(mutation, conflict.error);
-      return;
-    }
-    try {
-      const list = this.#list((own) => runBuild(again.build, own), again.options);
-      mutation.restart(list.keys);
-      this.#send(list, mutation, again.options);
-    } catch (thrown) {
-      if (!(thrown instanceof TidewireError)) reportUncaught(thrown);
-      this.#reject(mutation, thrown instanceof TidewireError ? thrown : conflict.error);
-    }
-  }
-
-  #reject(mutation: MutationHandle, reason: TidewireError): void {
-    const key = mutation.keys.length === 1 ? mutation.keys[0] : undefined;
-    const seen = key && reason.code !== "conflict" ? this.#collection(key.collection)?.get(key.id) : undefined;
-    const current = reason.current ?? seen;
-    const error = new TidewireError(reason.code, reason.message, {
-      retryable: reason.retryable,
-      ...(reason.cause === undefined ? {} : { cause: reason.cause }),
-      ...(current === undefined ? {} : { current }),
-    });
-    mutation.move("rejected", error);
-    this.#listeners.emit("rejected", { mutation, error });
-    this.#notifyRecords(mutation);
-  }
-
-  #notifyRecords(mutation: MutationHandle): void {
-    for (const { collection, id } of mutation.keys) this.#watchers.record(collection, id);
   }
 
   #setPresence(json: string | undefined): void {
@@ -678,13 +528,6 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     return id === undefined ? undefined : this.#host.read((core) => read(core, id));
   }
 }
-
-const FATES = {
-  cancelled: "this change was taken back before it was sent",
-  expired: "the deadline passed before the server decided: make the change anew if it still matters",
-  lost: "the server's history lost this change: make it again if it still matters",
-  indeterminate: "this change was sent, and nobody can say whether it was applied: look before making it again",
-} as const;
 
 /** What `close` leaves behind. */
 export function closedError(message: string): TidewireError {

@@ -35,11 +35,12 @@ export class Deliveries {
 
 /** A set of listeners per event. */
 export class Listeners<Events extends object> {
+  /** Where callbacks wait. */
+  readonly deliveries: Deliveries;
   #sets = new Map<keyof Events, Set<(event: never) => void>>();
-  #deliveries: Deliveries;
 
   constructor(deliveries: Deliveries) {
-    this.#deliveries = deliveries;
+    this.deliveries = deliveries;
   }
 
   /** Adds a listener. Each call is its own registration, also of the same function. */
@@ -57,7 +58,7 @@ export class Listeners<Events extends object> {
   emit<E extends keyof Events>(name: E, event: Events[E]): void {
     const set = this.#sets.get(name);
     for (const listener of set ?? []) {
-      this.#deliveries.add(() => {
+      this.deliveries.add(() => {
         if (set?.has(listener)) (listener as (event: Events[E]) => void)(event);
       });
     }
