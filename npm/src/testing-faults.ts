@@ -155,8 +155,7 @@ export interface Fault extends AsyncDisposable {
 /**
  * The faults of one server. They end with `clear` and with `loseHistory`.
  *
- * Errors: `invalid` says which rule and field is wrong; `not_found`, that there is no such rule or plan;
- * `server_failed`, that the server is not there.
+ * Errors: `invalid` says which rule and field is wrong; `server_failed`, that the server is not there.
  */
 export class Faults {
   readonly #admin: () => string;
@@ -170,10 +169,9 @@ export class Faults {
   /** Adds a rule to what is on. At most 256 until `clear`. */
   async add(rule: Rule): Promise<Fault> {
     const name = rule.name ?? `rule-${++this.#made}`;
-    if ((await this.replay()) === undefined) await this.set({});
     await this.#ask("POST", "/faults/rules", { ...rule, name });
     const end = async (): Promise<void> => {
-      await this.#askOrNothing("DELETE", `/faults/rules/${encodeURIComponent(name)}`);
+      await this.#ask("DELETE", `/faults/rules/${encodeURIComponent(name)}`).catch(unlessGone);
     };
     return { name, struck: () => this.#struck(name), end, [Symbol.asyncDispose]: end };
   }
@@ -218,32 +216,21 @@ export class Faults {
 
   /** Ends everything; what was held back comes at once. */
   async clear(): Promise<void> {
-    await this.#ask("DELETE", "/faults");
+    await this.set({});
   }
 
-  /** What is on and what it did; `undefined` when nothing was ever asked for. */
-  async replay(): Promise<Replay | undefined> {
-    const text = await this.#askOrNothing("GET", "/faults");
-    return text === undefined ? undefined : (JSON.parse(text) as Replay);
+  /** What is on, and what it did since the plan was set. */
+  async replay(): Promise<Replay> {
+    return JSON.parse(await this.#ask("GET", "/faults")) as Replay;
   }
 
   async #struck(name: string): Promise<number> {
-    const replay = await this.replay();
-    const at = replay?.plan.rules.findIndex((rule) => rule.name === name) ?? -1;
-    return replay?.tallies[at]?.struck ?? 0;
+    const { plan, tallies } = await this.replay();
+    return tallies[plan.rules.findIndex((rule) => rule.name === name)]?.struck ?? 0;
   }
 
   async #act(action: Action): Promise<void> {
     await this.#ask("POST", "/faults/act", action);
-  }
-
-  async #askOrNothing(method: string, path: string): Promise<string | undefined> {
-    try {
-      return await this.#ask(method, path);
-    } catch (error) {
-      if (error instanceof TidewireError && error.code === "not_found") return undefined;
-      throw error;
-    }
   }
 
   async #ask(method: string, path: string, body?: object): Promise<string> {
@@ -252,6 +239,11 @@ export class Faults {
     const code = status === 404 ? "not_found" : status < 500 ? "invalid" : "server_failed";
     throw new TidewireError(code, text.trim());
   }
+}
+
+/** A rule that has ended already, by itself or with its plan, is one that has ended. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof TidewireError) || error.code !== "not_found") throw error;
 }
 
 function of(principal: string | undefined): { principal?: string } {

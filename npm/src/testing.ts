@@ -48,8 +48,10 @@ export interface ServerOptions {
  */
 export async function startServer(options: ServerOptions = {}): Promise<TestServer> {
   const process = new ServerProcess(findProgram(options.program), options.config, options.startMs ?? 10_000);
+  const server = new TestServer(process);
   await process.start();
-  return new TestServer(process);
+  await server.faults.clear();
+  return server;
 }
 
 /** A running server. Made by `startServer`. */
@@ -88,6 +90,7 @@ export class TestServer implements AsyncDisposable {
   async loseHistory(): Promise<void> {
     await this.#process.kill();
     await this.#process.start();
+    await this.faults.clear();
   }
 
   /** Ends it; resolves once the process is gone. */

@@ -19,7 +19,7 @@ const read = (path) => readFile(repository(path), "utf8");
 const quickstarts = async () => (await readdir(repository("docs"))).filter((name) => name.startsWith("quickstart-"));
 
 /** Documents whose Rust is compiled by `cargo test --doc` (tests/e2e), and whose TypeScript is compiled here. */
-const SNIPPETS = ["README.md", "npm/README.md", "docs/testing-your-app.md"];
+const SNIPPETS = ["README.md", "npm/README.md", "docs/faults.md", "docs/testing-your-app.md"];
 
 const OPTIONS = {
   target: "ES2022",
