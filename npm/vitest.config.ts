@@ -5,5 +5,7 @@ export default defineConfig({
   test: {
     include: ["tests/**/*.test.{ts,tsx}"],
     testTimeout: 20_000,
+    // A busy machine takes longer than a second to start a server.
+    expect: { poll: { timeout: 10_000 } },
   },
 });

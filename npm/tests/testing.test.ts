@@ -122,9 +122,9 @@ describe("a server for a test", () => {
   it("that never listens is given up, and ends", async () => {
     const pid = join(await folder(), "pid");
     const silent = await script(`echo $$ > ${pid}; echo "thinking" >&2; exec sleep 600`);
-    await expect(startServer({ program: silent, startMs: 500 })).rejects.toMatchObject({
+    await expect(startServer({ program: silent, startMs: 4000 })).rejects.toMatchObject({
       code: "server_failed",
-      message: expect.stringMatching(/did not listen within 500 ms\nthinking/),
+      message: expect.stringMatching(/did not listen within 4000 ms\nthinking/),
     });
     const started = Number(await readFile(pid, "utf8"));
     await expect.poll(() => isAlive(started)).toBe(false);
