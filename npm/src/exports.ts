@@ -31,6 +31,7 @@ export type {
   SelectOptions,
   SortKey,
   TokenSource,
+  WasmModule,
   WasmSource,
   Writer,
 } from "./types.js";

@@ -241,7 +241,10 @@ export interface ClientEvents {
 export type TokenSource = string | (() => string | Promise<string>);
 
 /** How to get the wasm: by default from beside the package's own files. */
-export type WasmSource = string | URL | Response | Promise<Response> | BufferSource | WebAssembly.Module;
+export type WasmSource = string | URL | Response | Promise<Response> | ArrayBuffer | ArrayBufferView | WasmModule;
+
+/** A `WebAssembly.Module`. That name is not known everywhere: Node's types came without it for long. */
+export interface WasmModule {}
 
 /** Settings of a client. */
 export interface ClientOptions {

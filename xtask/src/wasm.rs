@@ -17,7 +17,7 @@ use crate::process::{command, run};
 use crate::setup::Consent;
 use crate::toolchain::{TARGET, WasmToolchain};
 
-/// Name of the written files: `tidewire.js`, `tidewire.d.ts`, `tidewire_bg.wasm`.
+/// Name of the written files: `tidewire.js`, `tidewire_bg.wasm`.
 const NAME: &str = "tidewire";
 
 /// The profile in Cargo.toml.
@@ -141,10 +141,14 @@ fn finish(built: &Path, consent: Consent) -> anyhow::Result<()> {
     let out = out_dir();
     fs::create_dir_all(&out)?;
     // The module last: its age is what tells whether all of them are fresh.
-    for suffix in [".js", ".d.ts", "_bg.wasm.d.ts", "_bg.wasm"] {
-        let file = format!("{NAME}{suffix}");
-        fs::copy(work.join(&file), out.join(&file))
-            .with_context(|| format!("cannot copy {file} to {}", out.display()))?;
+    // The declarations are for a test: `npm/src/wasm` has those that are published.
+    for (from, to) in [
+        (format!("{NAME}.d.ts"), "generated.d.ts".to_owned()),
+        (format!("{NAME}.js"), format!("{NAME}.js")),
+        (format!("{NAME}_bg.wasm"), format!("{NAME}_bg.wasm")),
+    ] {
+        fs::copy(work.join(&from), out.join(to))
+            .with_context(|| format!("cannot copy {from} to {}", out.display()))?;
     }
     Ok(())
 }

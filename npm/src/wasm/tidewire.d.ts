@@ -1,5 +1,8 @@
 // What the generated module exports, as far as the facade uses it. `tests/boundary.test.ts` compares
-// this with the generated declarations, so that the TypeScript builds without the wasm.
+// this with the generated declarations, so that the TypeScript builds without the wasm. Published are
+// these: the generated ones need names that not every program's library has.
+
+import type { WasmSource } from "../types.js";
 
 export class Client {
   constructor(
@@ -42,5 +45,5 @@ export class Client {
 }
 
 export default function init(source: {
-  module_or_path: string | URL | Request | Response | BufferSource | WebAssembly.Module | Promise<Response>;
+  module_or_path: Awaited<WasmSource>;
 }): Promise<unknown>;
