@@ -1,7 +1,5 @@
 /** The wasm's side of the boundary in TypeScript's words; `sdk-wasm/src/convert.rs` is its mirror. */
 
-// The generated declarations name `Symbol.dispose`, which a dependant's `lib` need not have.
-/// <reference lib="esnext.disposable" preserve="true" />
 
 export type { Client as Core } from "./wasm/tidewire.js";
 

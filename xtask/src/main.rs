@@ -14,6 +14,7 @@ mod measure;
 mod node;
 mod npm;
 mod pack;
+mod packages;
 mod parity;
 mod place;
 mod planted;

@@ -13,6 +13,7 @@ use crate::fuzz;
 use crate::links;
 use crate::node;
 use crate::npm;
+use crate::packages;
 use crate::parity;
 use crate::place;
 use crate::planted;
@@ -26,7 +27,7 @@ use crate::wasm;
 
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 16] = [
+pub(super) static STEPS: [Step; 17] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
@@ -101,6 +102,11 @@ pub(super) static STEPS: [Step; 16] = [
         name: "browser",
         about: "two pages in Chromium and a native client on one board",
         run: browser::test,
+    },
+    Step {
+        name: "packages",
+        about: "the packed packages, installed and used as strangers would: bundlers, runtimes, a Rust program",
+        run: packages::test,
     },
     Step {
         name: "quickstarts",

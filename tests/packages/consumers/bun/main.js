@@ -1,0 +1,5 @@
+import * as tidewire from "tidewire";
+import { play } from "../play.js";
+
+const [server, channel] = Bun.argv.slice(2);
+console.log(JSON.stringify(await play(tidewire, { server, channel })));

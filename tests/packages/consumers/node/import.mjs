@@ -1,0 +1,6 @@
+import * as tidewire from "tidewire";
+import { WebSocket } from "ws";
+import { play } from "../play.js";
+
+const [server, channel] = process.argv.slice(2);
+console.log(JSON.stringify(await play(tidewire, { server, channel, WebSocket })));
