@@ -1,6 +1,5 @@
 /** The wasm's side of the boundary in TypeScript's words; `sdk-wasm/src/convert.rs` is its mirror. */
 
-
 export type { Client as Core } from "./wasm/tidewire.js";
 
 import type { ChannelStatus, Connection, MutationStatus } from "./types.js";
