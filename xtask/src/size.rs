@@ -81,7 +81,7 @@ fn measure_entry(entry: String, budget_bytes: u64) -> anyhow::Result<Size> {
 fn loads_module(bundle: &Path) -> anyhow::Result<bool> {
     let script = fs::read_to_string(bundle)
         .with_context(|| format!("cannot read {}", place::short(bundle)))?;
-    Ok(script.contains("tidewire_bg.wasm"))
+    Ok(script.contains("/tidewire_bg.wasm"))
 }
 
 /// `.` is the package's own entry, `./react` that of a subpath.
