@@ -23,7 +23,7 @@ import {
 import type { Channel } from "./channel.js";
 import type { Client } from "./client.js";
 import { TidewireError } from "./errors.js";
-import { attempt, hasView } from "./first-view.js";
+import { hasView, waitFor } from "./first-view.js";
 import type { Initial, InitialRecords } from "./initial.js";
 import { Initials } from "./initial.js";
 import { Selections } from "./selection.js";
@@ -100,7 +100,7 @@ export function useReady<S extends object, P>(channel: Channel<S, P>): void {
   );
   // Deferred: what the server rendered is not taken away again for a fallback.
   const inPage = useDeferredValue(useSyncExternalStore(never, () => true, () => false));
-  if (inPage && !there) throw attempt(client, channel as unknown as Channel<object>);
+  if (inPage && !there) throw waitFor(client, channel as unknown as Channel<object>);
 }
 
 function never(): () => void {

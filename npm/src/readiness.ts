@@ -10,8 +10,8 @@ interface Kept extends Promise<void> {
   status?: "pending" | "fulfilled" | "rejected";
 }
 
-/** How long one that failed is given again to `use`, which renders anew to find the error. */
-const SHOWN_MS = 1000;
+/** How long a failure is shown before it is tried again: React renders more than once until a boundary has the error. */
+export const SHOWN_MS = 1000;
 
 export class Readiness {
   #state: "none" | "pending" | "fulfilled" | "rejected" = "none";
