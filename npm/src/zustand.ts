@@ -58,6 +58,8 @@ const mirrors = new WeakSet<object>([NOT_YET]);
  * one mutation of the difference; it throws what `channel.batch` throws, and then nothing was set. A
  * mutation that the server rejects is told by `channel.on("rejected")`, and the state goes back.
  * While anybody is subscribed to the store the channel is in use; 5 seconds later it is let go.
+ * A mirror is a plain object, made anew once for all that arrives together, and only while somebody is
+ * subscribed or reads: some 0.1 ms for 1,000 records. Where that is too much, `useCollection` does without.
  *
  * Middleware goes around it, but `immer` inside: `devtools(tidewire(board, keys, immer(…)))`. With
  * `persist` add `partialize: localPart`. Without a state type, `set` knows the mirrored keys only;

@@ -48,7 +48,7 @@ afterEach(() => {
   container.remove();
 });
 
-const ROWS = 40;
+const ROWS = 25;
 
 /** A component that takes a while, and at each commit notes what all of them show. */
 function Row({ read, of }: { read: Read; of: unknown }): ReactNode {
