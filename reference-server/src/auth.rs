@@ -136,13 +136,15 @@ pub(crate) struct KeptRequest {
 
 impl KeptRequest {
     pub(crate) fn new(peer: Option<SocketAddr>, headers: &HeaderMap) -> Self {
-        let lines = headers.iter().map(|(name, value)| {
-            let name: &[u8] = name.as_ref();
-            [name, b":", value.as_bytes(), b"\n"].concat()
-        });
+        let mut lines = Vec::new();
+        for (name, value) in headers {
+            for part in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\n"] {
+                lines.extend_from_slice(part);
+            }
+        }
         Self {
             peer,
-            headers: lines.collect::<Vec<_>>().concat().into(),
+            headers: lines.into(),
         }
     }
 

@@ -23,12 +23,14 @@ use crate::telemetry::{CloseLabel, Metrics};
 const MESSAGES_MAX: usize = 4096;
 /// Bytes that may wait: one largest frame and some room for patches behind a snapshot.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What the server's own answers may use beyond that.
+/// An empty queue keeps room for so many; what a burst needed beyond that is given back.
+const MESSAGES_KEPT: usize = 256;
+/// What the server's own answers may use beyond those limits.
 const RESERVE_BYTES: usize = 64 * 1024;
 const RESERVE_MESSAGES: usize = 4096;
 /// Frames are joined into one WebSocket message up to this size. More would save no system call
-/// worth naming, the socket's own buffer keeps the size of the largest message, and over a slow
-/// line a client that gets nothing whole for too long takes the link for dead.
+/// worth naming, and over a slow line a client that gets nothing whole for too long takes the link
+/// for dead.
 const JOIN_BYTES_MAX: usize = 64 * 1024;
 
 /// How a connection ends.
@@ -317,6 +319,9 @@ impl SendQueue {
             joined.freeze()
         };
         state.bytes -= bytes;
+        if state.messages.is_empty() {
+            state.messages.shrink_to(MESSAGES_KEPT);
+        }
         drop(state);
         self.metrics.queue_bytes.dec_by(bytes as i64);
         self.metrics.frames_out.inc_by(count as u64);
@@ -449,6 +454,16 @@ mod tests {
         assert_eq!(queue.take_drained().len(), 1);
         assert!(queue.take_drained().is_empty());
         assert_eq!(queue.metrics.queue_refusals.get(), 2);
+    }
+
+    #[test]
+    fn an_empty_queue_gives_back_what_a_burst_needed() {
+        let (queue, channel) = queue();
+        for _ in 0..MESSAGES_MAX {
+            queue.offer(&Bytes::from_static(b"x"), &channel).unwrap();
+        }
+        message(queue.try_next(MESSAGES_MAX));
+        assert!(queue.state().messages.capacity() < 2 * MESSAGES_KEPT);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) struct Seat {
     pub(super) subscriber: Subscriber,
     stream: Stream,
     /// A range that it asked for beside its stream.
-    fetching: Option<Fetching>,
+    fetching: Option<Box<Fetching>>,
     answers: VecDeque<Message>,
     answers_bytes: usize,
     /// Presence changes were lost: the whole list is due once there is room.
@@ -107,8 +107,8 @@ impl Seat {
             Stream::Silent | Stream::Lagged | Stream::Snapshot(..) => return Ok(()),
             Stream::Live | Stream::Replay(_) => {}
         }
-        self.fetching = fetching;
-        if fetching.is_none() {
+        self.fetching = fetching.map(Box::new);
+        if self.fetching.is_none() {
             self.lag();
         }
         self.pump(source)

@@ -86,8 +86,12 @@ pub(crate) async fn serve(
     app: Arc<App>,
     request: KeptRequest,
     registered: Registered,
-    socket: ClientSocket,
+    stream: Upgraded,
 ) {
+    let socket = Socket::new(
+        TokioIo::new(stream),
+        app.config.limits.frame_up_bytes as usize,
+    );
     let queue = &registered.queue;
     queue.set_message_bytes_max(app.config.limits.frame_down_bytes as usize);
     let now = Instant::now();

@@ -1,7 +1,5 @@
 //! What one connection has subscribed to, and which heads its heartbeats name.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tidewire_core::ChannelName;
@@ -22,7 +20,8 @@ pub(crate) struct Subscription {
 }
 
 pub(crate) struct Subscriptions {
-    channels: BTreeMap<ChannelName, Subscription>,
+    /// Sorted by name. Most clients have one or a few, and a tree has room for eleven from the first on.
+    channels: Vec<Subscription>,
     /// Where the turn of the others goes on.
     turn: Option<ChannelName>,
     metrics: Arc<Metrics>,
@@ -31,7 +30,7 @@ pub(crate) struct Subscriptions {
 impl Subscriptions {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            channels: BTreeMap::new(),
+            channels: Vec::new(),
             turn: None,
             metrics,
         }
@@ -43,24 +42,38 @@ impl Subscriptions {
 
     /// The channels, sorted.
     pub(crate) fn names(&self) -> Vec<ChannelName> {
-        self.channels.keys().cloned().collect()
+        self.channels.iter().map(|s| s.name().clone()).collect()
     }
 
     pub(crate) fn channel(&self, name: &ChannelName) -> Option<&Arc<ChannelHandle>> {
-        self.channels.get(name).map(|s| &s.channel)
+        let at = self.position(name).ok()?;
+        Some(&self.channels[at].channel)
+    }
+
+    /// Where it is, or would be.
+    fn position(&self, name: &ChannelName) -> Result<usize, usize> {
+        self.channels.binary_search_by(|s| s.name().cmp(name))
     }
 
     pub(crate) fn insert(&mut self, channel: Arc<ChannelHandle>) {
-        let name = channel.name.clone();
+        let position = self.position(&channel.name);
         let told = Cursor::default();
-        let old = self.channels.insert(name, Subscription { channel, told });
-        if old.is_none() {
-            self.metrics.subscriptions.inc();
+        let subscription = Subscription { channel, told };
+        match position {
+            Ok(at) => self.channels[at] = subscription,
+            Err(at) => {
+                if self.channels.len() == self.channels.capacity() {
+                    self.channels.reserve_exact(self.channels.len().max(1));
+                }
+                self.channels.insert(at, subscription);
+                self.metrics.subscriptions.inc();
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, name: &ChannelName) -> Option<Arc<ChannelHandle>> {
-        let subscription = self.channels.remove(name)?;
+        let at = self.position(name).ok()?;
+        let subscription = self.channels.remove(at);
         self.metrics.subscriptions.dec();
         Some(subscription.channel)
     }
@@ -69,7 +82,7 @@ impl Subscriptions {
     pub(crate) fn take(&mut self) -> Vec<Arc<ChannelHandle>> {
         let channels = std::mem::take(&mut self.channels);
         self.metrics.subscriptions.dec_by(channels.len() as i64);
-        channels.into_values().map(|s| s.channel).collect()
+        channels.into_iter().map(|s| s.channel).collect()
     }
 
     /// Those whose task is gone; they are no longer subscribed.
@@ -77,8 +90,8 @@ impl Subscriptions {
         let lost: Vec<ChannelName> = self
             .channels
             .iter()
-            .filter(|(_, s)| s.channel.inbox.is_closed())
-            .map(|(name, _)| name.clone())
+            .filter(|s| s.channel.inbox.is_closed())
+            .map(|s| s.name().clone())
             .collect();
         for name in &lost {
             self.remove(name);
@@ -89,41 +102,49 @@ impl Subscriptions {
     /// What a heartbeat names: heads that moved since the last one, and some others in turn.
     pub(crate) fn heads(&mut self) -> Vec<Head> {
         let mut heads = Vec::new();
-        for (name, subscription) in &mut self.channels {
+        for subscription in &mut self.channels {
             if heads.len() == MOVED_MAX {
                 break;
             }
             let head = subscription.channel.head();
             if head != subscription.told {
                 subscription.told = head;
-                heads.push(named(name, head));
+                heads.push(subscription.named(head));
             }
         }
         let moved = heads.len();
-        let after = self.turn.take();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (name, subscription) in self.channels.range((from, Bound::Unbounded)) {
+        let from = self.turn.take().map_or(0, |after| {
+            self.channels.partition_point(|s| *s.name() <= after)
+        });
+        for subscription in &self.channels[from..] {
             if heads.len() == moved + OTHERS_MAX {
                 break;
             }
+            let name = subscription.name();
             self.turn = Some(name.clone());
             let head = subscription.channel.head();
             let named_already = heads[..moved].iter().any(|h| h.channel == name.as_str());
             if head.seq > 0 && !named_already {
-                heads.push(named(name, head));
+                heads.push(subscription.named(head));
             }
         }
-        if self.channels.keys().next_back() == self.turn.as_ref() {
+        if self.channels.last().map(Subscription::name) == self.turn.as_ref() {
             self.turn = None;
         }
         heads
     }
 }
 
-fn named(name: &ChannelName, head: Cursor) -> Head {
-    Head {
-        channel: name.as_str().into(),
-        cursor: Some(head),
+impl Subscription {
+    fn name(&self) -> &ChannelName {
+        &self.channel.name
+    }
+
+    fn named(&self, head: Cursor) -> Head {
+        Head {
+            channel: self.name().as_str().into(),
+            cursor: Some(head),
+        }
     }
 }
 

@@ -7,14 +7,12 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper_util::rt::TokioIo;
 use tidewire_core::wire::Codec;
 use tungstenite::handshake::server::create_response_with_body;
 
 use crate::app::App;
 use crate::auth::KeptRequest;
 use crate::connection;
-use crate::socket::Socket;
 
 /// Who connected, as the accept loop saw it.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +51,7 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrading.await {
-            Ok(stream) => {
-                let bytes_max = app.config.limits.frame_up_bytes as usize;
-                let socket = Socket::new(TokioIo::new(stream), bytes_max);
-                connection::serve(app, kept, registered, socket).await;
-            }
+            Ok(stream) => connection::serve(app, kept, registered, stream).await,
             Err(error) => tracing::debug!(%error, "a client left before its WebSocket was open"),
         }
     });

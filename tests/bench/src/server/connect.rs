@@ -11,7 +11,7 @@ use crate::{Row, Scale};
 pub fn run(scale: Scale) -> anyhow::Result<Vec<Row>> {
     let count = scale.pick(5000, 3);
     let nothing = async |_| Ok(None);
-    let compared = compare(Measure::CPU, scale.pick(3, 1), count, nothing);
+    let compared = compare(Measure::CPU, scale.pick(5, 1), count, nothing);
     let [ours, bare] = load::run(compared)?;
     let name = format!("connect/{count}");
     Ok(vec![Row::new(name, "cpu-us", ours, bare, "<= 1.5")])

@@ -15,7 +15,7 @@ use crate::{Row, Scale};
 pub fn run(scale: Scale) -> anyhow::Result<Vec<Row>> {
     let (count, missed) = scale.pick((2000, 50), (3, 2));
     let publish = async |first| publish(first, missed).await.map(Some);
-    let compared = compare(Measure::CPU, scale.pick(5, 1), count, publish);
+    let compared = compare(Measure::CPU, scale.rounds(), count, publish);
     let [ours, bare] = load::run(compared)?;
     let name = format!("resume/{count}x{missed}");
     Ok(vec![Row::new(name, "cpu-us", ours, bare, "<= 1.5")])
