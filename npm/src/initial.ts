@@ -11,7 +11,7 @@ export interface Initial {
   readonly [channel: string]: Records;
 }
 
-type Records = Readonly<Record<string, Readonly<Record<string, object>>>>;
+type Records = Readonly<Record<string, Readonly<Record<string, object | undefined>>>>;
 
 /** Those of all channels, as one page was given them. */
 export class Initials {
@@ -59,7 +59,8 @@ export class InitialRecords<S extends object> {
   #collection(name: string): Collection {
     let collection = this.#collections.get(name);
     if (!collection) {
-      const records = new Map(Object.entries(Object.hasOwn(this.#records, name) ? (this.#records[name] ?? {}) : {}));
+      const given = Object.entries(Object.hasOwn(this.#records, name) ? (this.#records[name] ?? {}) : {});
+      const records = new Map(given.filter(([, record]) => record !== undefined));
       const ids = [...records.keys()].sort(compareIds);
       collection = new Collection(name, {
         record: (_, id) => JSON.stringify(records.get(id)),

@@ -156,6 +156,10 @@ function Component(): null {
 
 function provided(client: Client): void {
   <TidewireProvider client={client} initial={{ "board:main": { cards: { a: { title: "x" } } } }} />;
+  // As docs/react.md has it.
+  const board = client.channel<Board>("board:main");
+  const cards = Object.fromEntries(board.ids("cards").map((id) => [id, board.get("cards", id)]));
+  <TidewireProvider client={client} initial={{ "board:main": { cards } }} />;
   // @ts-expect-error -- whose client?
   <TidewireProvider />;
   // @ts-expect-error -- records, not their number
