@@ -325,7 +325,8 @@ impl<'a> Evaluation<'a> {
             ));
         }
         self.document_bytes = bytes;
-        self.touched.append(&mut own.into_inner());
+        // Not `append`, which builds the whole map anew for every mutation.
+        self.touched.extend(own.into_inner());
         Ok(ops)
     }
 

@@ -27,7 +27,10 @@ struct Frame {
     #[prost(message, optional, tag = "37")]
     patch: Option<Range>,
     #[prost(message, optional, tag = "38")]
-    ack: Option<Ack>,
+    ack: Option<Ignored>,
+    /// The list of peers, behind a snapshot.
+    #[prost(message, optional, tag = "46")]
+    presence: Option<Ignored>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -39,10 +42,10 @@ struct Range {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Ack {}
+struct Ignored {}
 
 impl Patch {
-    /// The patches of a message; acks are passed over.
+    /// The patches of a message; acks and presence are passed over.
     ///
     /// Errors: another frame is in it, which a load does not expect.
     pub fn read(message: Bytes) -> anyhow::Result<Vec<Self>> {
@@ -57,7 +60,10 @@ impl Patch {
                     through: range.to,
                     frame: bytes,
                 }),
-                Frame { ack: Some(_), .. } => {}
+                Frame { ack: Some(_), .. }
+                | Frame {
+                    presence: Some(_), ..
+                } => {}
                 _ => {
                     let said = decode_server(message, usize::MAX).context("no frames")?;
                     bail!("the program under test said {said:?}");
