@@ -29,7 +29,7 @@ struct Frame {
     #[prost(message, optional, tag = "38")]
     ack: Option<Ignored>,
     /// The list of peers, behind a snapshot.
-    #[prost(message, optional, tag = "46")]
+    #[prost(message, optional, tag = "45")]
     presence: Option<Ignored>,
 }
 
@@ -103,9 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn patches_are_found_among_acks_and_can_be_sent_again() {
+    fn patches_are_found_among_other_frames_and_can_be_sent_again() {
         let ack = server_message(ServerKind::Ack(wire::Ack::default()));
-        let message = [patch(1, 4), ack, patch(4, 5)].concat();
+        let presence = server_message(ServerKind::Presence(wire::Presence::default()));
+        let message = [presence, patch(1, 4), ack, patch(4, 5)].concat();
         let patches = Patch::read(message.into()).unwrap();
         let entries: Vec<usize> = patches.iter().map(Patch::entries).collect();
         assert_eq!(entries, [3, 1]);
