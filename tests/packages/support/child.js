@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 
 /** The longest that anything here may take on a busy machine. */
-export const PATIENCE_MS = 300_000;
+export const PATIENCE_MS = 600_000;
 
 /** A process in a group of its own, so that what it starts ends with it. */
 export class Child {
