@@ -2,6 +2,7 @@
 
 import type { Core, CoreEvent, CoreRefusal, CoreStatus } from "./core.js";
 import { TidewireError } from "./errors.js";
+import { Follows } from "./follows.js";
 import type { Deliveries } from "./listeners.js";
 import { Listeners } from "./listeners.js";
 import type { ChangeList, MutationHandle } from "./mutation.js";
@@ -80,6 +81,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   #listeners: Listeners<ChannelEvents>;
   #watchers: Watchers;
+  #follows = new Follows();
 
   #collections = new Map<string, Collection>();
   #selections = new Selections();
@@ -241,6 +243,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
       typeof id === "string"
         ? this.#watchers.add(collection, id, listener as () => void)
         : this.#watchers.add(collection, undefined, id);
+    this.#follows.add(collection, typeof id === "string" ? id : undefined);
     return () => {
       stop();
       release();
@@ -251,6 +254,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   on<E extends keyof ChannelEvents>(name: E, listener: (event: ChannelEvents[E]) => void): () => void {
     const release = this.retain();
     const stop = this.#listeners.on(name, listener);
+    if (name === "change") this.#follows.everything();
     return () => {
       stop();
       release();
@@ -347,6 +351,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   /** @internal There is no way to a view, for now or ever: the core is not there, or refuses the channel. */
   fail(error: TidewireError): void {
     this.#id = undefined;
+    this.#forget();
     this.#outgoing.rejectWaiting(error);
     this.#moved("failed", error);
   }
@@ -371,7 +376,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
       for (; keys[at] === collection && at + 1 < keys.length; at += 2) {
         const id = keys[at + 1] as string;
         cache?.changed(id);
-        wake?.(id);
+        if (wake?.(id)) this.#follows.add(collection, id);
       }
       this.#watchers.collection(collection);
     }
@@ -454,18 +459,32 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
       ({ id, status: [status, ...reason] }) => {
         this.#id = id;
         route(id);
+        this.#follow(id);
         // It may have a view already: one that was let go stays until its mutations are decided.
         this.#moved(status, toError(reason));
       },
     );
   }
 
+  /** Tells the core what is watched. */
+  #follow(id: number): void {
+    this.#follows.begin((collection, record) => this.#host.read((core) => core.follow(id, collection, record)));
+    if (this.#listeners.has("change")) this.#follows.everything();
+    this.#watchers.each((collection, record) => this.#follows.add(collection, record));
+  }
+
+  /** What was read: nobody tells any more when it is old. */
+  #forget(): void {
+    this.#follows.end();
+    this.#collections.clear();
+    this.#selections.clear();
+  }
+
   #end(status: "idle" | "closed", error: TidewireError): void {
     this.#uses.end();
     const id = this.#id;
     this.#id = undefined;
-    this.#collections.clear();
-    this.#selections.clear();
+    this.#forget();
     this.presence.reset();
     this.#outgoing.abandonWaiting(error);
     this.disconnected(error);
@@ -517,6 +536,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
         record: (c, record) => this.#host.read((core) => core.record(id, c, record)),
         has: (c, record) => this.#host.read((core) => core.has(id, c, record)),
         ids: (c) => this.#host.read((core) => core.ids(id, c) as string[]),
+        follow: (c) => this.#follows.add(c),
       });
       this.#collections.set(name, collection);
     }

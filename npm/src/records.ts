@@ -8,6 +8,8 @@ export interface DocumentReader {
   /** A record as JSON text. */
   record(collection: string, id: string): string | undefined;
   has(collection: string, id: string): boolean;
+  /** From now on every change in the collection is told, not only those of records that were read. */
+  follow(collection: string): void;
   /** Sorted by code point. */
   ids(collection: string): readonly string[];
 }
@@ -95,6 +97,7 @@ export class Collection {
     const version = this.version;
     if (this.#ids && this.#idsVersion === version) return this.#ids;
     const changed = this.#ids && this.since(this.#idsVersion);
+    if (!this.#ids) this.#reader.follow(this.name);
     this.#ids = changed && this.#ids ? this.#catchUp(this.#ids, changed) : this.#reader.ids(this.name);
     this.#idsVersion = version;
     return this.#ids;

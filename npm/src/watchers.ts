@@ -44,10 +44,26 @@ export class Watchers {
     this.#queue(this.#collections.get(collection)?.byId.get(id));
   }
 
-  /** Queues the watchers of the records it is called with; `undefined` when nobody watches one of this collection. */
-  waker(collection: string): ((id: string) => void) | undefined {
+  /**
+   * Queues the watchers of the records it is called with, and tells whether there are any; `undefined` when nobody
+   * watches one of this collection.
+   */
+  waker(collection: string): ((id: string) => boolean) | undefined {
     const byId = this.#collections.get(collection)?.byId;
-    return byId && byId.size > 0 ? (id) => this.#queue(byId.get(id)) : undefined;
+    if (!byId || byId.size === 0) return undefined;
+    return (id) => {
+      const watchers = byId.get(id);
+      this.#queue(watchers);
+      return watchers !== undefined;
+    };
+  }
+
+  /** Calls back for each collection and each record that is watched. */
+  each(call: (collection: string, id?: string) => void): void {
+    for (const [collection, { all, byId }] of this.#collections) {
+      if (all.size > 0) call(collection);
+      for (const id of byId.keys()) call(collection, id);
+    }
   }
 
   /** Queues the watchers of a whole collection. */

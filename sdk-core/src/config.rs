@@ -44,6 +44,9 @@ pub struct Config {
     pub channels_max: usize,
     /// Bytes of records that a snapshot may have.
     pub snapshot_bytes_max: usize,
+    /// Whether an application hears of every record that changed, from the start; else of those that it
+    /// follows ([`crate::Session::follow`]).
+    pub follows_everything: bool,
 }
 
 impl Default for Config {
@@ -66,6 +69,7 @@ impl Default for Config {
             durability: Durability::Memory,
             channels_max: 1000,
             snapshot_bytes_max: 256 * 1024 * 1024,
+            follows_everything: true,
         }
     }
 }

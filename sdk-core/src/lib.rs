@@ -48,7 +48,7 @@ pub use channel::name::{ChannelName, ChannelNameError};
 pub use channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
 pub use mutation::{
-    Attempt, CancelError, ClientId, Durability, MemoryOutbox, MutateError, MutateOptions,
+    Attempt, CancelError, ClientId, Durability, Follow, MemoryOutbox, MutateError, MutateOptions,
     MutationHandle, MutationId, MutationStatus, OutboxReply, OutboxRequest, Settlement,
 };
 pub use session::{

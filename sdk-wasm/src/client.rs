@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::{Array, Function};
 use tidewire_core::{
-    ChannelId, ChannelName, ClientId, Config, Input, MutateOptions, MutationHandle, NetworkHint,
-    Session, TokenError,
+    ChannelId, ChannelName, ClientId, Config, Follow, Input, MutateOptions, MutationHandle,
+    NetworkHint, Session, TokenError,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -43,6 +43,7 @@ impl JsClient {
         config.retry_delay_base = Duration::from_millis(retry_delay_base_ms.into());
         config.retry_delay_max = Duration::from_millis(retry_delay_max_ms.into());
         config.retries_max = u32::try_from(retries_max).ok();
+        config.follows_everything = false;
         let session = Session::new(config, ClientId(id), u64::from_le_bytes(seed), clock::now());
         Ok(Self {
             driver: Driver::new(session, url, websocket, flush),
@@ -135,13 +136,26 @@ impl JsClient {
         })
     }
 
-    /// A record as JSON text.
+    /// A record as JSON text. Its next change is told: whoever keeps the text knows when it is old.
     pub fn record(&self, channel: u32, collection: &str, id: &str) -> Option<String> {
-        self.driver.read(|session| {
-            session
-                .record(ChannelId(channel), collection, id)
-                .map(tidewire_core::document::Record::to_json)
+        let channel = ChannelId(channel);
+        self.driver.with(|session| {
+            let text = session.record(channel, collection, id)?.to_json();
+            session.follow(channel, Follow::Record(collection, id));
+            Some(text)
         })
+    }
+
+    /// Asks to be told of changes: the next one of a record, or all of a collection, or, without either,
+    /// of the channel.
+    pub fn follow(&self, channel: u32, collection: Option<String>, id: Option<String>) {
+        let what = match (&collection, &id) {
+            (Some(collection), Some(id)) => Follow::Record(collection, id),
+            (Some(collection), None) => Follow::Collection(collection),
+            (None, _) => Follow::Everything,
+        };
+        self.driver
+            .with(|session| session.follow(ChannelId(channel), what));
     }
 
     /// Whether a record exists.

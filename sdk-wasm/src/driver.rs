@@ -82,6 +82,11 @@ impl Driver {
         read(&self.session.borrow())
     }
 
+    /// Does to the session what has no consequences for now.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Session) -> T) -> T {
+        act(&mut self.session.borrow_mut())
+    }
+
     /// Gives a command of the application to the session. What it wants sent goes out at the end of the
     /// present turn of the event loop.
     pub(crate) fn command<T>(&self, command: impl FnOnce(&mut Session, Now) -> T) -> T {

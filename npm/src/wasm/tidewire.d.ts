@@ -32,6 +32,7 @@ export class Client {
   cancel(handle: number): boolean;
   mutation_id(handle: number): string | undefined;
   record(channel: number, collection: string, id: string): string | undefined;
+  follow(channel: number, collection?: string | null, id?: string | null): void;
   has(channel: number, collection: string, id: string): boolean;
   ids(channel: number, collection: string): any[];
   is_pending(channel: number, collection: string, id: string): boolean;

@@ -33,8 +33,8 @@ use self::snapshot::IncomingSnapshot;
 use self::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use crate::config::Config;
 use crate::connect::Backoff;
-use crate::document::RecordKey;
 use crate::mutation::MutationHandle;
+use crate::mutation::dirty::Dirty;
 use crate::mutation::marks::Marks;
 use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
@@ -115,12 +115,11 @@ pub(crate) struct Channel {
     /// What the server's clock showed at least when the last subscribe was sent.
     asked_at: UnixTime,
     pacing: Backoff,
-    /// Records that may look different, in any order and perhaps more than once.
-    dirty: Vec<RecordKey>,
+    pub(crate) dirty: Dirty,
 }
 
 impl Channel {
-    pub(crate) fn new(id: ChannelId, name: ChannelName) -> Self {
+    pub(crate) fn new(id: ChannelId, name: ChannelName, dirty: Dirty) -> Self {
         Self {
             id,
             name,
@@ -151,7 +150,7 @@ impl Channel {
             subscribed_at: None,
             asked_at: UnixTime::default(),
             pacing: Backoff::new(RESUBSCRIBE_BASE, RESUBSCRIBE_MAX),
-            dirty: Vec::new(),
+            dirty,
         }
     }
 
@@ -362,10 +361,8 @@ impl Channel {
 
     /// Tells which records look different, once the view may be shown.
     pub(crate) fn report_dirty(&mut self, out: &mut Outbound) {
-        if !self.dirty.is_empty() {
-            let mut records = std::mem::take(&mut self.dirty);
-            records.sort_unstable();
-            records.dedup();
+        let records = self.dirty.take();
+        if !records.is_empty() {
             out.event(Event::Changed {
                 channel: self.id,
                 records,

@@ -1,5 +1,6 @@
 //! One record: named fields, sorted by name, in one piece of memory.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use super::value::write_json_string;
 use crate::wire;
 
 /// Names a record: collection and id. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordKey {
     /// The collection, 1–64 of `A–Z a–z 0–9 _ . -`.
     pub collection: Arc<str>,
@@ -24,6 +25,24 @@ impl RecordKey {
             collection: collection.into(),
             id: id.into(),
         }
+    }
+}
+
+impl Ord for RecordKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Keys of one document share the names of its collections.
+        let by_collection = if Arc::ptr_eq(&self.collection, &other.collection) {
+            Ordering::Equal
+        } else {
+            self.collection.cmp(&other.collection)
+        };
+        by_collection.then_with(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for RecordKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

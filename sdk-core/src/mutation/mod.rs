@@ -1,5 +1,6 @@
 //! Mutations: what the application asked for, from the call to its one outcome.
 
+pub(crate) mod dirty;
 pub(crate) mod ended;
 pub(crate) mod marks;
 pub(crate) mod optimistic;
@@ -9,6 +10,7 @@ pub(crate) mod queue;
 
 use std::fmt;
 
+pub use dirty::Follow;
 pub use options::{Durability, MutateOptions};
 pub use outbox::{Attempt, MemoryOutbox, OutboxReply, OutboxRequest, Settlement};
 

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::MutationHandle;
+use super::dirty::Dirty;
 use crate::document::change::{apply_change, target};
 use crate::document::{Document, Record, RecordKey, Touched};
 use crate::planted;
@@ -83,7 +84,7 @@ impl OptimisticView {
         handle: MutationHandle,
         changes: Arc<[Change]>,
         limits: &Limits,
-        dirty: &mut Vec<RecordKey>,
+        dirty: &mut Dirty,
     ) {
         for change in changes.iter().filter_map(|change| change.kind.as_ref()) {
             let (collection, id) = target(change);
@@ -104,7 +105,7 @@ impl OptimisticView {
                 && next != shadow.record
             {
                 shadow.record = next;
-                dirty.push(key.clone());
+                dirty.note(key.clone());
             }
         }
         self.pending.insert(handle, changes);
@@ -117,7 +118,7 @@ impl OptimisticView {
         ops: impl Iterator<Item = OpInPlace<'a>>,
         dropped: &[MutationHandle],
         limits: &Limits,
-        dirty: &mut Vec<RecordKey>,
+        dirty: &mut Dirty,
     ) -> bool {
         let mut known = true;
         let mut stale = Vec::new();
@@ -131,16 +132,16 @@ impl OptimisticView {
                     if self.is_pending(collection, id) {
                         stale.push(key);
                     } else {
-                        dirty.push(key);
+                        dirty.note(key);
                     }
                 }
             }
             match self.base.apply_in_place(op) {
                 Some(Touched::Record(key, changed)) => {
-                    if self.is_pending(&key.collection, &key.id) {
+                    if !self.shadows.is_empty() && self.is_pending(&key.collection, &key.id) {
                         stale.push(key);
                     } else if changed {
-                        dirty.push(key);
+                        dirty.note(key);
                     }
                 }
                 Some(Touched::All) => {}
@@ -157,7 +158,7 @@ impl OptimisticView {
         &mut self,
         dropped: &[MutationHandle],
         limits: &Limits,
-        dirty: &mut Vec<RecordKey>,
+        dirty: &mut Dirty,
     ) {
         let mut stale = Vec::new();
         self.drop_pending(dropped, &mut stale);
@@ -170,7 +171,7 @@ impl OptimisticView {
         base: Document,
         dropped: &[MutationHandle],
         limits: &Limits,
-        dirty: &mut Vec<RecordKey>,
+        dirty: &mut Dirty,
     ) {
         let old = std::mem::replace(&mut self.base, base);
         let both = old.records().chain(self.base.records());
@@ -179,7 +180,7 @@ impl OptimisticView {
             if !self.is_pending(collection, id)
                 && old.record(collection, id) != self.base.record(collection, id)
             {
-                dirty.push(RecordKey {
+                dirty.note(RecordKey {
                     collection: Arc::clone(collection),
                     id: Arc::clone(id),
                 });
@@ -229,7 +230,7 @@ impl OptimisticView {
     }
 
     /// What is pending on records whose base or mutations are others now is applied to them again.
-    fn replay(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Vec<RecordKey>) {
+    fn replay(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Dirty) {
         if planted!(DependentsNotReplayed) {
             stale.clear();
         }
@@ -237,7 +238,7 @@ impl OptimisticView {
     }
 
     /// Computes the given shadows again from the base.
-    fn refresh(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Vec<RecordKey>) {
+    fn refresh(&mut self, mut stale: Vec<RecordKey>, limits: &Limits, dirty: &mut Dirty) {
         stale.sort_unstable();
         stale.dedup();
         for key in stale {
@@ -268,7 +269,7 @@ impl OptimisticView {
                 self.shadows.remove(at);
             }
             if changed {
-                dirty.push(key);
+                dirty.note(key);
             }
         }
     }
@@ -372,7 +373,7 @@ mod tests {
         view: &mut OptimisticView,
         ops: Vec<Op>,
         dropped: &[MutationHandle],
-        dirty: &mut Vec<RecordKey>,
+        dirty: &mut Dirty,
     ) {
         let patch = Patch {
             ops,
@@ -421,7 +422,7 @@ mod tests {
             let mut next = 0;
             for step in steps {
                 let before = view.to_document();
-                let mut dirty = Vec::new();
+                let mut dirty = Dirty::default();
                 let exact = match step {
                     Step::Mutate(changes) => {
                         next += 1;
@@ -468,7 +469,7 @@ mod tests {
                 let after = view.to_document();
                 prop_assert_eq!(&after, &replay(&base, &pending));
                 let must = changed(&before, &after);
-                let dirty: BTreeSet<_> = dirty.into_iter().collect();
+                let dirty: BTreeSet<_> = dirty.take().into_iter().collect();
                 prop_assert!(dirty.is_superset(&must), "{:?} lacks {:?}", dirty, must);
                 if exact {
                     prop_assert_eq!(dirty, must);
@@ -482,16 +483,15 @@ mod tests {
     #[test]
     fn ones_own_edit_coming_back_changes_nothing_visible() {
         let mut view = OptimisticView::default();
-        let mut dirty = Vec::new();
+        let mut dirty = Dirty::default();
         let put = Change {
             kind: Some(ChangeKind::Put(record(1, 1, 1))),
         };
         view.push(MutationHandle(1), [put.clone()].into(), &LIMITS, &mut dirty);
-        assert_eq!(dirty.len(), 1);
-        dirty.clear();
+        assert_eq!(dirty.take().len(), 1);
         let ops = ops(&Document::default(), &[put]);
         apply(&mut view, ops, &[MutationHandle(1)], &mut dirty);
-        assert!(dirty.is_empty());
+        assert!(dirty.take().is_empty());
         assert!(!view.is_pending("c", "1"));
     }
 }

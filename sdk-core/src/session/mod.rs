@@ -32,10 +32,11 @@ use crate::document::change::{changes_bytes, check_changes};
 use crate::document::precondition::check_preconditions;
 use crate::document::value::is_json;
 use crate::document::{Document, Record, Rejection};
+use crate::mutation::dirty::Dirty;
 use crate::mutation::ended::Ended;
 use crate::mutation::{
-    CancelError, ClientId, Durability, MutateError, MutateOptions, MutationHandle, MutationId,
-    MutationStatus, OutboxReply, Settlement,
+    CancelError, ClientId, Durability, Follow, MutateError, MutateOptions, MutationHandle,
+    MutationId, MutationStatus, OutboxReply, Settlement,
 };
 use crate::sorted::SortedMap;
 use crate::time::Now;
@@ -214,7 +215,13 @@ impl Session {
         self.last_channel += 1;
         let id = ChannelId(self.last_channel);
         self.names.insert(name.clone(), id);
-        self.channels.insert(id, Box::new(Channel::new(id, name)));
+        let dirty = if self.config.follows_everything {
+            Dirty::default()
+        } else {
+            Dirty::on_request()
+        };
+        let channel = Channel::new(id, name, dirty);
+        self.channels.insert(id, Box::new(channel));
         if matches!(self.phase, Phase::Connected(_)) {
             self.with_channel(id, |channel, turn| channel.handle_connected(turn));
         }
@@ -401,6 +408,14 @@ impl Session {
     #[must_use]
     pub fn record(&self, channel: ChannelId, collection: &str, id: &str) -> Option<&Record> {
         self.channels.get(&channel)?.view.record(collection, id)
+    }
+
+    /// Asks to hear of changes, for as long as the channel is open, where
+    /// [`Config::follows_everything`] is off. What is followed already changes nothing.
+    pub fn follow(&mut self, channel: ChannelId, what: Follow<'_>) {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.dirty.follow(what);
+        }
     }
 
     /// The ids of a collection's visible records, sorted.

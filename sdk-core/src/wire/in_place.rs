@@ -327,3 +327,194 @@ fn parts(body: &[u8], wanted: u32) -> impl Iterator<Item = Value<'_>> {
         .map_while(Result::ok)
         .filter_map(move |(number, value)| (number == wanted).then_some(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{
+        Clear, Field, Merge, Mid, Op, OpKind, Patch, Record, RecordRef, SnapshotPart,
+        decode_server, encode_server, read_in_place,
+    };
+
+    fn record() -> impl Strategy<Value = Record> {
+        let field = ("[a-c]{0,2}", "[0-9\"]{0,3}").prop_map(|(name, value)| Field {
+            name,
+            value: value.into(),
+        });
+        let fields = prop::collection::vec(field, 0..3);
+        ("[a-c]{0,2}", "[a-cü]{0,2}", fields).prop_map(|(collection, id, fields)| Record {
+            collection,
+            id,
+            fields,
+        })
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let unset = prop::collection::vec("[a-c]{0,2}", 0..3);
+        (0..5u8, record(), unset).prop_map(|(kind, record, unset)| {
+            let Record {
+                collection,
+                id,
+                fields,
+            } = record.clone();
+            let kind = match kind {
+                0 => OpKind::Put(record),
+                1 | 2 => OpKind::Merge(Merge {
+                    collection,
+                    id,
+                    fields,
+                    unset,
+                }),
+                3 => OpKind::Del(RecordRef { collection, id }),
+                _ => OpKind::Clear(Clear {}),
+            };
+            Op { kind: Some(kind) }
+        })
+    }
+
+    fn frame() -> impl Strategy<Value = ServerKind> {
+        let mid = (0..300u64, "[a-c]{0,2}").prop_map(|(n, detail)| Mid {
+            author: Bytes::from_static(b"author"),
+            n,
+            code: n as u32,
+            detail,
+        });
+        let mids = prop::collection::vec(mid, 0..3);
+        let patch =
+            (0..300u64, prop::collection::vec(op(), 0..4), mids).prop_map(|(from, ops, mids)| {
+                ServerKind::Patch(Patch {
+                    channel: "a:b".into(),
+                    epoch: 7,
+                    from,
+                    from_tag: 1 << 40,
+                    to: from + 1,
+                    to_tag: 3,
+                    ms: 0,
+                    ops,
+                    mids,
+                })
+            });
+        let part = prop::collection::vec(record(), 0..4).prop_map(|records| {
+            ServerKind::SnapshotPart(SnapshotPart {
+                channel: "a:b".into(),
+                records,
+            })
+        });
+        prop_oneof![3 => patch, 1 => part]
+    }
+
+    fn owned_fields(record: &RecordInPlace<'_>) -> Vec<Field> {
+        let field = |(name, value): (&str, &[u8])| Field {
+            name: name.into(),
+            value: value.to_vec().into(),
+        };
+        record.fields().map(field).collect()
+    }
+
+    fn owned_record(record: &RecordInPlace<'_>) -> Record {
+        Record {
+            collection: record.collection.into(),
+            id: record.id.into(),
+            fields: owned_fields(record),
+        }
+    }
+
+    fn owned_op(op: OpInPlace<'_>) -> Op {
+        let kind = match op {
+            OpInPlace::Put(record) => OpKind::Put(owned_record(&record)),
+            OpInPlace::Merge(record) => OpKind::Merge(Merge {
+                collection: record.collection.into(),
+                id: record.id.into(),
+                fields: owned_fields(&record),
+                unset: record.unset().map(str::to_owned).collect(),
+            }),
+            OpInPlace::Del(record) => OpKind::Del(RecordRef {
+                collection: record.collection.into(),
+                id: record.id.into(),
+            }),
+            OpInPlace::Clear => OpKind::Clear(Clear {}),
+            OpInPlace::Unknown => return Op { kind: None },
+        };
+        Op { kind: Some(kind) }
+    }
+
+    fn owned(frame: Received<'_>) -> ServerKind {
+        match frame {
+            Received::Patch(patch) => {
+                let mids: Vec<Mid> = patch
+                    .mids()
+                    .map(|mid| Mid {
+                        author: mid.author.to_vec().into(),
+                        n: mid.n,
+                        code: mid.code,
+                        detail: mid.detail.into(),
+                    })
+                    .collect();
+                assert_eq!(
+                    mids.iter().map(|mid| mid.n).max().unwrap_or(0),
+                    patch.mid_max
+                );
+                let ops: Vec<Op> = patch.ops().map(owned_op).collect();
+                assert_eq!(ops.iter().any(|op| op.kind.is_none()), patch.has_unknown_op);
+                let values = ops.iter().filter_map(|op| match op.kind.as_ref()? {
+                    OpKind::Put(put) => Some(&put.fields),
+                    OpKind::Merge(merge) => Some(&merge.fields),
+                    OpKind::Del(_) | OpKind::Clear(_) => None,
+                });
+                let is_unsound = |field: &Field| !is_json(&field.value);
+                assert_eq!(values.flatten().any(is_unsound), patch.has_unsound_value);
+                ServerKind::Patch(Patch {
+                    channel: patch.channel.into(),
+                    epoch: patch.epoch,
+                    from: patch.from,
+                    from_tag: patch.from_tag,
+                    to: patch.to,
+                    to_tag: patch.to_tag,
+                    ms: 0,
+                    ops,
+                    mids,
+                })
+            }
+            Received::Part(part) => ServerKind::SnapshotPart(SnapshotPart {
+                channel: part.channel.into(),
+                records: part.records().map(|record| owned_record(&record)).collect(),
+            }),
+            Received::Frame(frame) => *frame,
+        }
+    }
+
+    /// What a client has no use for.
+    fn without_time(mut frame: ServerKind) -> ServerKind {
+        if let ServerKind::Patch(patch) = &mut frame {
+            patch.ms = 0;
+        }
+        frame
+    }
+
+    proptest! {
+        /// Whole messages and damaged ones.
+        #[test]
+        fn what_is_read_in_place_is_what_the_other_reader_takes_out(
+            frames in prop::collection::vec(frame(), 1..4),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let mut message = BytesMut::new();
+            for frame in frames {
+                encode_server(frame, &mut message);
+            }
+            for (at, byte) in damage {
+                let at = at.index(message.len());
+                message[at] = byte;
+            }
+            let message = message.freeze();
+            let in_place = read_in_place(&message);
+            let in_place = in_place.map(|frames| frames.into_iter().map(owned).collect::<Vec<_>>());
+            let taken_out = decode_server(message.clone(), usize::MAX);
+            let taken_out = taken_out.map(|frames| frames.into_iter().map(without_time).collect::<Vec<_>>());
+            prop_assert_eq!(in_place, taken_out);
+        }
+    }
+}
