@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::document::value::Quoted;
+
 /// A channel's name: `namespace ":" segment (":" segment)*`.
 ///
 /// Shape: segments of 1–64 of `A–Z a–z 0–9 _ . -`, at most 200 bytes in all.
@@ -26,7 +28,10 @@ pub enum ChannelNameError {
     #[error("channel name needs a namespace and a segment, as in \"board:main\"")]
     NoNamespace,
     /// A segment is empty, longer than 64 bytes or has a character outside the set.
-    #[error("segment {segment:?} of a channel name must be 1-64 of A-Z a-z 0-9 _ . -")]
+    #[error(
+        "segment {} of a channel name must be 1-64 of A-Z a-z 0-9 _ . -",
+        Quoted(segment)
+    )]
     BadSegment {
         /// The offender, cut to 64 characters.
         segment: String,

@@ -2,10 +2,8 @@
 //!
 //! Both sides use the same rule: the server to decide, the client to predict.
 
-use std::collections::BTreeSet;
-
 use super::record::{Record, RecordKey};
-use super::value::{as_integer, from_integer, is_json};
+use super::value::{Quoted, as_integer, from_integer, is_json};
 use crate::channel::name::is_segment;
 use crate::wire::{self, Change, ChangeKind, ErrorCode, Limits, Merge, Op, OpKind};
 
@@ -75,14 +73,14 @@ pub fn apply_change(
                 Some(value) => as_integer(value).ok_or_else(|| {
                     Rejection::new(
                         ErrorCode::Invalid,
-                        format!("field {:?} is not an integer", inc.field),
+                        format!("field {} is not an integer", Quoted(&inc.field)),
                     )
                 })?,
             };
             let to = from.checked_add(inc.by).ok_or_else(|| {
                 Rejection::new(
                     ErrorCode::Invalid,
-                    format!("field {:?} would leave the range of i64", inc.field),
+                    format!("field {} would leave the range of i64", Quoted(&inc.field)),
                 )
             })?;
             next.insert(&inc.field, &from_integer(to));
@@ -190,12 +188,14 @@ fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
     let (collection, id) = target(kind);
     if !is_segment(collection) {
         return invalid(format!(
-            "collection {collection:.80?} must be 1-64 of A-Z a-z 0-9 _ . -"
+            "collection {} must be 1-64 of A-Z a-z 0-9 _ . -",
+            Quoted(collection)
         ));
     }
     if !is_name(id) {
         return invalid(format!(
-            "record id {id:.140?} must be 1-128 bytes without control characters"
+            "record id {} must be 1-128 bytes without control characters",
+            Quoted(id)
         ));
     }
     let mut names: Vec<&str> = Vec::new();
@@ -207,8 +207,8 @@ fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
                 bytes += field.value.len();
                 if !is_json(&field.value) {
                     return invalid(format!(
-                        "value of field {:.100?} is not JSON nested at most 64 deep",
-                        field.name
+                        "value of field {} is not JSON nested at most 64 deep",
+                        Quoted(&field.name)
                     ));
                 }
             }
@@ -220,15 +220,19 @@ fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
         }
         ChangeKind::Del(_) => {}
     }
-    let mut seen = BTreeSet::new();
-    for name in names {
+    names.sort_unstable();
+    for (at, name) in names.iter().enumerate() {
         if !is_name(name) {
             return invalid(format!(
-                "field name {name:.140?} must be 1-128 bytes without control characters"
+                "field name {} must be 1-128 bytes without control characters",
+                Quoted(name)
             ));
         }
-        if !seen.insert(name) {
-            return invalid(format!("field {name:.140?} appears twice in one change"));
+        if names.get(at + 1) == Some(name) {
+            return invalid(format!(
+                "field {} appears twice in one change",
+                Quoted(name)
+            ));
         }
         bytes += name.len();
     }

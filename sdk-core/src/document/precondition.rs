@@ -6,7 +6,7 @@
 use super::Record;
 use super::change::{Rejection, is_name};
 use super::equal::json_equal;
-use super::value::is_json;
+use super::value::{Quoted, is_json};
 use crate::channel::name::is_segment;
 use crate::wire::{ErrorCode, Limits, Precondition, PreconditionKind};
 
@@ -110,18 +110,20 @@ fn check(kind: &PreconditionKind) -> Result<(), String> {
     let (collection, id) = subject(kind);
     if !is_segment(collection) || !is_name(id) {
         return Err(format!(
-            "a precondition names a record {collection:.80?}/{id:.80?} that cannot exist"
+            "a precondition names a record {}/{} that cannot exist",
+            Quoted(collection),
+            Quoted(id)
         ));
     }
     match kind {
         PreconditionKind::Exists(_) | PreconditionKind::Absent(_) => Ok(()),
         PreconditionKind::Eq(eq) if !is_name(&eq.field) => Err(format!(
-            "eq names a field {:.140?} that cannot exist",
-            eq.field
+            "eq names a field {} that cannot exist",
+            Quoted(&eq.field)
         )),
         PreconditionKind::Eq(eq) if !is_json(&eq.value) => Err(format!(
-            "the value that eq expects of field {:.100?} is not JSON nested at most 64 deep",
-            eq.field
+            "the value that eq expects of field {} is not JSON nested at most 64 deep",
+            Quoted(&eq.field)
         )),
         PreconditionKind::Eq(_) => Ok(()),
         PreconditionKind::Unchanged(unchanged) => match unchanged.since {

@@ -1,5 +1,7 @@
 //! Field values: JSON text, checked once at the edge and never parsed again.
 
+use std::fmt::{self, Write};
+
 use bytes::Bytes;
 
 /// The deepest nesting of arrays and objects in a value.
@@ -53,6 +55,25 @@ pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// A text of somebody else's in a message to people: between quotes, with control characters escaped.
+///
+/// Not `{:?}`, which brings tables of Unicode into the browser's module.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                _ if c.is_control() => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+                _ => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
 }
 
 const fn is_space(b: u8) -> bool {
@@ -307,6 +328,12 @@ mod tests {
         ] {
             assert_eq!(as_integer(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn quoted_texts_have_no_control_characters() {
+        let quoted = Quoted("a\"\\\n\u{9f}ü").to_string();
+        assert_eq!(quoted, "\"a\\\"\\\\\\u{a}\\u{9f}ü\"");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::output::{ConnectionState, Event, Output, Reason};
 use super::phase::{Connected, Leave, Phase};
 use super::{ConnectionPhase, Session};
 use crate::connect::{Backoff, Liveness, Renewal, Verdict};
+use crate::document::value::Quoted;
 use crate::time::Now;
 use crate::wire::{
     self, ClientKind, CloseCode, ErrorCode, Goaway, Hello, Limits, PROTOCOL_VERSION, Ping, Welcome,
@@ -134,8 +135,9 @@ impl Session {
             && *owner != welcome.principal
         {
             let detail = format!(
-                "the token is for {:?}, but this client's mutations belong to {owner:?}: create a new client",
-                welcome.principal
+                "the token is for {}, but this client's mutations belong to {}: create a new client",
+                Quoted(&welcome.principal),
+                Quoted(owner)
             );
             self.end(Reason::Token {
                 retryable: false,
