@@ -41,6 +41,7 @@ mod mutation;
 pub mod planted;
 mod session;
 mod sorted;
+mod text_map;
 pub mod time;
 pub mod wire;
 

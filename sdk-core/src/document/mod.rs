@@ -7,7 +7,6 @@ mod equal;
 pub mod precondition;
 mod record;
 pub mod squash;
-mod text_map;
 pub mod value;
 
 use std::sync::Arc;
@@ -16,7 +15,7 @@ pub use change::Rejection;
 pub use equal::json_equal;
 pub use record::{Record, RecordKey};
 
-use self::text_map::TextMap;
+use crate::text_map::TextMap;
 use crate::wire::{self, Op, OpInPlace, OpKind, RecordInPlace};
 
 /// All records of a channel.

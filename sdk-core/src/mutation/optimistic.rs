@@ -14,6 +14,7 @@ use crate::document::change::{apply_change, target};
 use crate::document::{Document, Record, RecordKey, Touched};
 use crate::planted;
 use crate::sorted::SortedMap;
+use crate::text_map::TextMap;
 use crate::wire::{Change, Limits, OpInPlace};
 
 /// Base and overlay of one channel.
@@ -22,12 +23,12 @@ pub(crate) struct OptimisticView {
     base: Document,
     /// In call order, which is the order of their numbers.
     pending: SortedMap<MutationHandle, Arc<[Change]>>,
-    /// Only records that a pending mutation touches; sorted by key.
-    shadows: Vec<(RecordKey, Box<Shadow>)>,
+    /// Only records that a pending mutation touches, by collection and id; no collection without one.
+    shadows: TextMap<TextMap<Box<Shadow>>>,
 }
 
 /// One record under pending mutations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shadow {
     /// Which pending mutations touch it, each once, in order.
     by: Vec<MutationHandle>,
@@ -54,12 +55,13 @@ impl OptimisticView {
 
     pub(crate) fn ids(&self, collection: &str) -> Vec<Arc<str>> {
         let mut ids = Vec::new();
-        let mut shadows = self.shadows_of(collection).iter().peekable();
+        let shadows = self.shadows.get(collection).into_iter();
+        let mut shadows = shadows.flat_map(TextMap::iter).peekable();
         for id in self.base.ids(collection) {
-            while let Some(shadow) = shadows.next_if(|(key, _)| key.id < *id) {
+            while let Some(shadow) = shadows.next_if(|(shadowed, _)| *shadowed < id) {
                 ids.extend(visible_id(shadow));
             }
-            match shadows.next_if(|(key, _)| key.id == *id) {
+            match shadows.next_if(|(shadowed, _)| *shadowed == id) {
                 Some(shadow) => ids.extend(visible_id(shadow)),
                 None => ids.push(Arc::clone(id)),
             }
@@ -70,7 +72,7 @@ impl OptimisticView {
 
     /// The collections that have a visible record, sorted.
     pub(crate) fn collections(&self) -> Vec<Arc<str>> {
-        let shadowed = self.shadows.iter().map(|(key, _)| &key.collection);
+        let shadowed = self.shadows.iter().map(|(name, _)| name);
         let mut names: Vec<_> = self.base.collections().chain(shadowed).cloned().collect();
         names.sort_unstable();
         names.dedup();
@@ -88,24 +90,22 @@ impl OptimisticView {
     ) {
         for change in changes.iter().filter_map(|change| change.kind.as_ref()) {
             let (collection, id) = target(change);
-            let at = self.place(collection, id).unwrap_or_else(|at| {
-                let shadow = Box::new(Shadow {
-                    by: Vec::new(),
-                    record: self.base.record(collection, id).cloned(),
-                });
-                self.shadows
-                    .insert(at, (RecordKey::new(collection, id), shadow));
-                at
-            });
-            let (key, shadow) = &mut self.shadows[at];
-            if shadow.by.last() != Some(&handle) {
-                shadow.by.push(handle);
+            let shadows = self.shadows.entry(collection);
+            let shadow = shadows.value.entry(id);
+            if shadow.is_new {
+                shadow.value.record = self.base.record(collection, id).cloned();
             }
-            if let Ok(next) = apply_change(shadow.record.as_ref(), change, limits)
-                && next != shadow.record
+            if shadow.value.by.last() != Some(&handle) {
+                shadow.value.by.push(handle);
+            }
+            if let Ok(next) = apply_change(shadow.value.record.as_ref(), change, limits)
+                && next != shadow.value.record
             {
-                shadow.record = next;
-                dirty.note(key.clone());
+                shadow.value.record = next;
+                dirty.note(RecordKey {
+                    collection: Arc::clone(shadows.key),
+                    id: Arc::clone(shadow.key),
+                });
             }
         }
         self.pending.insert(handle, changes);
@@ -186,7 +186,12 @@ impl OptimisticView {
                 });
             }
         }
-        stale.extend(self.shadows.iter().map(|(key, _)| key.clone()));
+        for (collection, id, _) in self.shadows() {
+            stale.push(RecordKey {
+                collection: Arc::clone(collection),
+                id: Arc::clone(id),
+            });
+        }
         self.drop_pending(dropped, &mut stale);
         self.refresh(stale, limits, dirty);
     }
@@ -194,27 +199,25 @@ impl OptimisticView {
     /// Every record that is visible, in canonical order.
     pub(crate) fn to_document(&self) -> Document {
         let mut view = self.base.clone();
-        for (key, shadow) in &self.shadows {
-            view.replace(&key.collection, &key.id, shadow.record.clone());
+        for (collection, id, shadow) in self.shadows() {
+            view.replace(collection, id, shadow.record.clone());
         }
         view
     }
 
     fn shadow(&self, collection: &str, id: &str) -> Option<&Shadow> {
-        let at = self.place(collection, id).ok()?;
-        Some(&self.shadows[at].1)
-    }
-
-    /// Where a record's shadow is, or would be.
-    fn place(&self, collection: &str, id: &str) -> Result<usize, usize> {
         self.shadows
-            .binary_search_by(|(key, _)| (&*key.collection, &*key.id).cmp(&(collection, id)))
+            .get(collection)?
+            .get(id)
+            .map(|shadow| &**shadow)
     }
 
-    fn shadows_of(&self, collection: &str) -> &[(RecordKey, Box<Shadow>)] {
-        let start = (self.shadows).partition_point(|(key, _)| *key.collection < *collection);
-        let rest = &self.shadows[start..];
-        &rest[..rest.partition_point(|(key, _)| *key.collection == *collection)]
+    fn shadows(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Shadow)> {
+        self.shadows.iter().flat_map(|(collection, shadows)| {
+            shadows
+                .iter()
+                .map(move |(id, shadow)| (collection, id, &**shadow))
+        })
     }
 
     fn drop_pending(&mut self, dropped: &[MutationHandle], stale: &mut Vec<RecordKey>) {
@@ -242,10 +245,12 @@ impl OptimisticView {
         stale.sort_unstable();
         stale.dedup();
         for key in stale {
-            let Ok(at) = self.place(&key.collection, &key.id) else {
+            let Some(shadows) = self.shadows.get_mut(&key.collection) else {
                 continue;
             };
-            let shadow = &mut self.shadows[at].1;
+            let Some(shadow) = shadows.get_mut(&key.id) else {
+                continue;
+            };
             let mut record = self.base.record(&key.collection, &key.id).cloned();
             let mut changes = Vec::new();
             shadow.by.retain(|handle| {
@@ -266,7 +271,10 @@ impl OptimisticView {
             let changed = record != shadow.record;
             shadow.record = record;
             if shadow.by.is_empty() {
-                self.shadows.remove(at);
+                shadows.remove(&key.id);
+                if shadows.is_empty() {
+                    self.shadows.remove(&key.collection);
+                }
             }
             if changed {
                 dirty.note(key);
@@ -275,8 +283,8 @@ impl OptimisticView {
     }
 }
 
-fn visible_id((key, shadow): &(RecordKey, Box<Shadow>)) -> Option<Arc<str>> {
-    shadow.record.is_some().then(|| Arc::clone(&key.id))
+fn visible_id((id, shadow): (&Arc<str>, &Box<Shadow>)) -> Option<Arc<str>> {
+    shadow.record.is_some().then(|| Arc::clone(id))
 }
 
 #[cfg(test)]

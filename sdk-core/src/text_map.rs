@@ -12,18 +12,20 @@ const PAGE_MAX: usize = 128;
 
 /// Values by text, sorted, each text once.
 #[derive(Clone, Debug)]
-pub(super) struct TextMap<V> {
+pub(crate) struct TextMap<V> {
+    keys: Keys,
+    /// As the keys stand.
+    pages: Vec<Vec<V>>,
+}
+
+/// The half of the map that is the same code for all values.
+#[derive(Clone, Debug, Default)]
+struct Keys {
     /// No key of a page lies below its start, and none of the pages before it above; the first page's says
     /// nothing. They stand together, so that the search for a page stays in the cache.
     starts: Vec<Key>,
     /// None is empty.
-    pages: Vec<Page<V>>,
-}
-
-#[derive(Clone, Debug)]
-struct Page<V> {
-    keys: Vec<Key>,
-    values: Vec<V>,
+    pages: Vec<Vec<Key>>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,23 +41,33 @@ struct Head(u64, u64);
 const HEAD_BYTES: usize = 16;
 
 /// A key, and its value, which may be new.
-pub(super) struct Entry<'a, V> {
-    pub(super) key: &'a Arc<str>,
-    pub(super) value: &'a mut V,
-    pub(super) is_new: bool,
+pub(crate) struct Entry<'a, V> {
+    pub(crate) key: &'a Arc<str>,
+    pub(crate) value: &'a mut V,
+    pub(crate) is_new: bool,
 }
 
 /// Where a key is, or would have to be.
+#[derive(Clone, Copy)]
 struct Place {
     page: usize,
     at: usize,
     found: bool,
 }
 
+/// What had to be done to the pages for a new key.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Nothing.
+    Was,
+    /// A page was put there, with what stood in the one before it from that many keys on.
+    Made { page: usize, kept: usize },
+}
+
 impl<V> Default for TextMap<V> {
     fn default() -> Self {
         Self {
-            starts: Vec::new(),
+            keys: Keys::default(),
             pages: Vec::new(),
         }
     }
@@ -70,67 +82,69 @@ impl<V: PartialEq> PartialEq for TextMap<V> {
 impl<V: Eq> Eq for TextMap<V> {}
 
 impl<V> TextMap<V> {
-    pub(super) fn get(&self, text: &str) -> Option<&V> {
-        let Place { page, at, found } = self.place(text, Head::of(text));
-        found.then(|| &self.pages[page].values[at])
+    pub(crate) fn get(&self, text: &str) -> Option<&V> {
+        let Place { page, at, found } = self.keys.place(text, Head::of(text));
+        found.then(|| &self.pages[page][at])
     }
 
-    pub(super) fn get_mut(&mut self, text: &str) -> Option<&mut V> {
-        let Place { page, at, found } = self.place(text, Head::of(text));
-        found.then(|| &mut self.pages[page].values[at])
+    pub(crate) fn get_mut(&mut self, text: &str) -> Option<&mut V> {
+        let Place { page, at, found } = self.keys.place(text, Head::of(text));
+        found.then(|| &mut self.pages[page][at])
     }
 
     /// What stands under a key; what `V` begins with, if nothing did.
-    pub(super) fn entry(&mut self, text: &str) -> Entry<'_, V>
+    pub(crate) fn entry(&mut self, text: &str) -> Entry<'_, V>
     where
         V: Default,
     {
         let head = Head::of(text);
-        let mut place = self.place(text, head);
+        let mut place = self.keys.place(text, head);
         if !place.found {
-            self.make_room(&mut place, text, head);
+            if let Room::Made { page, kept } = self.keys.insert(&mut place, text, head) {
+                let before = page.checked_sub(1).map(|before| &mut self.pages[before]);
+                let moved = before.map_or_else(Vec::new, |before| before.split_off(kept));
+                self.pages.insert(page, moved);
+            }
+            self.pages[place.page].insert(place.at, V::default());
         }
-        let page = &mut self.pages[place.page];
         Entry {
-            key: &page.keys[place.at].text,
-            value: &mut page.values[place.at],
+            key: &self.keys.pages[place.page][place.at].text,
+            value: &mut self.pages[place.page][place.at],
             is_new: !place.found,
         }
     }
 
-    pub(super) fn remove(&mut self, text: &str) -> Option<(Arc<str>, V)> {
-        let Place { page, at, found } = self.place(text, Head::of(text));
+    pub(crate) fn remove(&mut self, text: &str) -> Option<(Arc<str>, V)> {
+        let Place { page, at, found } = self.keys.place(text, Head::of(text));
         if !found {
             return None;
         }
-        let Page { keys, values } = &mut self.pages[page];
-        let removed = (keys.remove(at).text, values.remove(at));
-        if keys.is_empty() {
+        let value = self.pages[page].remove(at);
+        if self.pages[page].is_empty() {
             self.pages.remove(page);
-            self.starts.remove(page);
         }
-        Some(removed)
+        Some((self.keys.remove(page, at), value))
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.pages.iter().map(|page| page.keys.len()).sum()
+    pub(crate) fn len(&self) -> usize {
+        self.pages.iter().map(Vec::len).sum()
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.pages.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
-        self.pages.iter().flat_map(|page| {
-            let texts = page.keys.iter().map(|key| &key.text);
-            texts.zip(&page.values)
-        })
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
+        let keys = self.keys.pages.iter().flatten().map(|key| &key.text);
+        keys.zip(self.pages.iter().flatten())
     }
+}
 
+impl Keys {
     fn place(&self, text: &str, head: Head) -> Place {
         let starts = &self.starts[..];
         let mut behind = starts.partition_point(|start| start.head.number() <= head.number());
@@ -139,7 +153,7 @@ impl<V> TextMap<V> {
             behind = starts.partition_point(|start| start.order(text, head).is_le());
         }
         let page = behind.saturating_sub(1);
-        let keys = self.pages.get(page).map_or(&[][..], |page| &page.keys);
+        let keys = self.pages.get(page).map_or(&[][..], |keys| keys);
         let at = keys.partition_point(|key| key.head.number() < head.number());
         let found = match keys.get(at).map(|key| key.order(text, head)) {
             Some(Ordering::Equal) => Ok(at),
@@ -154,58 +168,47 @@ impl<V> TextMap<V> {
         }
     }
 
-    /// Puts a key, and what `V` begins with, where it was looked for; the place is where they stand then.
-    fn make_room(&mut self, place: &mut Place, text: &str, head: Head)
-    where
-        V: Default,
-    {
+    /// Puts a key where it was looked for; the place is where it stands then.
+    fn insert(&mut self, place: &mut Place, text: &str, head: Head) -> Room {
         let key = Key {
             head,
             text: text.into(),
         };
-        let pages = self.pages.len();
-        let next = match self.pages.get_mut(place.page) {
-            Some(page) if page.keys.len() < PAGE_MAX => None,
+        let count = self.pages.len();
+        let room = match self.pages.get_mut(place.page) {
+            Some(page) if page.len() < PAGE_MAX => Room::Was,
             Some(page) => {
                 // Whoever appends in order leaves full pages behind.
-                let appends = place.at == PAGE_MAX && place.page + 1 == pages;
+                let appends = place.at == PAGE_MAX && place.page + 1 == count;
                 let kept = if appends { PAGE_MAX } else { PAGE_MAX / 2 };
-                let next = page.split_off(kept);
-                let new = place.page + 1;
+                let moved = page.split_off(kept);
+                let page = place.page + 1;
+                self.starts
+                    .insert(page, moved.first().unwrap_or(&key).clone());
+                self.pages.insert(page, moved);
                 if place.at > kept || appends {
-                    place.page += 1;
+                    place.page = page;
                     place.at -= kept;
                 }
-                Some((new, next))
+                Room::Made { page, kept }
             }
-            None => Some((0, Page::default())),
+            None => {
+                self.starts.push(key.clone());
+                self.pages.push(Vec::new());
+                Room::Made { page: 0, kept: 0 }
+            }
         };
-        if let Some((at, page)) = next {
-            let start = page.keys.first().unwrap_or(&key).clone();
-            self.starts.insert(at, start);
-            self.pages.insert(at, page);
-        }
-        let page = &mut self.pages[place.page];
-        page.keys.insert(place.at, key);
-        page.values.insert(place.at, V::default());
+        self.pages[place.page].insert(place.at, key);
+        room
     }
-}
 
-impl<V> Default for Page<V> {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            values: Vec::new(),
+    fn remove(&mut self, page: usize, at: usize) -> Arc<str> {
+        let removed = self.pages[page].remove(at);
+        if self.pages[page].is_empty() {
+            self.pages.remove(page);
+            self.starts.remove(page);
         }
-    }
-}
-
-impl<V> Page<V> {
-    fn split_off(&mut self, kept: usize) -> Self {
-        Self {
-            keys: self.keys.split_off(kept),
-            values: self.values.split_off(kept),
-        }
+        removed.text
     }
 }
 
@@ -254,12 +257,10 @@ mod tests {
                 .map(|(k, v)| (&**k, v))
                 .eq(known.iter().map(|(k, v)| (&**k, v)))
         );
-        prop_assert!(
-            map.pages
-                .iter()
-                .all(|page| (1..=PAGE_MAX).contains(&page.keys.len()))
-        );
-        prop_assert_eq!(map.starts.len(), map.pages.len());
+        let lengths = || map.pages.iter().map(Vec::len);
+        prop_assert!(lengths().all(|length| (1..=PAGE_MAX).contains(&length)));
+        prop_assert!(lengths().eq(map.keys.pages.iter().map(Vec::len)));
+        prop_assert_eq!(map.keys.starts.len(), map.pages.len());
         Ok(())
     }
 
