@@ -2,8 +2,8 @@
 //!
 //! Only the npm package calls what is exported here; its TypeScript facade is the public API.
 //! Invariant: nothing of the core is borrowed while JavaScript runs, so every call from a callback
-//! is fine. The document stays in here: a flush says which records changed, and JavaScript pulls
-//! the ones that it shows.
+//! is fine. The document stays in here: a flush says which records changed of those that
+//! JavaScript follows, and it pulls the ones that it shows.
 
 mod client;
 mod clock;
