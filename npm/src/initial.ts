@@ -66,6 +66,7 @@ export class InitialRecords<S extends object> {
         record: (_, id) => JSON.stringify(records.get(id)),
         has: (_, id) => records.has(id),
         ids: () => ids,
+        follow: () => {},
       });
       this.#collections.set(name, collection);
     }
