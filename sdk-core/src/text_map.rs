@@ -40,9 +40,8 @@ struct Head(u64, u64);
 
 const HEAD_BYTES: usize = 16;
 
-/// A key, and its value, which may be new.
+/// What stands under a key, which may be new.
 pub(crate) struct Entry<'a, V> {
-    pub(crate) key: &'a Arc<str>,
     pub(crate) value: &'a mut V,
     pub(crate) is_new: bool,
 }
@@ -108,22 +107,22 @@ impl<V> TextMap<V> {
             self.pages[place.page].insert(place.at, V::default());
         }
         Entry {
-            key: &self.keys.pages[place.page][place.at].text,
             value: &mut self.pages[place.page][place.at],
             is_new: !place.found,
         }
     }
 
-    pub(crate) fn remove(&mut self, text: &str) -> Option<(Arc<str>, V)> {
+    /// Tells whether it was there.
+    pub(crate) fn remove(&mut self, text: &str) -> bool {
         let Place { page, at, found } = self.keys.place(text, Head::of(text));
-        if !found {
-            return None;
+        if found {
+            self.keys.remove(page, at);
+            self.pages[page].remove(at);
+            if self.pages[page].is_empty() {
+                self.pages.remove(page);
+            }
         }
-        let value = self.pages[page].remove(at);
-        if self.pages[page].is_empty() {
-            self.pages.remove(page);
-        }
-        Some((self.keys.remove(page, at), value))
+        found
     }
 
     pub(crate) fn clear(&mut self) {
@@ -202,27 +201,33 @@ impl Keys {
         room
     }
 
-    fn remove(&mut self, page: usize, at: usize) -> Arc<str> {
-        let removed = self.pages[page].remove(at);
+    fn remove(&mut self, page: usize, at: usize) {
+        self.pages[page].remove(at);
         if self.pages[page].is_empty() {
             self.pages.remove(page);
             self.starts.remove(page);
         }
-        removed.text
     }
 }
 
 impl Head {
     fn of(text: &str) -> Self {
-        let mut bytes = [0; HEAD_BYTES];
-        let length = text.len().min(HEAD_BYTES);
-        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
-        let both = u128::from_be_bytes(bytes);
-        Self((both >> 64) as u64, both as u64)
+        let bytes = text.as_bytes();
+        Self(word(bytes), word(bytes.get(8..).unwrap_or_default()))
     }
 
     const fn number(self) -> u128 {
         (self.0 as u128) << 64 | self.1 as u128
+    }
+}
+
+/// The first 8 bytes, without a call to copy them.
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => (0..8).fold(0, |word, at| {
+            word << 8 | u64::from(*bytes.get(at).unwrap_or(&0))
+        }),
     }
 }
 
@@ -275,13 +280,11 @@ mod tests {
                     Some(value) => {
                         let entry = map.entry(&text);
                         prop_assert_eq!(entry.is_new, !known.contains_key(&text));
-                        prop_assert_eq!(&**entry.key, &text);
                         *entry.value = value;
                         known.insert(text.clone(), value);
                     }
                     None => {
-                        let removed = map.remove(&text).map(|(key, value)| (key.to_string(), value));
-                        prop_assert_eq!(removed, known.remove_entry(&text));
+                        prop_assert_eq!(map.remove(&text), known.remove(&text).is_some());
                     }
                 }
                 prop_assert_eq!(map.get(&text), known.get(&text));
@@ -304,7 +307,7 @@ mod tests {
                         *map.entry(&text).value = number;
                         known.insert(text, number);
                     } else {
-                        prop_assert_eq!(map.remove(&text).is_some(), known.remove(&text).is_some());
+                        prop_assert_eq!(map.remove(&text), known.remove(&text).is_some());
                     }
                 }
                 check(&map, &known)?;

@@ -25,15 +25,6 @@ pub struct Document {
     collections: TextMap<TextMap<Record>>,
 }
 
-/// What one op changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Touched {
-    /// One record; `false` when it already looked like that.
-    Record(RecordKey, bool),
-    /// Every record that there was.
-    All,
-}
-
 impl Document {
     /// A record, if it exists.
     #[must_use]
@@ -83,8 +74,9 @@ impl Document {
 
     /// Applies one absolute op of the log. A merge into an absent record creates it: the log is right.
     ///
-    /// `None` for an op that this version does not know; codecs refuse those before.
-    pub fn apply(&mut self, op: &Op) -> Option<Touched> {
+    /// Tells whether that changed anything; `None` for an op that this version does not know, which codecs
+    /// refuse before.
+    pub fn apply(&mut self, op: &Op) -> Option<bool> {
         Some(match op.kind.as_ref()? {
             OpKind::Put(put) => {
                 let fields = put.fields.iter().map(wire::Field::parts);
@@ -101,7 +93,7 @@ impl Document {
     }
 
     /// The same for an op that still stands in its message.
-    pub(crate) fn apply_in_place(&mut self, op: OpInPlace<'_>) -> Option<Touched> {
+    pub(crate) fn apply_in_place(&mut self, op: OpInPlace<'_>) -> Option<bool> {
         Some(match op {
             OpInPlace::Put(put) => self.put(put.collection, put.id, Record::of(put.fields())),
             OpInPlace::Merge(merge) => {
@@ -135,12 +127,11 @@ impl Document {
         digest.0
     }
 
-    fn put(&mut self, collection: &str, id: &str, next: Record) -> Touched {
-        let records = self.collections.entry(collection);
-        let record = records.value.entry(id);
+    fn put(&mut self, collection: &str, id: &str, next: Record) -> bool {
+        let record = self.collections.entry(collection).value.entry(id);
         let changed = record.is_new || *record.value != next;
         *record.value = next;
-        touched(records.key, record.key, changed)
+        changed
     }
 
     /// One search: nearly every op of a log is a merge.
@@ -150,40 +141,29 @@ impl Document {
         id: &str,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
         unset: impl Iterator<Item = &'a str>,
-    ) -> Touched {
-        let records = self.collections.entry(collection);
-        let record = records.value.entry(id);
+    ) -> bool {
+        let record = self.collections.entry(collection).value.entry(id);
         let merged = record.value.set_all(fields);
         let removed = record.value.remove_all(unset);
-        touched(records.key, record.key, record.is_new || merged || removed)
+        record.is_new || merged || removed
     }
 
-    fn remove(&mut self, collection: &str, id: &str) -> Touched {
-        let records = self.collections.get_mut(collection);
-        let Some((id, _)) = records.and_then(|records| records.remove(id)) else {
-            return Touched::Record(RecordKey::new(collection, id), false);
+    fn remove(&mut self, collection: &str, id: &str) -> bool {
+        let Some(records) = self.collections.get_mut(collection) else {
+            return false;
         };
-        let records = self.collections.entry(collection);
-        let touched = touched(records.key, &id, true);
-        if records.value.is_empty() {
+        let found = records.remove(id);
+        if records.is_empty() {
             self.collections.remove(collection);
         }
-        touched
+        found
     }
 
-    fn clear(&mut self) -> Touched {
+    fn clear(&mut self) -> bool {
+        let changed = !self.is_empty();
         self.collections.clear();
-        Touched::All
+        changed
     }
-}
-
-/// Shares the texts that stand in the document.
-fn touched(collection: &Arc<str>, id: &Arc<str>, changed: bool) -> Touched {
-    let key = RecordKey {
-        collection: Arc::clone(collection),
-        id: Arc::clone(id),
-    };
-    Touched::Record(key, changed)
 }
 
 /// The running hash of [`Document::digest`].

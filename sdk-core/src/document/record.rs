@@ -252,6 +252,9 @@ impl Record {
     /// Makes a part longer or shorter, and moves what stands behind it.
     fn make_gap(&mut self, part: &Range<usize>, length: usize) {
         let (old, end) = (self.packed.len(), part.start + length);
+        if end == part.end {
+            return;
+        }
         if end > part.end {
             self.packed.reserve_exact(end - part.end);
             self.packed.resize(old + end - part.end, 0);

@@ -58,14 +58,17 @@ impl Dirty {
     }
 
     /// A record may look different.
-    pub(crate) fn note(&mut self, key: RecordKey) {
-        if self
-            .followed
-            .as_mut()
-            .is_none_or(|followed| followed.take(&key))
-        {
-            self.records.push(key);
+    pub(crate) fn note(&mut self, collection: &str, id: &str) {
+        let followed = self.followed.as_mut();
+        if followed.is_some_and(|followed| !followed.take(collection, id)) {
+            return;
         }
+        let collection = match self.records.last() {
+            Some(last) if *last.collection == *collection => Arc::clone(&last.collection),
+            _ => collection.into(),
+        };
+        let id = id.into();
+        self.records.push(RecordKey { collection, id });
     }
 
     /// What has to be told, each record once, sorted.
@@ -83,7 +86,7 @@ impl Followed {
     }
 
     /// Whether this is to be told. A record that was followed by itself is told once.
-    fn take(&mut self, RecordKey { collection, id }: &RecordKey) -> bool {
+    fn take(&mut self, collection: &str, id: &str) -> bool {
         if self.has_collection(collection) {
             return true;
         }
@@ -101,7 +104,7 @@ mod tests {
 
     fn told(dirty: &mut Dirty, keys: &[(&str, &str)]) -> Vec<String> {
         for (collection, id) in keys {
-            dirty.note(RecordKey::new(collection, id));
+            dirty.note(collection, id);
         }
         let told = dirty.take().into_iter();
         told.map(|key| format!("{}/{}", key.collection, key.id))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::MutationHandle;
 use super::dirty::Dirty;
 use crate::document::change::{apply_change, target};
-use crate::document::{Document, Record, RecordKey, Touched};
+use crate::document::{Document, Record, RecordKey};
 use crate::planted;
 use crate::sorted::SortedMap;
 use crate::text_map::TextMap;
@@ -90,22 +90,19 @@ impl OptimisticView {
     ) {
         for change in changes.iter().filter_map(|change| change.kind.as_ref()) {
             let (collection, id) = target(change);
-            let shadows = self.shadows.entry(collection);
-            let shadow = shadows.value.entry(id);
-            if shadow.is_new {
-                shadow.value.record = self.base.record(collection, id).cloned();
+            let shadow = self.shadows.entry(collection).value.entry(id);
+            let (is_new, shadow) = (shadow.is_new, shadow.value);
+            if is_new {
+                shadow.record = self.base.record(collection, id).cloned();
             }
-            if shadow.value.by.last() != Some(&handle) {
-                shadow.value.by.push(handle);
+            if shadow.by.last() != Some(&handle) {
+                shadow.by.push(handle);
             }
-            if let Ok(next) = apply_change(shadow.value.record.as_ref(), change, limits)
-                && next != shadow.value.record
+            if let Ok(next) = apply_change(shadow.record.as_ref(), change, limits)
+                && next != shadow.record
             {
-                shadow.value.record = next;
-                dirty.note(RecordKey {
-                    collection: Arc::clone(shadows.key),
-                    id: Arc::clone(shadow.key),
-                });
+                shadow.record = next;
+                dirty.note(collection, id);
             }
         }
         self.pending.insert(handle, changes);
@@ -125,27 +122,23 @@ impl OptimisticView {
         for op in ops {
             if matches!(op, OpInPlace::Clear) {
                 for (collection, id, _) in self.base.records() {
-                    let key = RecordKey {
-                        collection: Arc::clone(collection),
-                        id: Arc::clone(id),
-                    };
                     if self.is_pending(collection, id) {
-                        stale.push(key);
+                        stale.push(RecordKey::new(collection, id));
                     } else {
-                        dirty.note(key);
+                        dirty.note(collection, id);
                     }
                 }
             }
-            match self.base.apply_in_place(op) {
-                Some(Touched::Record(key, changed)) => {
-                    if !self.shadows.is_empty() && self.is_pending(&key.collection, &key.id) {
-                        stale.push(key);
-                    } else if changed {
-                        dirty.note(key);
-                    }
+            let Some(changed) = self.base.apply_in_place(op) else {
+                known = false;
+                continue;
+            };
+            if let Some((collection, id)) = op.target() {
+                if !self.shadows.is_empty() && self.is_pending(collection, id) {
+                    stale.push(RecordKey::new(collection, id));
+                } else if changed {
+                    dirty.note(collection, id);
                 }
-                Some(Touched::All) => {}
-                None => known = false,
             }
         }
         self.drop_pending(dropped, &mut stale);
@@ -180,10 +173,7 @@ impl OptimisticView {
             if !self.is_pending(collection, id)
                 && old.record(collection, id) != self.base.record(collection, id)
             {
-                dirty.note(RecordKey {
-                    collection: Arc::clone(collection),
-                    id: Arc::clone(id),
-                });
+                dirty.note(collection, id);
             }
         }
         for (collection, id, _) in self.shadows() {
@@ -277,7 +267,7 @@ impl OptimisticView {
                 }
             }
             if changed {
-                dirty.note(key);
+                dirty.note(&key.collection, &key.id);
             }
         }
     }

@@ -223,6 +223,16 @@ impl<'a> PartInPlace<'a> {
 }
 
 impl<'a> OpInPlace<'a> {
+    /// The record that it is about, if it is about one.
+    pub(crate) const fn target(&self) -> Option<(&'a str, &'a str)> {
+        match self {
+            Self::Put(record) | Self::Merge(record) | Self::Del(record) => {
+                Some((record.collection, record.id))
+            }
+            Self::Clear | Self::Unknown => None,
+        }
+    }
+
     fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut op = Self::Unknown;
         for field in Reader::new(body) {
