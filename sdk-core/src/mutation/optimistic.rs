@@ -56,7 +56,8 @@ impl OptimisticView {
     pub(crate) fn ids(&self, collection: &str) -> Vec<Arc<str>> {
         let mut ids = Vec::new();
         let shadows = self.shadows.get(collection).into_iter();
-        let mut shadows = shadows.flat_map(TextMap::iter).peekable();
+        let shadows = shadows.flat_map(TextMap::iter);
+        let mut shadows = shadows.map(|(id, shadow)| (id, &**shadow)).peekable();
         for id in self.base.ids(collection) {
             while let Some(shadow) = shadows.next_if(|(shadowed, _)| *shadowed < id) {
                 ids.extend(visible_id(shadow));
@@ -273,7 +274,7 @@ impl OptimisticView {
     }
 }
 
-fn visible_id((id, shadow): (&Arc<str>, &Box<Shadow>)) -> Option<Arc<str>> {
+fn visible_id((id, shadow): (&Arc<str>, &Shadow)) -> Option<Arc<str>> {
     shadow.record.is_some().then(|| Arc::clone(id))
 }
 
