@@ -230,13 +230,13 @@ impl Server {
         frames
     }
 
-    fn heartbeat(&self) -> ServerKind {
+    fn heartbeat(&self, now: Now) -> ServerKind {
         ServerKind::Heartbeat(Heartbeat {
             heads: vec![Head {
                 channel: CHANNEL.into(),
                 cursor: Some(self.head()),
             }],
-            server_ms: 1,
+            server_ms: now.unix.0,
         })
     }
 }
@@ -346,7 +346,7 @@ fn run(seed: u64) {
         d.drain();
         // As the real one does, so that the link lives.
         if turn % 10 == 0 {
-            wire.frames.push_back(server.heartbeat());
+            wire.frames.push_back(server.heartbeat(d.now));
         }
         assert!(!d.closed, "seed {seed}: the client ended the link");
         check(&d, &server, &mutations);
@@ -367,7 +367,7 @@ fn run(seed: u64) {
             check(&d, &server, &mutations);
         }
         d.advance(1_000);
-        wire.frames.push_back(server.heartbeat());
+        wire.frames.push_back(server.heartbeat(d.now));
     }
     let state = d.session.state(d.channel);
     assert_eq!(state, Some(ChannelState::Live), "seed {seed}");
@@ -396,6 +396,13 @@ fn run(seed: u64) {
 #[test]
 fn an_older_snapshot_that_arrives_inside_a_newer_one_is_not_taken_for_it() {
     run(1_363_533_419_366_866_365);
+}
+
+/// The heartbeats of this server said that it is 1970, its welcome did not. By a deadline of one and the time
+/// of the other, a mutation whose log was lost could have been evicted, and ended as indeterminate.
+#[test]
+fn a_loss_is_told_as_one_by_a_server_whose_clock_stands_still_nowhere() {
+    run(2_357_656_913_919_007_780);
 }
 
 proptest! {
