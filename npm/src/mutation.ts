@@ -168,6 +168,9 @@ export class ChangeList implements Writer<Record<string, object>, void> {
   }
 
   #record(op: "set" | "put", collection: string, id: string, fields: object): void {
+    if (typeof fields !== "object" || fields === null || Array.isArray(fields)) {
+      throw new TidewireError("invalid", `${op} takes an object of fields`);
+    }
     const words: string[] = [];
     for (const [name, value] of Object.entries(fields)) {
       checkName("field name", name);
