@@ -48,7 +48,7 @@ pub(crate) fn npm_tarball(consent: Consent) -> anyhow::Result<PathBuf> {
 }
 
 /// The crates that are published.
-pub(crate) const CRATES: [&str; 3] = ["tidewire-core", "tidewire", "tidewire-server"];
+const CRATES: [&str; 3] = ["tidewire-core", "tidewire", "tidewire-server"];
 
 /// Where the crates lie as `cargo package` makes them, each unpacked in a folder `NAME-VERSION`.
 ///
