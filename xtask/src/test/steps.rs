@@ -85,7 +85,7 @@ pub(super) static STEPS: [Step; 17] = [
     },
     Step {
         name: "fuzz",
-        about: "every fuzz target for 6 seconds, guided by coverage",
+        about: "every fuzz target for 4 seconds, guided by coverage",
         run: |consent| fuzz::run_all(FUZZ_SECONDS, consent),
     },
     Step {
@@ -116,7 +116,7 @@ pub(super) static STEPS: [Step; 17] = [
 ];
 
 /// For each target of every run. Longer ones are for `cargo xtask soak fuzz`.
-const FUZZ_SECONDS: u32 = 6;
+const FUZZ_SECONDS: u32 = 4;
 
 /// Seeds of every run. More are counted by `cargo xtask soak sim`.
 const SIM_SEEDS: SeedRange = SeedRange {
