@@ -12,7 +12,7 @@ use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::ErrorCode;
 
-use crate::channel::Author;
+use crate::log::Author;
 
 /// Who a client is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,15 @@
 //!
 //! # Inside
 //!
-//! `channel` and `broker` are the heart and know neither socket nor clock; everything behind the
-//! feature `net` drives them.
+//! `log` is the bottom: what `broker` keeps and `channel` folds. These three know neither socket nor
+//! clock; everything behind the feature `net` drives them.
 //!
 //! Invariant: safety comes from the broker's compare-and-append alone; whatever this process gets
 //! wrong costs speed, never data.
 
 pub mod broker;
 pub mod channel;
+pub mod log;
 
 #[cfg(feature = "net")]
 mod app;

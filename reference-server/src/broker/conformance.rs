@@ -7,10 +7,10 @@ use tidewire_core::document::{Document, put_op};
 use tidewire_core::wire::{Cursor, Record};
 
 use super::{
-    Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, MemoryBroker,
-    PART_ENTRIES_MAX, RunId, Snapshot, TableRow,
+    Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, MemoryBroker, RunId,
+    Snapshot, TableRow,
 };
-use crate::channel::Author;
+use crate::log::{Author, PART_ENTRIES_MAX};
 
 /// Runs every check against a broker that `make` opens anew. The second argument of a check opens
 /// the same data again after the first one is closed; `None` when the broker keeps nothing.

@@ -25,9 +25,9 @@ use tidewire_core::ChannelName;
 use tokio::sync::oneshot;
 
 use self::store::{Store, Write, WriteKind};
-use super::codec::{encode_entry, encode_snapshot};
 use super::watch::Heads;
 use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Snapshot, Watch};
+use crate::log::codec::{encode_entry, encode_snapshot};
 
 /// The file inside a data directory.
 const FILE: &str = "tidewire.redb";

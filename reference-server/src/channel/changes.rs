@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use tidewire_core::document::RecordKey;
 use tidewire_core::wire::{Op, OpKind};
 
-use super::input::Author;
-use crate::broker::{Entry, EntryBody};
+use crate::log::{Author, Entry, EntryBody};
 
 /// The newest changes of one record. Seq 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use tidewire_core::planted;
 use tidewire_core::wire::{ErrorCode, Precondition, PreconditionKind, Unchanged};
 
 use super::changes::LastChange;
-use super::input::Author;
 use super::ring::Ring;
+use crate::log::Author;
 
 /// What preconditions are judged by.
 pub(super) struct Conditions<'a> {

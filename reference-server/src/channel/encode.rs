@@ -15,11 +15,10 @@ use tidewire_core::wire::{
 };
 
 use super::fold::Fold;
-use super::input::Author;
 use super::message::Message;
 use super::ring::Ring;
 use super::table::known;
-use crate::broker::{Entry, EntryBody, TableRow};
+use crate::log::{Author, Entry, EntryBody, TableRow};
 
 /// Snapshots and replays travel in messages of about this size, so that live frames get between them.
 pub(super) const PART_BYTES: usize = 64 * 1024;

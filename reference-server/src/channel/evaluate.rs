@@ -18,13 +18,11 @@ use super::condition::Conditions;
 use super::config::ChannelConfig;
 use super::encode::{self, entry_bytes};
 use super::fold::{Fold, record_cost};
-use super::input::Author;
 use super::lifetime::Lifetime;
 use super::policy::{Policy, View};
 use super::push::WaitingPush;
 use super::table::Decision;
-use super::tag;
-use crate::broker::{Entry, EntryBody, RunId, TableRow};
+use crate::log::{Author, Entry, EntryBody, RunId, TableRow, tag};
 
 /// Most rejections of one author that are listed at or above its `low`. At the limit nothing more is
 /// evaluated for it (`hold`) until its pushes say that it has seen some.

@@ -11,8 +11,8 @@ use tidewire_core::wire::{Cursor, Op, OpKind};
 use super::lifetime::Lifetime;
 use super::ring::Ring;
 use super::table::{Decision, Table};
-use super::tag::tag;
-use crate::broker::{Entry, EntryBody, RunId, Snapshot};
+use crate::log::tag::tag;
+use crate::log::{Entry, EntryBody, RunId, Snapshot};
 
 /// What a log folds to.
 #[derive(Debug)]

@@ -7,15 +7,11 @@ use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
 use super::message::Message;
-use crate::broker::{BrokerReply, BrokerRequest};
+use crate::log::{Author, BrokerReply, BrokerRequest};
 
 /// One connection, as the channel knows it. Never used again within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
-
-/// First 16 bytes of SHA-256(principal ‖ 0 ‖ client): whose mutations these are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Author(pub [u8; 16]);
 
 /// The bounded way to one connection. The channel hands it ready-made messages and never waits.
 pub trait Outlet: Send + Sync {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewire_core::planted;
 
-use crate::broker::TableRow;
+use crate::log::TableRow;
 
 /// The two times that decide. They are the same on every node of a broker, for ever: the fold depends
 /// on the retention.

@@ -10,7 +10,7 @@ use tidewire_core::wire::Cursor;
 use super::fold::{Fold, Misfit, follows};
 use super::lifetime::Lifetime;
 use super::ring::Ring;
-use crate::broker::{Entry, RunId, Snapshot};
+use crate::log::{Entry, RunId, Snapshot};
 
 /// What was loaded so far.
 #[derive(Debug)]

@@ -29,7 +29,6 @@ mod ring;
 mod seat;
 mod subscribe;
 mod table;
-mod tag;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -42,12 +41,13 @@ use tidewire_core::ChannelName;
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
+pub use crate::log::Author;
 pub use config::{ChannelConfig, Lag};
-pub use input::{Author, ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull, Subscriber};
+pub use input::{ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull, Subscriber};
 pub use message::Message;
 pub use policy::{Policy, View};
 
-use crate::broker::{Entry, RunId};
+use crate::log::{Entry, RunId};
 use broker_clock::BrokerClock;
 use encode::SnapshotMessages;
 use fold::{Fold, Misfit};

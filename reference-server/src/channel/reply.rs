@@ -13,7 +13,7 @@ use super::fold::Unsaved;
 use super::loading::Loading;
 use super::message::Message;
 use super::push::WaitingPush;
-use crate::broker::{BrokerReply, Entry, EntryBody};
+use crate::log::{BrokerReply, Entry, EntryBody};
 
 /// A snapshot that could not be stored is tried again after this long. The log goes on meanwhile.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use tidewire_core::wire::Cursor;
 
 use super::changes::Changes;
 use super::encode::{ENTRY_BYTES_MAX, entry_bytes};
-use crate::broker::{Entry, EntryBody};
+use crate::log::{Entry, EntryBody};
 
 /// At most this many bytes of entries are kept. At the limit the oldest go; whoever needs one of them
 /// gets a snapshot.

@@ -9,9 +9,8 @@ use tidewire_core::document::Rejection;
 use tidewire_core::planted;
 use tidewire_core::wire::{Known, Op, Rejected};
 
-use super::input::Author;
 use super::lifetime::Lifetime;
-use crate::broker::TableRow;
+use crate::log::{Author, TableRow};
 
 /// What a mutation's entry says to its author's row.
 #[derive(Clone, Copy)]

@@ -15,8 +15,8 @@ use super::fold::Fold;
 use super::input::Subscriber;
 use super::reply::{Decided, Request};
 use super::seat::joined;
-use super::{Channel, encode, epoch, tag};
-use crate::broker::{BrokerRequest, Entry, EntryBody};
+use super::{Channel, encode, epoch};
+use crate::log::{BrokerRequest, Entry, EntryBody, tag};
 
 /// A turn ends after this many entries or bytes, so that its patch fits a frame; the rest of the
 /// pushes becomes the next turn. One push may exceed it by what one frame holds.

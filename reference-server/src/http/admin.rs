@@ -11,7 +11,8 @@ use tidewire_core::wire::Cursor;
 use tidewire_core::{ChannelName, ChannelNameError};
 
 use crate::app::App;
-use crate::channel::{Author, ChannelInput, Message, Outlet, OutletFull, Subscriber};
+use crate::channel::{ChannelInput, Message, Outlet, OutletFull, Subscriber};
+use crate::log::Author;
 use crate::routing::ChannelHandle;
 
 /// How long the broker may take to make a decision durable before the operator is told.

@@ -1,8 +1,6 @@
 //! What the disk broker stores: what decodes is encoded to what decodes to the same.
 
-use tidewire_server::broker::codec::{
-    decode_entry, decode_snapshot, encode_entry, encode_snapshot,
-};
+use tidewire_server::log::codec::{decode_entry, decode_snapshot, encode_entry, encode_snapshot};
 
 use crate::script::Script;
 

@@ -9,10 +9,10 @@ use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
 
 use super::{OpenError, failed};
-use crate::broker::codec::{DecodeError, FORMAT, decode_entry, decode_snapshot};
-use crate::broker::log::may_append;
-use crate::broker::{BrokerReply, Entry, PART_BYTES_MAX, PART_ENTRIES_MAX, RunId};
+use crate::broker::PART_BYTES_MAX;
 use crate::clock;
+use crate::log::codec::{DecodeError, FORMAT, decode_entry, decode_snapshot};
+use crate::log::{BrokerReply, Entry, PART_ENTRIES_MAX, RunId, may_append};
 
 /// `format` and `run`.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");

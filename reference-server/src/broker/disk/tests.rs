@@ -8,7 +8,7 @@ use tidewire_core::document::Document;
 
 use super::*;
 use crate::broker::{Entry, EntryBody, Snapshot};
-use crate::channel::Author;
+use crate::log::Author;
 
 pub(super) const RUN: RunId = RunId(0xfeed);
 

@@ -6,8 +6,8 @@ use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
 use super::harness::*;
-use crate::broker::{BrokerReply, BrokerRequest, RunId};
 use crate::channel::{ChannelConfig, ChannelInput, Lag};
+use crate::log::{BrokerReply, BrokerRequest, RunId};
 
 fn failed() -> BrokerReply {
     BrokerReply::Failed {

@@ -3,7 +3,7 @@
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
 use super::harness::*;
-use crate::broker::{BrokerRequest, RunId};
+use crate::log::{BrokerRequest, RunId};
 
 fn is_held(frames: &[ServerKind]) -> bool {
     matches!(frames, [ServerKind::Hold(hold)]

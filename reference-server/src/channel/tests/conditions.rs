@@ -9,8 +9,8 @@ use tidewire_core::wire::{
 };
 
 use super::harness::*;
-use crate::broker::EntryBody;
 use crate::channel::{Author, ChannelConfig, ChannelInput};
+use crate::log::EntryBody;
 
 fn record_ref(id: &str) -> RecordRef {
     RecordRef {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidewire_core::wire::{ErrorCode, Item, ServerKind};
 
 use super::harness::*;
-use crate::broker::EntryBody;
 use crate::channel::{Author, ChannelConfig};
+use crate::log::EntryBody;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -223,7 +223,7 @@ fn openings_and_deletions_move_log_time_too() {
     let ana = harness.join(1, 1);
     harness.push(&ana, 1, 1, put_items(0..1));
     harness.pass(40 * DAY_MS);
-    harness.log.set_run(crate::broker::RunId(2));
+    harness.log.set_run(crate::log::RunId(2));
     harness.join(2, 2);
     assert_eq!(rows(&harness), []);
 }

@@ -3,8 +3,8 @@
 use tidewire_core::wire::{Patch, ServerKind};
 
 use super::harness::*;
-use crate::broker::RunId;
 use crate::channel::{ChannelConfig, ChannelInput};
+use crate::log::RunId;
 
 fn fetch(harness: &mut Harness, client: &Client, epoch: u64, after: u64, through: u64) {
     harness.input(ChannelInput::Fetch {

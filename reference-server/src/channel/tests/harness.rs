@@ -11,12 +11,12 @@ use tidewire_core::wire::{
     ServerKind, decode_server,
 };
 
-use crate::broker::{BrokerReply, BrokerRequest, Log, RunId};
 use crate::channel::fold::Fold;
 use crate::channel::{
     Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, ConnId, Message, Outlet,
     OutletFull, Policy, Subscriber, View,
 };
+use crate::log::{BrokerReply, BrokerRequest, Log, RunId};
 
 pub(super) const CHANNEL: &str = "board:main";
 
@@ -288,14 +288,14 @@ impl Harness {
         let mut document = Document::default();
         for entry in self.log.entries() {
             match &entry.body {
-                crate::broker::EntryBody::Opening { ops }
-                | crate::broker::EntryBody::Mutation {
+                crate::log::EntryBody::Opening { ops }
+                | crate::log::EntryBody::Mutation {
                     outcome: Ok(ops), ..
                 } => ops.iter().for_each(|op| {
                     document.apply(op);
                 }),
-                crate::broker::EntryBody::Deletion => document = Document::default(),
-                crate::broker::EntryBody::Mutation { .. } => {}
+                crate::log::EntryBody::Deletion => document = Document::default(),
+                crate::log::EntryBody::Mutation { .. } => {}
             }
         }
         document

@@ -3,8 +3,8 @@
 use tidewire_core::wire::ServerKind;
 
 use super::harness::*;
-use crate::broker::{BrokerReply, BrokerRequest, Log, RunId};
 use crate::channel::{ChannelConfig, ChannelInput};
+use crate::log::{BrokerReply, BrokerRequest, Log, RunId};
 
 fn config() -> ChannelConfig {
     ChannelConfig {

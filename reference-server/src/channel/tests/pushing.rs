@@ -387,7 +387,7 @@ fn a_push_of_another_epoch_is_told_so_after_the_node_has_caught_up() {
     assert!(matches!(&ana.take()[..], [ServerKind::StaleEpoch(stale)] if stale.epoch == epoch));
     assert!(matches!(
         harness.requests[..],
-        [crate::broker::BrokerRequest::Read { .. }]
+        [crate::log::BrokerRequest::Read { .. }]
     ));
     assert_eq!(harness.appends(), 0);
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use tidewire_core::wire::{Cursor, ErrorCode, Item, Known, ServerKind};
 
 use super::harness::*;
-use crate::broker::{BrokerReply, BrokerRequest, EntryBody, RunId};
 use crate::channel::{ChannelConfig, ChannelInput, Lag};
+use crate::log::{BrokerReply, BrokerRequest, EntryBody, RunId};
 
 #[derive(Clone, Debug)]
 enum Step {

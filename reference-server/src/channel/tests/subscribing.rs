@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidewire_core::wire::{Cursor, ErrorCode, ServerKind};
 
 use super::harness::*;
-use crate::broker::{BrokerRequest, EntryBody, Log, RunId};
 use crate::channel::{ChannelConfig, ChannelInput};
+use crate::log::{BrokerRequest, EntryBody, Log, RunId};
 
 #[test]
 fn a_new_channel_starts_with_an_opening_that_carries_the_initial_records() {

@@ -10,11 +10,11 @@ use anyhow::{Context, ensure};
 use redb::{Database, Durability, TableDefinition};
 use tidewire_core::ChannelName;
 use tidewire_core::wire::{Cursor, Field, Merge, Op, OpKind};
-use tidewire_server::broker::codec::encode_entry;
 use tidewire_server::broker::{
     Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, RunId,
 };
 use tidewire_server::channel::Author;
+use tidewire_server::log::codec::encode_entry;
 use tokio::runtime::Runtime;
 
 use crate::{Best, Row, Scale};

@@ -7,12 +7,11 @@ use prost::{Message, Oneof};
 use tidewire_core::document::{Document, Rejection, put_op};
 use tidewire_core::wire::{Cursor, ErrorCode, Op, Record};
 
-use super::{Entry, EntryBody, RunId, Snapshot, TableRow};
-use crate::channel::Author;
+use super::{Author, Entry, EntryBody, RunId, Snapshot, TableRow};
 
 /// The version of everything in a data directory. 1 had no deadlines: its tags do not cover them.
 #[cfg(feature = "net")]
-pub(super) const FORMAT: u64 = 2;
+pub(crate) const FORMAT: u64 = 2;
 
 /// Stored bytes are not what this version writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

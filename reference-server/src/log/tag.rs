@@ -7,10 +7,10 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tidewire_core::wire::{Cursor, Op};
 
-use crate::broker::{Entry, EntryBody, RunId};
+use super::{Entry, EntryBody, RunId};
 
 /// Gives an entry its cursor: the tag follows from the one before and all that the entry says.
-pub(super) fn entry(previous: &Cursor, epoch: u64, ms: u64, run: RunId, body: EntryBody) -> Entry {
+pub(crate) fn entry(previous: &Cursor, epoch: u64, ms: u64, run: RunId, body: EntryBody) -> Entry {
     let mut entry = Entry {
         cursor: Cursor::new(epoch, previous.seq + 1, 0),
         ms,
@@ -25,7 +25,7 @@ pub(super) fn entry(previous: &Cursor, epoch: u64, ms: u64, run: RunId, body: En
 ///
 /// The encoding: every number as 8 bytes big-endian, every text and list after its length, ops as
 /// they travel (field order is fixed, so their bytes are too).
-pub(super) fn tag(previous: u64, entry: &Entry) -> u64 {
+pub(crate) fn tag(previous: u64, entry: &Entry) -> u64 {
     let mut hash = Hash(Sha256::new());
     hash.number(previous);
     hash.number(entry.cursor.epoch);

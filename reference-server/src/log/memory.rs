@@ -9,7 +9,10 @@ use tidewire_core::planted;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::Cursor;
 
-use super::{BrokerReply, BrokerRequest, Entry, EntryBody, PART_ENTRIES_MAX, RunId, Snapshot};
+use super::{BrokerReply, BrokerRequest, Entry, EntryBody, RunId, Snapshot};
+
+/// One reply carries at most this many entries. `more` then says that there are others.
+pub(crate) const PART_ENTRIES_MAX: usize = 1024;
 
 /// One ordered log with compare-and-append. The memory broker keeps one per channel; the simulator
 /// breaks them on purpose.
@@ -162,7 +165,7 @@ impl Log {
 
 /// The comparison that safety rests on; every broker makes it, atomically with the append.
 #[must_use]
-pub(super) fn may_append(
+pub(crate) fn may_append(
     head: Cursor,
     head_run: RunId,
     run: RunId,
