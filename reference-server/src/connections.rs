@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tidewire_core::wire::{Codec, Goaway, ServerKind};
 use tokio::sync::watch;
 
-use crate::channel::ConnId;
+use crate::channel::PeerId;
 use crate::faults::Faults;
 use crate::queue::{Ending, SendQueue};
 use crate::telemetry::Metrics;
 
 pub(crate) struct Connections {
-    open: Mutex<HashMap<ConnId, Arc<SendQueue>>>,
+    open: Mutex<HashMap<PeerId, Arc<SendQueue>>>,
     /// How many are open; what a drain waits for.
     count: watch::Sender<usize>,
     next: AtomicU64,
@@ -43,7 +43,7 @@ impl Connections {
         })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<SendQueue>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<PeerId, Arc<SendQueue>>> {
         self.open.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -66,7 +66,7 @@ impl Connections {
     }
 
     /// Ends one connection, if it is still open.
-    pub(crate) fn end(&self, conn: ConnId, ending: Ending) {
+    pub(crate) fn end(&self, conn: PeerId, ending: Ending) {
         let queue = self.open().get(&conn).cloned();
         if let Some(queue) = queue {
             queue.end(ending);
@@ -79,8 +79,8 @@ impl Connections {
     }
 
     /// An id for someone who is no connection but must be told apart from all of them.
-    pub(crate) fn next_conn(&self) -> ConnId {
-        ConnId(self.next.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn next_conn(&self) -> PeerId {
+        PeerId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -48,6 +48,7 @@ mod limit;
 mod origin;
 #[cfg(feature = "net")]
 mod policy;
+mod principal;
 #[cfg(feature = "net")]
 mod queue;
 #[cfg(feature = "net")]
@@ -65,9 +66,10 @@ mod testing;
 
 #[cfg(feature = "config")]
 pub use config::Config;
+pub use principal::{Action, AuthError, Principal};
 #[cfg(feature = "net")]
 pub use {
-    auth::{Action, AuthError, AuthRequest, Principal},
+    auth::AuthRequest,
     channel::View,
     faults::Faults,
     server::{BuildError, RunError, Server, ServerBuilder},

@@ -14,7 +14,7 @@ use tidewire_core::wire::{CloseCode, Codec, ErrorCode, ErrorFrame, ServerKind, c
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use crate::channel::{ConnId, Message, Outlet, OutletFull};
+use crate::channel::{Message, Outlet, OutletFull, PeerId};
 use crate::faults::{Carried, FaultLink, Faults};
 use crate::routing::ChannelHandle;
 use crate::telemetry::{CloseLabel, Metrics};
@@ -76,7 +76,7 @@ pub(crate) enum Batch {
 }
 
 pub(crate) struct SendQueue {
-    conn: ConnId,
+    conn: PeerId,
     codec: Codec,
     link: FaultLink,
     state: Mutex<State>,
@@ -98,7 +98,7 @@ struct State {
 }
 
 impl SendQueue {
-    pub(crate) fn new(conn: ConnId, codec: Codec, metrics: Arc<Metrics>, faults: Faults) -> Self {
+    pub(crate) fn new(conn: PeerId, codec: Codec, metrics: Arc<Metrics>, faults: Faults) -> Self {
         Self {
             conn,
             codec,
@@ -111,7 +111,7 @@ impl SendQueue {
         }
     }
 
-    pub(crate) fn conn(&self) -> ConnId {
+    pub(crate) fn conn(&self) -> PeerId {
         self.conn
     }
 
@@ -398,7 +398,7 @@ mod tests {
 
     fn queue() -> (SendQueue, Arc<ChannelHandle>) {
         let name = "a:b".parse().unwrap();
-        let queue = SendQueue::new(ConnId(1), Codec::Protobuf, Metrics::new(), Faults::new());
+        let queue = SendQueue::new(PeerId(1), Codec::Protobuf, Metrics::new(), Faults::new());
         (queue, Arc::new(ChannelHandle::new(name)))
     }
 

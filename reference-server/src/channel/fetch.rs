@@ -6,7 +6,7 @@
 
 use tidewire_core::wire::Cursor;
 
-use super::input::ConnId;
+use super::input::PeerId;
 use super::seat::SeatLost;
 use super::{Channel, source};
 
@@ -24,7 +24,7 @@ pub(super) struct Fetching {
 }
 
 impl Channel {
-    pub(super) fn handle_fetch(&mut self, conn: ConnId, epoch: u64, after: u64, through: u64) {
+    pub(super) fn handle_fetch(&mut self, conn: PeerId, epoch: u64, after: u64, through: u64) {
         // Without a seat, or before the first answer, there is no stream that could have a hole.
         let (Some(fold), Some(seat)) = (&self.fold, self.seats.get_mut(&conn)) else {
             return;

@@ -11,7 +11,7 @@ use crate::log::{Author, BrokerReply, BrokerRequest};
 
 /// One connection, as the channel knows it. Never used again within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
+pub struct PeerId(pub u64);
 
 /// The bounded way to one connection. The channel hands it ready-made messages and never waits.
 pub trait Outlet: Send + Sync {
@@ -28,7 +28,7 @@ pub struct OutletFull;
 #[derive(Clone)]
 pub struct Subscriber {
     /// The connection.
-    pub conn: ConnId,
+    pub conn: PeerId,
     /// The principal's name.
     pub principal: Arc<str>,
     /// Whose mutations its pushes are.
@@ -51,7 +51,7 @@ pub enum ChannelInput {
     /// `unsubscribe`, or the connection is gone. Ends its presence too.
     Unsubscribe {
         /// Who.
-        conn: ConnId,
+        conn: PeerId,
     },
     /// `push`. From a connection that has not subscribed it is answered all the same, through `subscriber`.
     Push {
@@ -65,7 +65,7 @@ pub enum ChannelInput {
     /// `fetch`: the entries after one seq, up to another. Only who has subscribed is answered.
     Fetch {
         /// Who.
-        conn: ConnId,
+        conn: PeerId,
         /// The epoch that it stands in.
         epoch: u64,
         /// Exclusive.
@@ -76,14 +76,14 @@ pub enum ChannelInput {
     /// `presence_set`.
     SetPresence {
         /// Who; must have subscribed.
-        conn: ConnId,
+        conn: PeerId,
         /// JSON text, or gone.
         data: Option<Bytes>,
     },
     /// The connection's queue has room again.
     Drained {
         /// Whose.
-        conn: ConnId,
+        conn: PeerId,
     },
     /// The admin door deletes the channel.
     Delete,
@@ -105,7 +105,7 @@ pub enum ChannelOutput {
     /// `error` frame with the reason was handed to the outlet just before.
     Close {
         /// Which.
-        conn: ConnId,
+        conn: PeerId,
         /// With which code.
         code: ErrorCode,
     },

@@ -43,7 +43,7 @@ use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
 pub use crate::log::Author;
 pub use config::{ChannelConfig, Lag};
-pub use input::{ChannelInput, ChannelOutput, ConnId, Outlet, OutletFull, Subscriber};
+pub use input::{ChannelInput, ChannelOutput, Outlet, OutletFull, PeerId, Subscriber};
 pub use message::Message;
 pub use policy::{Policy, View};
 
@@ -79,8 +79,8 @@ pub struct Channel {
     /// Entries may have come that were not ours.
     behind: bool,
     delete: bool,
-    seats: BTreeMap<ConnId, Seat>,
-    asks: BTreeMap<ConnId, Ask>,
+    seats: BTreeMap<PeerId, Seat>,
+    asks: BTreeMap<PeerId, Ask>,
     pushes: PushQueue,
     presence: Presence,
     /// Counts what arrives, so that "read after it arrived" can be told.
@@ -258,7 +258,7 @@ impl Channel {
         }
     }
 
-    fn handle_presence(&mut self, conn: ConnId, data: Option<Bytes>) {
+    fn handle_presence(&mut self, conn: PeerId, data: Option<Bytes>) {
         // Without a seat nobody could be told why it is refused; there is nothing to keep either.
         let Some(seat) = self.seats.get(&conn) else {
             return;
@@ -274,7 +274,7 @@ impl Channel {
         }
     }
 
-    fn handle_drained(&mut self, conn: ConnId) {
+    fn handle_drained(&mut self, conn: PeerId) {
         let Some(seat) = self.seats.get_mut(&conn) else {
             return;
         };
@@ -367,7 +367,7 @@ impl Channel {
     }
 
     /// Sends the whole list to a seat that missed changes.
-    fn pay_presence(&mut self, conn: ConnId) {
+    fn pay_presence(&mut self, conn: PeerId) {
         let Some(seat) = self.seats.get_mut(&conn) else {
             return;
         };
@@ -407,7 +407,7 @@ impl Channel {
         });
     }
 
-    fn close(&mut self, conn: ConnId, why: SeatLost) {
+    fn close(&mut self, conn: PeerId, why: SeatLost) {
         if let Some(seat) = self.seats.get_mut(&conn) {
             seat.silence();
         }

@@ -10,7 +10,7 @@ use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{ErrorCode, Peer};
 
-use super::input::ConnId;
+use super::input::PeerId;
 
 /// Names and data of all peers of a channel together. At the limit a peer is refused with
 /// `presence_full`. So the whole list always fits one frame and one outlet.
@@ -21,10 +21,10 @@ const PEER_BYTES: usize = 32;
 
 /// The present peers of a channel.
 pub(super) struct Presence {
-    peers: BTreeMap<ConnId, (Arc<str>, Bytes)>,
+    peers: BTreeMap<PeerId, (Arc<str>, Bytes)>,
     bytes: usize,
     /// Whoever changed since the others were told.
-    changed: BTreeSet<ConnId>,
+    changed: BTreeSet<PeerId>,
     /// When that was.
     told: Option<MonoTime>,
     interval: Duration,
@@ -51,7 +51,7 @@ impl Presence {
     /// Sets what a peer shows. At `peers_max` a new one is refused.
     pub(super) fn set(
         &mut self,
-        conn: ConnId,
+        conn: PeerId,
         principal: &Arc<str>,
         data: &Bytes,
     ) -> Result<(), Refusal> {
@@ -88,7 +88,7 @@ impl Presence {
     }
 
     /// A peer is gone.
-    pub(super) fn remove(&mut self, conn: ConnId) {
+    pub(super) fn remove(&mut self, conn: PeerId) {
         if let Some(peer) = self.peers.remove(&conn) {
             self.bytes -= peer_bytes(&peer);
             if !planted!(DepartureUntold) {
@@ -99,7 +99,7 @@ impl Presence {
 
     /// Takes who changed, at most once in an interval: however many peers move at a time, the others get
     /// one message for it.
-    pub(super) fn take_changed(&mut self, now: MonoTime) -> BTreeSet<ConnId> {
+    pub(super) fn take_changed(&mut self, now: MonoTime) -> BTreeSet<PeerId> {
         if self.changed.is_empty() || self.due_at().is_some_and(|at| at > now) {
             return BTreeSet::new();
         }
@@ -116,7 +116,7 @@ impl Presence {
     }
 
     /// Everyone but one.
-    pub(super) fn others(&self, but: ConnId) -> Vec<Peer> {
+    pub(super) fn others(&self, but: PeerId) -> Vec<Peer> {
         self.peers
             .iter()
             .filter(|(conn, _)| **conn != but)
@@ -125,7 +125,7 @@ impl Presence {
     }
 
     /// Those of `changed` as they are now, but one.
-    pub(super) fn changes(&self, changed: &BTreeSet<ConnId>, but: Option<ConnId>) -> Vec<Peer> {
+    pub(super) fn changes(&self, changed: &BTreeSet<PeerId>, but: Option<PeerId>) -> Vec<Peer> {
         changed
             .iter()
             .filter(|conn| Some(**conn) != but)
@@ -141,7 +141,7 @@ fn peer_bytes((principal, data): &(Arc<str>, Bytes)) -> usize {
     PEER_BYTES + principal.len() + data.len()
 }
 
-fn peer(conn: ConnId, principal: &str, data: Option<Bytes>) -> Peer {
+fn peer(conn: PeerId, principal: &str, data: Option<Bytes>) -> Peer {
     Peer {
         peer: conn.0,
         principal: principal.into(),

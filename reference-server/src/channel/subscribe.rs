@@ -11,7 +11,7 @@ use tidewire_core::wire::{Cursor, ServerKind};
 use super::encode::{self, SnapshotMessages};
 use super::epoch;
 use super::fold::Fold;
-use super::input::{ConnId, Subscriber};
+use super::input::{PeerId, Subscriber};
 use super::seat::Seat;
 use super::table::known;
 use super::{Channel, source};
@@ -74,7 +74,7 @@ impl Channel {
         let absurd = |ask: &Ask| {
             ask.max_epoch > epoch && !epoch::is_credible(ask.max_epoch) && ask.arrival <= fresh
         };
-        let refused: Vec<(ConnId, Ask)> = self.asks.extract_if(.., |_, ask| absurd(ask)).collect();
+        let refused: Vec<(PeerId, Ask)> = self.asks.extract_if(.., |_, ask| absurd(ask)).collect();
         for (conn, ask) in refused {
             if let Some(seat) = self.seats.get(&conn) {
                 let subscriber = seat.subscriber.clone();
@@ -88,13 +88,13 @@ impl Channel {
     pub(super) fn answer_asks(&mut self) {
         let epoch = self.head().epoch;
         let covered = |ask: &Ask| ask.max_epoch <= epoch && ask.arrival <= self.fresh;
-        let ready: Vec<(ConnId, Ask)> = self.asks.extract_if(.., |_, ask| covered(ask)).collect();
+        let ready: Vec<(PeerId, Ask)> = self.asks.extract_if(.., |_, ask| covered(ask)).collect();
         for (conn, ask) in ready {
             self.answer_ask(conn, &ask);
         }
     }
 
-    fn answer_ask(&mut self, conn: ConnId, ask: &Ask) {
+    fn answer_ask(&mut self, conn: PeerId, ask: &Ask) {
         let channel = self.name.as_str();
         let (Some(fold), Some(seat)) = (&self.fold, self.seats.get_mut(&conn)) else {
             return;

@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::frame::{Direction, Seen};
 use super::lane::{Lane, Passage, Sort};
 use super::running::{Asking, hash, mix};
-use crate::channel::ConnId;
+use crate::channel::PeerId;
 
 /// What becomes of a connection when a frame wants to pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) enum Carried {
 /// A connection's part in the faults. Without a plan it is two loads of a flag per frame.
 pub(crate) struct FaultLink {
     faults: Faults,
-    conn: ConnId,
+    conn: PeerId,
     codec: Codec,
     who: OnceLock<Arc<str>>,
     /// Half-open: nothing passes any more, ever.
@@ -55,7 +55,7 @@ struct Lanes {
 }
 
 impl FaultLink {
-    pub(crate) fn new(faults: Faults, conn: ConnId, codec: Codec) -> Self {
+    pub(crate) fn new(faults: Faults, conn: PeerId, codec: Codec) -> Self {
         Self {
             faults,
             conn,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tidewire_core::ConnId as ClientConn;
-use tidewire_server::channel::ConnId as ServerConn;
+use tidewire_server::channel::PeerId;
 
 /// A link's number in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,7 +136,7 @@ pub struct Link {
     /// The node's life that took it.
     pub node_life: u64,
     /// The server's number for it.
-    pub server_conn: ServerConn,
+    pub server_conn: PeerId,
     /// Where it stands.
     pub phase: LinkPhase,
     /// Whether the client's driver still has it.

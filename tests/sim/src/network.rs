@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tidewire_core::wire::{CloseCode, ErrorCode, decode_client, decode_server};
 use tidewire_core::{ConnId, Input, LinkClosed};
-use tidewire_server::channel::ConnId as ServerConn;
+use tidewire_server::channel::PeerId;
 
 use crate::draw::Draw as _;
 use crate::faults::Fault;
@@ -62,7 +62,7 @@ impl World {
             client_conn: conn,
             node,
             node_life: self.nodes[node].life,
-            server_conn: ServerConn(id.0 as u64 + 1),
+            server_conn: PeerId(id.0 as u64 + 1),
             phase: LinkPhase::Opening,
             client_has_it: true,
             up: Lane::default(),
@@ -224,7 +224,7 @@ impl World {
     }
 
     /// Moves what a node has queued for a connection onto its link, as far as the socket takes it.
-    pub(crate) fn flush(&mut self, at: usize, conn: ServerConn) -> Checked {
+    pub(crate) fn flush(&mut self, at: usize, conn: PeerId) -> Checked {
         let Some(&id) = self.of_conn.get(&(at, conn)) else {
             return Ok(());
         };
@@ -371,12 +371,7 @@ impl World {
     }
 
     /// The node closes: what it queued still arrives, then the client hears of it.
-    pub(crate) fn node_hangs_up(
-        &mut self,
-        at: usize,
-        conn: ServerConn,
-        code: CloseCode,
-    ) -> Checked {
+    pub(crate) fn node_hangs_up(&mut self, at: usize, conn: PeerId, code: CloseCode) -> Checked {
         let Some(&id) = self.of_conn.get(&(at, conn)) else {
             return Ok(());
         };

@@ -14,7 +14,7 @@ use tidewire_core::wire::{
 };
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::{
-    Author, Channel, ChannelInput, ChannelOutput, ConnId, Policy, Subscriber,
+    Author, Channel, ChannelInput, ChannelOutput, PeerId, Policy, Subscriber,
 };
 
 use crate::link::LinkId;
@@ -45,13 +45,13 @@ pub enum Effect {
     /// Wake a channel at a moment of the node's monotonic clock.
     Timer(usize, MonoTime),
     /// Call [`Node::expire`] for a connection in this many ms.
-    Expire(ConnId, u64),
+    Expire(PeerId, u64),
     /// Call [`Node::tick`] for a connection in this many ms.
-    Tick(ConnId, u64),
+    Tick(PeerId, u64),
     /// Move what is queued to the link.
-    Flush(ConnId),
+    Flush(PeerId),
     /// Flush, then close the link.
-    Hangup(ConnId, CloseCode),
+    Hangup(PeerId, CloseCode),
 }
 
 /// Who lacks which grant, by principal and channel.
@@ -81,7 +81,7 @@ pub struct Node {
     shape: Shape,
     names: Arc<[ChannelName]>,
     hosts: BTreeMap<usize, Host>,
-    connections: BTreeMap<ConnId, Connection>,
+    connections: BTreeMap<PeerId, Connection>,
 }
 
 struct Host {
@@ -158,7 +158,7 @@ impl Node {
     }
 
     /// The connections, oldest first.
-    pub fn connections(&self) -> impl Iterator<Item = (ConnId, LinkId)> {
+    pub fn connections(&self) -> impl Iterator<Item = (PeerId, LinkId)> {
         self.connections.iter().map(|(id, c)| (*id, c.link))
     }
 
@@ -170,13 +170,13 @@ impl Node {
 
     /// Whether a connection said who it is.
     #[must_use]
-    pub fn knows(&self, conn: ConnId) -> bool {
+    pub fn knows(&self, conn: PeerId) -> bool {
         self.connections.get(&conn).is_some_and(|c| c.who.is_some())
     }
 
     /// The queue of a connection.
     #[must_use]
-    pub fn queue(&self, conn: ConnId) -> Option<&Arc<Queue>> {
+    pub fn queue(&self, conn: PeerId) -> Option<&Arc<Queue>> {
         self.connections.get(&conn).map(|c| &c.queue)
     }
 
@@ -189,7 +189,7 @@ impl Node {
     }
 
     /// A link was taken.
-    pub fn accept(&mut self, now_ms: u64, conn: ConnId, link: LinkId, effects: &mut Vec<Effect>) {
+    pub fn accept(&mut self, now_ms: u64, conn: PeerId, link: LinkId, effects: &mut Vec<Effect>) {
         self.connections.insert(
             conn,
             Connection {
@@ -209,7 +209,7 @@ impl Node {
     }
 
     /// A link is gone.
-    pub fn forget(&mut self, conn: ConnId, effects: &mut Vec<Effect>) -> Option<Arc<Queue>> {
+    pub fn forget(&mut self, conn: PeerId, effects: &mut Vec<Effect>) -> Option<Arc<Queue>> {
         let connection = self.connections.remove(&conn)?;
         for channel in &connection.subscribed {
             self.post(*channel, ChannelInput::Unsubscribe { conn }, effects);
@@ -221,7 +221,7 @@ impl Node {
     pub fn handle_message(
         &mut self,
         now_ms: u64,
-        conn: ConnId,
+        conn: PeerId,
         message: &Bytes,
         denied: &Denials,
         refuse_token: bool,
@@ -246,7 +246,7 @@ impl Node {
     fn handle_frame(
         &mut self,
         now_ms: u64,
-        conn: ConnId,
+        conn: PeerId,
         frame: ClientKind,
         denied: &Denials,
         refuse_token: bool,
@@ -375,7 +375,7 @@ impl Node {
     fn welcome(
         &mut self,
         now_ms: u64,
-        conn: ConnId,
+        conn: PeerId,
         hello: &Hello,
         effects: &mut Vec<Effect>,
     ) -> Checked {
@@ -415,7 +415,7 @@ impl Node {
 
     /// Whether the token of a connection is no longer good.
     #[must_use]
-    pub fn has_expired(&self, now_ms: u64, conn: ConnId) -> bool {
+    pub fn has_expired(&self, now_ms: u64, conn: PeerId) -> bool {
         self.connections
             .get(&conn)
             .and_then(|c| c.expires_at_ms)
@@ -423,14 +423,14 @@ impl Node {
     }
 
     /// Closes a connection whose token was not renewed in time.
-    pub fn expire(&mut self, now_ms: u64, conn: ConnId, effects: &mut Vec<Effect>) {
+    pub fn expire(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) {
         if self.has_expired(now_ms, conn) {
             self.fail(conn, ErrorCode::TokenExpired, effects);
         }
     }
 
     /// The heartbeat of a connection: says hello to the living, closes the dead.
-    pub fn tick(&mut self, now_ms: u64, conn: ConnId, effects: &mut Vec<Effect>) {
+    pub fn tick(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) {
         let interval = self.shape.heartbeat_ms;
         let server_ms = self.now(now_ms).unix.0;
         let Some(connection) = self.connections.get_mut(&conn) else {
@@ -514,7 +514,7 @@ impl Node {
     }
 
     /// A connection's queue was moved on: tells its channels if they wait for room.
-    pub fn drained(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
+    pub fn drained(&mut self, conn: PeerId, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.get(&conn) else {
             return;
         };
@@ -605,7 +605,7 @@ impl Node {
         }
     }
 
-    fn fail(&mut self, conn: ConnId, code: ErrorCode, effects: &mut Vec<Effect>) {
+    fn fail(&mut self, conn: PeerId, code: ErrorCode, effects: &mut Vec<Effect>) {
         if let Some(connection) = self.connections.get(&conn) {
             connection
                 .queue

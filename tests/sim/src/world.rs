@@ -12,7 +12,7 @@ use fastrand::Rng;
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{ChannelName, Input, OutboxReply};
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
-use tidewire_server::channel::ConnId as ServerConn;
+use tidewire_server::channel::PeerId;
 
 use crate::app::Act;
 use crate::broker::Broker;
@@ -115,12 +115,12 @@ pub(crate) enum Event {
     Tick {
         node: usize,
         life: u64,
-        conn: ServerConn,
+        conn: PeerId,
     },
     TokenExpires {
         node: usize,
         life: u64,
-        conn: ServerConn,
+        conn: PeerId,
     },
     Wakes {
         node: usize,
@@ -180,7 +180,7 @@ pub struct World {
     pub(crate) rng: Rng,
     pub(crate) denied: Denials,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
-    pub(crate) of_conn: BTreeMap<(usize, ServerConn), LinkId>,
+    pub(crate) of_conn: BTreeMap<(usize, PeerId), LinkId>,
     pub(crate) inspected: VecDeque<Inspected>,
     names: Arc<[ChannelName]>,
     queue: BinaryHeap<Reverse<Scheduled>>,

@@ -13,8 +13,8 @@ use tidewire_core::wire::{
 
 use crate::channel::fold::Fold;
 use crate::channel::{
-    Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, ConnId, Message, Outlet,
-    OutletFull, Policy, Subscriber, View,
+    Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, Message, Outlet, OutletFull,
+    PeerId, Policy, Subscriber, View,
 };
 use crate::log::{BrokerReply, BrokerRequest, Log, RunId};
 
@@ -106,7 +106,7 @@ impl Client {
         let inbox = Inbox::new();
         Self {
             subscriber: Subscriber {
-                conn: ConnId(conn),
+                conn: PeerId(conn),
                 principal: format!("p{author}").into(),
                 author: Author([author; 16]),
                 outlet: inbox.clone(),
@@ -132,7 +132,7 @@ pub(super) struct Harness {
     pub(super) requests: Vec<BrokerRequest>,
     /// Answers to give instead of the log's, first come first served.
     pub(super) replies: Vec<BrokerReply>,
-    pub(super) closed: Vec<(ConnId, ErrorCode)>,
+    pub(super) closed: Vec<(PeerId, ErrorCode)>,
     pub(super) wait: Option<MonoTime>,
     /// How far the broker's clock is ahead of the node's.
     pub(super) broker_ahead_ms: i64,

@@ -3,7 +3,7 @@
 use tidewire_core::wire::{ErrorCode, Peer, Presence, ServerKind};
 
 use super::harness::*;
-use crate::channel::{ChannelConfig, ChannelInput, ConnId};
+use crate::channel::{ChannelConfig, ChannelInput, PeerId};
 
 fn show(harness: &mut Harness, client: &Client, data: Option<&str>) {
     harness.input(ChannelInput::SetPresence {
@@ -120,7 +120,7 @@ fn what_all_peers_show_together_fits_one_frame() {
         refused += client.take().len();
     }
     assert!((30..40).contains(&refused), "{refused}");
-    let conn = ConnId(2);
+    let conn = PeerId(2);
     harness.input(ChannelInput::Unsubscribe { conn });
     harness.run();
     let late = harness.join(200, 3);

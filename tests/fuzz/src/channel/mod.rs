@@ -17,7 +17,7 @@ use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Change, ChangeKind, ErrorCode, Item, NUMBER_MAX, Push};
 use tidewire_server::broker::{BrokerReply, BrokerRequest, Log, RunId};
 use tidewire_server::channel::{
-    Channel, ChannelConfig, ChannelInput, ChannelOutput, ConnId, Lag, Policy, View,
+    Channel, ChannelConfig, ChannelInput, ChannelOutput, Lag, PeerId, Policy, View,
 };
 
 use self::reader::Reader;
@@ -412,7 +412,7 @@ impl World {
             assert!(
                 reader.cursor == head && !reader.lost,
                 "{:?} stays at {:?}, the head is {head:?}",
-                ConnId(reader.subscriber.conn.0),
+                PeerId(reader.subscriber.conn.0),
                 reader.cursor
             );
         }

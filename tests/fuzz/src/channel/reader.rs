@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tidewire_core::document::{Document, put_op};
 use tidewire_core::wire::{Cursor, Item, ServerKind, decode_server};
-use tidewire_server::channel::{Author, ConnId, Message, Outlet, OutletFull, Subscriber};
+use tidewire_server::channel::{Author, Message, Outlet, OutletFull, PeerId, Subscriber};
 
 use super::truth::Truth;
 
@@ -61,7 +61,7 @@ impl Reader {
         inbox.set_room(4);
         Self {
             subscriber: Subscriber {
-                conn: ConnId(author.into()),
+                conn: PeerId(author.into()),
                 principal: format!("p{author}").into(),
                 author: Author([author; 16]),
                 outlet: inbox.clone(),
