@@ -1,0 +1,134 @@
+//! What an application reads of a session: nothing here changes it.
+
+use std::sync::Arc;
+
+use super::{ConnectionState, Session};
+use crate::channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
+use crate::document::{Document, Record};
+use crate::mutation::{ClientId, Durability, MutationHandle, MutationId, MutationStatus};
+use crate::wire::{Cursor, Peer};
+
+impl Session {
+    /// A record as it looks with every pending mutation applied.
+    #[must_use]
+    pub fn record(&self, channel: ChannelId, collection: &str, id: &str) -> Option<&Record> {
+        self.channels.get(&channel)?.view.record(collection, id)
+    }
+
+    /// The ids of a collection's visible records, sorted.
+    #[must_use]
+    pub fn ids(&self, channel: ChannelId, collection: &str) -> Vec<Arc<str>> {
+        self.channels
+            .get(&channel)
+            .map(|channel| channel.view.ids(collection))
+            .unwrap_or_default()
+    }
+
+    /// The collections that have a visible record, sorted.
+    #[must_use]
+    pub fn collections(&self, channel: ChannelId) -> Vec<Arc<str>> {
+        self.channels
+            .get(&channel)
+            .map(|channel| channel.view.collections())
+            .unwrap_or_default()
+    }
+
+    /// A copy of the whole view. Costs as much as the document is large.
+    #[must_use]
+    pub fn document(&self, channel: ChannelId) -> Option<Document> {
+        Some(self.channels.get(&channel)?.view.to_document())
+    }
+
+    /// Whether a mutation of this record waits for the server.
+    #[must_use]
+    pub fn is_pending(&self, channel: ChannelId, collection: &str, id: &str) -> bool {
+        self.channels
+            .get(&channel)
+            .is_some_and(|channel| channel.view.is_pending(collection, id))
+    }
+
+    /// How many mutations of a channel have no stored outcome yet.
+    #[must_use]
+    pub fn pending(&self, channel: ChannelId) -> usize {
+        self.channels
+            .get(&channel)
+            .map_or(0, |channel| channel.queue.undecided())
+    }
+
+    /// A channel's state.
+    #[must_use]
+    pub fn status(&self, channel: ChannelId) -> Option<&ChannelStatus> {
+        Some(&self.channels.get(&channel)?.status)
+    }
+
+    /// Where a channel's subscription stands. For diagnosis; [`Self::status`] is what people see.
+    #[must_use]
+    pub fn state(&self, channel: ChannelId) -> Option<ChannelState> {
+        Some(self.channels.get(&channel)?.state())
+    }
+
+    /// What a channel's stream has met since it was opened. For diagnosis.
+    #[must_use]
+    pub fn stream_counts(&self, channel: ChannelId) -> Option<StreamCounts> {
+        Some(self.channels.get(&channel)?.counts())
+    }
+
+    /// How far the base of a channel has come.
+    #[must_use]
+    pub fn cursor(&self, channel: ChannelId) -> Option<Cursor> {
+        self.channels.get(&channel)?.applied()
+    }
+
+    /// Who else is present, by peer number.
+    #[must_use]
+    pub fn peers(&self, channel: ChannelId) -> Vec<&Peer> {
+        self.channels
+            .get(&channel)
+            .map(|channel| channel.peers().collect())
+            .unwrap_or_default()
+    }
+
+    /// The connection's state.
+    #[must_use]
+    pub const fn connection(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    /// The client's id.
+    #[must_use]
+    pub const fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// The id of an undecided mutation, once the store has the row. Later the events carry its number.
+    #[must_use]
+    pub fn mutation_id(&self, handle: MutationHandle) -> Option<MutationId> {
+        let channel = self.channels.get(self.handles.get(&handle)?)?;
+        Some(MutationId {
+            client: self.client,
+            channel: channel.name.clone(),
+            n: channel.queue.row(handle)?.n?,
+        })
+    }
+
+    /// Who the server says we are, once welcomed.
+    #[must_use]
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    /// What unsent mutations survive.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        self.config.durability
+    }
+
+    /// Where a mutation stands, also after its end: the newest 1,000 outcomes are remembered.
+    #[must_use]
+    pub fn mutation_status(&self, handle: MutationHandle) -> Option<&MutationStatus> {
+        self.ended.status(handle).or_else(|| {
+            let channel = self.channels.get(self.handles.get(&handle)?)?;
+            Some(&channel.queue.row(handle)?.status)
+        })
+    }
+}
