@@ -13,6 +13,7 @@ use crate::config::{Config, Create};
 use crate::connections::Connections;
 use crate::faults::Faults;
 use crate::origin::OriginRule;
+use crate::principal::is_principal_name;
 use crate::routing::Router;
 use crate::telemetry::Metrics;
 
@@ -50,7 +51,7 @@ impl App {
         let principal = tokio::time::timeout(self.config.timeouts.authenticate, answer)
             .await
             .unwrap_or_else(|_| Err(AuthError::retryable("the token check took too long")))?;
-        if !auth::is_principal_name(principal.name()) {
+        if !is_principal_name(principal.name()) {
             tracing::error!(
                 "authenticate returned a name that is empty, too long or has control characters"
             );

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tidewire_core::ChannelName;
 
+use crate::principal::is_principal_name;
 pub(crate) use crate::principal::{Action, AuthError, Principal};
 
 /// The request that opened the connection.
@@ -79,11 +80,6 @@ pub(crate) fn dev_principal(token: &str) -> Result<Principal, AuthError> {
             "this development server takes tokens of the form dev:NAME",
         )),
     }
-}
-
-/// 1–256 bytes without control characters.
-pub(crate) fn is_principal_name(name: &str) -> bool {
-    (1..=Principal::NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 
 pub mod broker;
 pub mod channel;
+mod epoch_key;
 pub mod log;
 
 #[cfg(feature = "net")]
@@ -43,6 +44,8 @@ mod http;
 #[cfg(feature = "net")]
 mod inbox;
 #[cfg(feature = "net")]
+mod key_file;
+#[cfg(feature = "net")]
 mod limit;
 #[cfg(feature = "net")]
 mod origin;
@@ -66,12 +69,14 @@ mod testing;
 
 #[cfg(feature = "config")]
 pub use config::Config;
+pub use epoch_key::{EpochKey, EpochKeyError};
 pub use principal::{Action, AuthError, Principal};
 #[cfg(feature = "net")]
 pub use {
     auth::AuthRequest,
     channel::View,
     faults::Faults,
+    key_file::KeyFileError,
     server::{BuildError, RunError, Server, ServerBuilder},
     testing::TestServer,
 };

@@ -68,6 +68,12 @@ impl Principal {
     }
 }
 
+/// 1–256 bytes without control characters.
+#[cfg(feature = "config")]
+pub(crate) fn is_principal_name(name: &str) -> bool {
+    (1..=Principal::NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
 /// Why a token is not accepted. The text reaches the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -21,6 +21,7 @@ use crate::drain;
 use crate::driver::DriverParts;
 use crate::faults::Faults;
 use crate::http;
+use crate::key_file::{self, KeyFileError};
 use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
 use crate::routing::Router;
@@ -37,6 +38,9 @@ pub enum BuildError {
     /// The data directory cannot be used, for instance because another server has it.
     #[error(transparent)]
     Broker(#[from] OpenError),
+    /// The epoch key beside the data cannot be used.
+    #[error(transparent)]
+    EpochKey(#[from] KeyFileError),
 }
 
 /// Why a running server ended.
@@ -148,11 +152,20 @@ impl ServerBuilder {
         }
         self.policy.schemas = Schemas::load(&self.config)?;
         self.policy.limits = self.config.limits;
-        let config = Arc::new(self.config);
+        let mut config = self.config;
+        let own_broker = self.broker.is_none();
         let broker = match self.broker {
             Some(broker) => broker,
             None => open_broker(&config)?,
         };
+        if config.epoch_keys.is_empty() {
+            let mut key = key_file::random()?;
+            if own_broker && config.broker == BrokerKind::Disk {
+                key = key_file::read_or_make(&config.data_dir, key)?;
+            }
+            config.epoch_keys = vec![key];
+        }
+        let config = Arc::new(config);
         let faults = self.policy.faults.clone();
         let metrics = Metrics::with_faults(faults.counts());
         let clock = Clock::new();

@@ -1,8 +1,11 @@
 //! Settings of one channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire_core::wire::Limits;
+
+use crate::epoch_key::EpochKey;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -48,6 +51,9 @@ pub struct ChannelConfig {
     /// How long after its latest deadline an author's row of the table is kept, by log time. The same
     /// on every node, for the whole life of a log: the fold depends on it.
     pub retention: Duration,
+    /// What claims of epochs are proven with: the first key signs, all of them verify. The same on every
+    /// node. Empty: no claim is proven.
+    pub epoch_keys: Arc<[EpochKey]>,
 }
 
 impl Default for ChannelConfig {
@@ -64,6 +70,7 @@ impl Default for ChannelConfig {
             broker_timeout: Duration::from_secs(5),
             ttl_max: 7 * DAY,
             retention: 30 * DAY,
+            epoch_keys: Arc::default(),
         }
     }
 }

@@ -42,6 +42,13 @@ pub(crate) struct Flags {
     /// Most channels in memory at a time [default: 100000]
     #[arg(long, global = true, value_name = "N")]
     channels_max: Option<String>,
+    /// Largest message of a client, in bytes [default: 131072]
+    #[arg(long, global = true, value_name = "BYTES")]
+    frame_up_bytes: Option<String>,
+    /// Key that proves claims of epochs, 64 hex digits; may be given several times, the first signs.
+    /// TIDEWIRE_EPOCH_KEYS keeps it out of the list of processes [default: a random one]
+    #[arg(long, global = true, value_name = "HEX")]
+    epoch_keys: Vec<String>,
     /// Which log lines go to standard error, as in RUST_LOG [default: info]
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
@@ -64,6 +71,7 @@ impl Flags {
             ("drain_grace_ms", self.drain_grace_ms),
             ("connections_max", self.connections_max),
             ("channels_max", self.channels_max),
+            ("frame_up_bytes", self.frame_up_bytes),
         ];
         for (key, value) in numbers {
             // Text that is no number stays text: it is printed as it is, and judged like all values.
@@ -73,9 +81,15 @@ impl Flags {
             }));
         }
         values.extend(self.dev_auth.map(|on| ("dev_auth", Value::Boolean(on))));
-        if !self.allow_origin.is_empty() {
-            let origins = self.allow_origin.into_iter().map(Value::String);
-            values.insert("allow_origin", Value::Array(origins.collect()));
+        let lists = [
+            ("allow_origin", self.allow_origin),
+            ("epoch_keys", self.epoch_keys),
+        ];
+        for (key, list) in lists {
+            if !list.is_empty() {
+                let items = list.into_iter().map(Value::String);
+                values.insert(key, Value::Array(items.collect()));
+            }
         }
         Overrides {
             config: self.config,

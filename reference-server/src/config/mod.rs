@@ -4,6 +4,8 @@
 //! each with the source it came from; `print-config` shows those without judging them.
 
 mod flags;
+mod keys;
+pub(crate) mod names;
 pub(crate) mod origin;
 mod parse;
 mod sources;
@@ -18,6 +20,7 @@ use tidewire_core::wire::Limits;
 #[cfg(feature = "net")]
 use crate::channel::ChannelConfig;
 use crate::channel::Lag;
+use crate::epoch_key::EpochKey;
 
 #[cfg(feature = "net")]
 pub(crate) use flags::Flags;
@@ -53,9 +56,12 @@ pub struct Config {
     pub log: String,
     /// Rules of the channels by namespace; `"*"` is for every namespace that is not named.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// What `welcome` tells clients.
+    /// What `welcome` tells clients. `frame_up_bytes` is in the file, the others belong to the protocol.
     pub limits: Limits,
-    /// How long things may take. Not in the file: these belong to the protocol.
+    /// What claims of epochs are proven with: the first key signs, all of them verify. Empty: a random
+    /// one, kept beside the data of the disk broker, else for this process.
+    pub epoch_keys: Vec<EpochKey>,
+    /// How long things may take. The heartbeat is in the file, the others belong to the protocol.
     pub timeouts: Timeouts,
 }
 
@@ -129,6 +135,7 @@ impl Default for Config {
             log: "info".into(),
             namespaces: BTreeMap::from([("*".into(), Namespace::default())]),
             limits: Limits::DEFAULT,
+            epoch_keys: Vec::new(),
             timeouts: Timeouts::default(),
         }
     }
@@ -160,6 +167,14 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// Sets the time between heartbeats; a client is dead after the silence of three.
+    pub fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
+        self.silence = 3 * heartbeat;
+    }
+}
+
 impl Config {
     /// The rules for a namespace: its own, else those of `"*"`, else none: the namespace is unknown.
     #[must_use]
@@ -176,6 +191,7 @@ impl Config {
             history: namespace.history,
             lag: namespace.lag,
             limits: self.limits,
+            epoch_keys: self.epoch_keys.as_slice().into(),
             ..ChannelConfig::default()
         }
     }

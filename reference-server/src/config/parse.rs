@@ -5,12 +5,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use tidewire_core::wire::Limits;
 use toml::Value;
 
+use super::keys;
+use super::names::is_segment;
 use super::origin;
 use super::sources::{Setting, Settings, Source, dotted};
 use super::{BrokerKind, Config, Create, Namespace};
 use crate::channel::Lag;
+use crate::epoch_key::EpochKey;
 
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +76,10 @@ impl ConfigError {
     }
 }
 
-const KEYS: &str = "unknown key; known ones are listen, admin, broker, data_dir, dev_auth, \
-    allow_origin, drain_grace_ms, connections_max, channels_max, log and namespace.NAME";
+/// Below it a hello with the longest token would not fit; above it one client could take more memory than
+/// all that is told to it.
+const FRAME_UP_BYTES: (u64, u64) = (32 * 1024, 16 * 1024 * 1024);
+
 const NAMESPACE_KEYS: &str = "unknown key; a namespace has kind, history, lag, create and \
     collections.NAME.schema";
 
@@ -89,7 +95,7 @@ impl Config {
             if let Err(fix) = config.take(path, setting, &settings.directory) {
                 problems.push(Problem {
                     key: dotted(path),
-                    value: setting.value.to_string(),
+                    value: setting.shown(path).to_string(),
                     source: setting.source.clone(),
                     fix,
                 });
@@ -156,6 +162,19 @@ impl Config {
             ["channels_max"] => {
                 self.channels_max = number(value, 1, 100_000_000)? as usize;
             }
+            ["frame_up_bytes"] => {
+                let bytes = number(value, FRAME_UP_BYTES.0, FRAME_UP_BYTES.1)? as u32;
+                let default = Limits::DEFAULT;
+                self.limits.frame_up_bytes = bytes;
+                // What does not fit a frame could never be pushed.
+                self.limits.mutation_bytes = default.mutation_bytes.min(bytes / 2);
+                self.limits.push_bytes = default.push_bytes.min(bytes / 2);
+            }
+            ["epoch_keys"] => self.epoch_keys = epoch_keys(value)?,
+            ["timeouts", "heartbeat_s"] => {
+                self.timeouts
+                    .set_heartbeat(Duration::from_secs(number(value, 1, 60)?));
+            }
             ["log"] => {
                 let filter = text(value)?;
                 // Its parser cuts between bytes and panics inside of a character (found by fuzzing).
@@ -170,18 +189,14 @@ impl Config {
                 self.log = filter.into();
             }
             ["namespace", name, ref rest @ ..] if !rest.is_empty() => {
-                if name != "*"
-                    && format!("{name}:x")
-                        .parse::<tidewire_core::ChannelName>()
-                        .is_err()
-                {
+                if name != "*" && !is_segment(name) {
                     return Err("a namespace's name must be 1-64 of A-Z a-z 0-9 _ . -, or *".into());
                 }
                 let namespace = self.namespaces.entry(name.into()).or_default();
                 namespace.take(rest, value, directory)?;
             }
             ["namespace", ..] => return Err("must be a table, as in [namespace.board]".into()),
-            _ => return Err(KEYS.into()),
+            _ => return Err(keys::known()),
         }
         Ok(())
     }
@@ -263,6 +278,19 @@ fn broker(value: &Value) -> Result<BrokerKind, String> {
         }
         _ => Err("must be \"memory\" or \"disk\"".into()),
     }
+}
+
+fn epoch_keys(value: &Value) -> Result<Vec<EpochKey>, String> {
+    let list = value
+        .as_array()
+        .ok_or("must be a list of keys, each 64 hex digits")?;
+    list.iter()
+        .enumerate()
+        .map(|(at, item)| {
+            let key = item.as_str().unwrap_or_default().parse::<EpochKey>();
+            key.map_err(|error| format!("key {} is wrong: {error}", at + 1))
+        })
+        .collect()
 }
 
 fn origins(value: &Value) -> Result<Vec<String>, String> {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+use super::keys::{self, Shape, keys};
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -37,6 +39,17 @@ pub struct Setting {
     pub value: Value,
     /// Who said it.
     pub source: Source,
+}
+
+impl Setting {
+    /// The value as it may be printed: secrets are not.
+    pub(super) fn shown(&self, path: &[String]) -> Value {
+        if keys::is_secret(path) {
+            keys::masked(&self.value)
+        } else {
+            self.value.clone()
+        }
+    }
 }
 
 /// What the command line says. `None`: the flag was not given.
@@ -72,31 +85,6 @@ pub enum LoadError {
         /// Where and why.
         error: Box<toml::de::Error>,
     },
-}
-
-/// How the text of an environment variable becomes a value.
-enum Shape {
-    Text,
-    Bool,
-    Integer,
-    List,
-}
-
-/// Every key that is not about a namespace, with its default.
-fn scalars() -> [(&'static str, Shape, Value); 10] {
-    let text = |text: &str| Value::String(text.into());
-    [
-        ("listen", Shape::Text, text("127.0.0.1:7400")),
-        ("admin", Shape::Text, text("off")),
-        ("broker", Shape::Text, text("memory")),
-        ("data_dir", Shape::Text, text("./tidewire-data")),
-        ("dev_auth", Shape::Bool, Value::Boolean(false)),
-        ("allow_origin", Shape::List, Value::Array(Vec::new())),
-        ("drain_grace_ms", Shape::Integer, Value::Integer(45_000)),
-        ("connections_max", Shape::Integer, Value::Integer(10_000)),
-        ("channels_max", Shape::Integer, Value::Integer(100_000)),
-        ("log", Shape::Text, text("info")),
-    ]
 }
 
 fn namespace_defaults() -> [(&'static str, Value); 4] {
@@ -138,8 +126,8 @@ impl Settings {
         let mut set = |path: Vec<String>, value, source| {
             values.insert(path, Setting { value, source });
         };
-        for (key, _, value) in scalars() {
-            set(vec![key.into()], value, Source::Default);
+        for key in keys() {
+            set(key.owned_path(), key.default, Source::Default);
         }
         let mut directory = PathBuf::new();
         let mut names = Vec::new();
@@ -160,10 +148,11 @@ impl Settings {
         } else {
             names.push("*".into());
         }
-        for (key, shape, _) in scalars() {
-            let name = format!("TIDEWIRE_{}", key.to_ascii_uppercase());
+        for key in keys() {
+            let name = key.variable();
             if let Some(text) = env(&name) {
-                set(vec![key.into()], from_env(&shape, text), Source::Env(name));
+                let value = from_env(key.shape, text);
+                set(key.owned_path(), value, Source::Env(name));
             }
         }
         for (key, value) in &overrides.values {
@@ -199,7 +188,10 @@ impl fmt::Display for Settings {
         let lines: Vec<(String, &Setting)> = self
             .values
             .iter()
-            .map(|(path, setting)| (format!("{} = {}", dotted(path), setting.value), setting))
+            .map(|(path, setting)| {
+                let value = setting.shown(path);
+                (format!("{} = {value}", dotted(path)), setting)
+            })
             .collect();
         let width = lines.iter().map(|(line, _)| line.len()).max();
         let width = width.unwrap_or_default().min(60);
@@ -215,16 +207,11 @@ impl fmt::Display for Settings {
 /// They are not errors, because other programs of the same machine may have their own.
 #[cfg(feature = "net")]
 pub(crate) fn unknown_env(names: impl Iterator<Item = String>) -> Vec<String> {
-    let known = |name: &str| {
-        name == "config"
-            || scalars()
-                .iter()
-                .any(|(key, ..)| key.eq_ignore_ascii_case(name))
-    };
+    let known: Vec<String> = keys().iter().map(keys::Key::variable).collect();
     names
         .filter(|name| {
-            let key = name.strip_prefix("TIDEWIRE_");
-            key.is_some_and(|key| !known(&key.to_ascii_lowercase()))
+            let looks = name.starts_with("TIDEWIRE_") && name != "TIDEWIRE_CONFIG";
+            looks && !known.iter().any(|known| known.eq_ignore_ascii_case(name))
         })
         .collect()
 }
@@ -290,7 +277,7 @@ fn flatten(path: &mut Vec<String>, value: Value, leaf: &mut impl FnMut(Vec<Strin
 }
 
 /// Text that does not have the shape stays text: it is printed as it is, and judged later.
-fn from_env(shape: &Shape, text: String) -> Value {
+fn from_env(shape: Shape, text: String) -> Value {
     match shape {
         Shape::Text => Value::String(text),
         Shape::Bool => match text.as_str() {
@@ -302,7 +289,7 @@ fn from_env(shape: &Shape, text: String) -> Value {
             Ok(number) => Value::Integer(number),
             Err(_) => Value::String(text),
         },
-        Shape::List => Value::Array(
+        Shape::List | Shape::Secrets => Value::Array(
             text.split(',')
                 .map(str::trim)
                 .filter(|part| !part.is_empty())

@@ -74,6 +74,42 @@ fn environment_texts_become_what_their_key_needs() {
 }
 
 #[test]
+fn a_key_in_a_table_is_a_variable_of_table_and_key() {
+    let toml = "[timeouts]\nheartbeat_s = 7";
+    let config = Config::from_settings(&settings(toml, &[])).unwrap();
+    assert_eq!(config.timeouts.heartbeat.as_secs(), 7);
+    assert_eq!(config.timeouts.silence.as_secs(), 21);
+    let env = [("TIDEWIRE_TIMEOUTS_HEARTBEAT_S", "9")];
+    let config = Config::from_settings(&settings(toml, &env)).unwrap();
+    assert_eq!(config.timeouts.heartbeat.as_secs(), 9);
+}
+
+#[test]
+fn a_small_frame_takes_the_limits_along_that_have_to_fit_it() {
+    let config = Config::from_settings(&settings("frame_up_bytes = 40_000", &[])).unwrap();
+    let limits = config.limits;
+    assert_eq!(limits.frame_up_bytes, 40_000);
+    assert_eq!((limits.push_bytes, limits.mutation_bytes), (20_000, 20_000));
+    let config = Config::from_settings(&settings("frame_up_bytes = 1_000_000", &[])).unwrap();
+    assert_eq!(config.limits.push_bytes, 64 * 1024);
+}
+
+#[test]
+fn epoch_keys_come_from_every_source_in_their_order() {
+    let (one, two) = ("11".repeat(32), "22".repeat(32));
+    let both = format!("{one},{two}");
+    let config = Config::from_settings(&settings("", &[("TIDEWIRE_EPOCH_KEYS", &both)])).unwrap();
+    let keys: Vec<String> = config.epoch_keys.iter().map(EpochKey::to_hex).collect();
+    assert_eq!(keys, [one.clone(), two.clone()]);
+    let flags = ["--epoch-keys", &two, "--epoch-keys", &one];
+    let overrides = Overrides::from_args(flags).unwrap();
+    let loaded = Settings::load(&overrides, |_| None).unwrap();
+    let config = Config::from_settings(&loaded).unwrap();
+    let keys: Vec<String> = config.epoch_keys.iter().map(EpochKey::to_hex).collect();
+    assert_eq!(keys, [two, one]);
+}
+
+#[test]
 fn schema_paths_are_relative_to_the_file() {
     let toml = "[namespace.board.collections.cards]\nschema = 'schemas/card.json'";
     let config = Config::from_settings(&settings(toml, &[])).unwrap();

@@ -119,6 +119,39 @@ fn bad_configuration_exits_2_and_names_key_value_and_what_to_do() {
         ("drain_grace_ms = -1", "drain_grace_ms", "-1", "from 0"),
         ("connections_max = 0", "connections_max", "0", "from 1"),
         ("channels_max = 1.5", "channels_max", "1.5", "from 1"),
+        ("frame_up_bytes = 0", "frame_up_bytes", "0", "from 32768"),
+        (
+            "epoch_keys = ['00ff']",
+            "epoch_keys",
+            "00ff",
+            "openssl rand -hex 32",
+        ),
+        (
+            "epoch_keys = 'a'",
+            "epoch_keys",
+            "a",
+            "list of keys, each 64 hex digits",
+        ),
+        (
+            "epoch_keys = ['zzzz000000000000000000000000000000000000000000000000000000000000']",
+            "epoch_keys",
+            "zzzz… (64 characters",
+            "64 hex digits",
+        ),
+        ("epoch_keys = [7]", "epoch_keys", "7", "64 hex digits"),
+        (
+            "[timeouts]\nheartbeat_s = 0",
+            "timeouts.heartbeat_s",
+            "0",
+            "from 1 to 60",
+        ),
+        (
+            "[timeouts]\nheartbeat_s = 61",
+            "timeouts.heartbeat_s",
+            "61",
+            "from 1 to 60",
+        ),
+        ("timeouts = 3", "timeouts", "3", "timeouts.heartbeat_s"),
         ("log = 'a=b=c'", "log", "a=b=c", "info"),
         ("lisen = '127.0.0.1:1'", "lisen", "127.0.0.1:1", "listen"),
         (
@@ -319,6 +352,64 @@ fn print_config_does_not_judge_and_prints_toml() {
     ] {
         assert!(out.contains(part), "{part} is not in {out}");
     }
+}
+
+#[test]
+fn keys_are_never_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.toml");
+    let (first, second) = ("ab".repeat(32), "cd".repeat(33));
+    std::fs::write(&file, format!("epoch_keys = ['{first}', '{second}']")).unwrap();
+    let out = printed(&file, &[], &[]);
+    let (code, _, err) = text(&run(&[
+        "check-config",
+        "--dev-auth",
+        "--config",
+        file.to_str().unwrap(),
+    ]));
+    assert_eq!(code, 2);
+    assert!(err.contains("key 2"), "{err}");
+    for text in [&out, &err] {
+        assert!(!text.contains(&first[..12]), "{text}");
+        assert!(!text.contains(&second[..12]), "{text}");
+        assert!(
+            text.contains("abab… (64") && text.contains("cdcd… (66"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_keeps_its_epoch_key_for_its_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let args = ["--broker", "disk", "--data-dir", data.to_str().unwrap()];
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut server = Program::start(&args);
+        kept.push(std::fs::read_to_string(data.join("epoch.key")).unwrap());
+        server.signal("TERM");
+        assert_eq!(server.exit_code().await, 0, "{}", server.log());
+    }
+    assert_eq!(kept[0], kept[1]);
+    assert_eq!(kept[0].trim_end().len(), 64);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(data.join("epoch.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    std::fs::write(data.join("epoch.key"), "nonsense").unwrap();
+    let base = ["--dev-auth", "--listen", "127.0.0.1:0"];
+    let (code, _, err) = text(&run(&[&base[..], &args].concat()));
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains("epoch.key") && err.contains("epoch_keys"),
+        "{err}"
+    );
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(crate) fn run(input: &[u8]) {
     let printed = settings.to_string();
     match Config::from_settings(&settings) {
         Ok(config) => {
+            if !config.epoch_keys.is_empty() {
+                // Keys are not printed.
+                for key in &config.epoch_keys {
+                    assert!(!printed.contains(&key.to_hex()));
+                }
+                return;
+            }
             // What `print-config` prints is a file that says the same.
             let file_alone = Overrides {
                 config: overrides.config.clone(),
