@@ -1,5 +1,7 @@
 /** One channel: its records, what changes them, and who uses it. */
 
+import type { Names } from "./checks.js";
+import { checkFunction, checkKnown, checkOptions } from "./checks.js";
 import type { Core, CoreEvent, CoreRefusal, CoreStatus } from "./core.js";
 import { TidewireError } from "./errors.js";
 import { Follows } from "./follows.js";
@@ -37,6 +39,8 @@ export interface ChannelHost {
   want(channel: Channel<object>): void;
   /** Nobody uses the channel any more. `closed`: for good. */
   drop(channel: Channel<object>, id: number | undefined, closed: boolean): void;
+  /** Why the connection is over, if it does not come back by itself. */
+  over(): TidewireError | undefined;
   /** Reads from the core while it is loaded. */
   read<T>(read: (core: Core) => T): T;
   /** Calls the core; what it has to tell is told after `accept` has seen the result. */
@@ -44,6 +48,27 @@ export interface ChannelHost {
   /** The core has taken a mutation: `mutationMoved` is called for it until it is settled, also after `close`. */
   track(handle: number, mutation: MutationHandle, channel: Channel<object>): void;
 }
+
+const EVENTS: Names<ChannelEvents> = {
+  change: 1,
+  status: 1,
+  live: 1,
+  stale: 1,
+  failed: 1,
+  committed: 1,
+  rejected: 1,
+  expired: 1,
+  cancelled: 1,
+  indeterminate: 1,
+  lost: 1,
+  recovered: 1,
+  history_lost: 1,
+  presence: 1,
+  warning: 1,
+};
+
+/** What `select` may be given. */
+const SELECT: Names<SelectOptions<unknown>> = { filter: 1, sortBy: 1, descending: 1 };
 
 const NO_IDS: readonly string[] = Object.freeze([]);
 const NO_RECORDS: readonly never[] = Object.freeze([]);
@@ -148,6 +173,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
         this.#host.deliveries.run();
       }
       if (this.#status === "failed") this.#readiness.reject(this.#error as TidewireError);
+      const over = this.#hasView ? undefined : this.#host.over();
+      if (over) this.#readiness.reject(over);
     } catch (thrown) {
       this.#readiness.reject(thrown as TidewireError);
     }
@@ -219,6 +246,10 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     collection: C,
     options: SelectOptions<RecordOf<S, C>>,
   ): readonly RecordOf<S, C>[] {
+    checkOptions("select", options, SELECT);
+    const { filter, sortBy } = options;
+    if (typeof filter !== "object" && filter !== undefined) checkFunction("filter, unless it is fields,", filter);
+    if (typeof sortBy !== "string" && sortBy !== undefined) checkFunction("sortBy, unless it is a field's name,", sortBy);
     const own = this.#collection(collection);
     if (!own) return NO_RECORDS;
     type Options = SelectOptions<Record<string, unknown>>;
@@ -238,6 +269,9 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
   watch(collection: CollectionName<S>, listener: () => void): () => void;
   watch(collection: CollectionName<S>, id: string, listener: () => void): () => void;
   watch(collection: CollectionName<S>, id: string | (() => void), listener?: () => void): () => void {
+    const call = typeof id === "function" ? id : listener;
+    checkFunction("the listener", call);
+    if (!isName(collection) || (id !== call && !isName(id))) throw new TidewireError("invalid", "watch takes a collection's name, and a record's id if it is about one");
     const release = this.retain();
     const stop =
       typeof id === "string"
@@ -252,6 +286,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   /** Listens to what the channel tells. Counts as a use. */
   on<E extends keyof ChannelEvents>(name: E, listener: (event: ChannelEvents[E]) => void): () => void {
+    checkKnown("an event of a channel", name, EVENTS);
+    checkFunction("the listener", listener);
     const release = this.retain();
     const stop = this.#listeners.on(name, listener);
     if (name === "change") this.#follows.everything();
@@ -414,6 +450,16 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     }
   }
 
+  /** @internal Whether anybody listens. */
+  hears(event: keyof ChannelEvents): boolean {
+    return this.#listeners.has(event);
+  }
+
+  /** @internal Nobody will say how a mutation of this channel ends. */
+  mutationAbandoned(mutation: MutationHandle, cause: TidewireError): void {
+    this.#outgoing.abandon(mutation, cause);
+  }
+
   /** @internal A mutation of this channel has a new status. */
   mutationMoved(mutation: MutationHandle, status: MutationStatus, refusal: CoreRefusal): void {
     this.#outgoing.moved(mutation, status, refusal);
@@ -482,13 +528,14 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
 
   #end(status: "idle" | "closed", error: TidewireError): void {
     this.#uses.end();
+    // Nobody is called to find nothing: that it is over, `status` tells.
+    if (status === "closed") this.#watchers.end();
     const id = this.#id;
     this.#id = undefined;
     this.#forget();
     this.presence.reset();
     this.#outgoing.abandonWaiting(error);
     this.disconnected(error);
-    this.#watchers.everything();
     this.#moved(status, status === "closed" ? error : undefined);
     this.#host.drop(this as unknown as Channel<object>, id, status === "closed");
   }

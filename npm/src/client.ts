@@ -2,6 +2,8 @@
 
 import type { ChannelHost } from "./channel.js";
 import { Channel, closedError } from "./channel.js";
+import type { Names } from "./checks.js";
+import { checkFunction, checkKnown } from "./checks.js";
 import type { Core, CoreEvent } from "./core.js";
 import { callCore, TidewireError } from "./errors.js";
 import { watchPlatform } from "./hints.js";
@@ -10,10 +12,12 @@ import type { CoreClass, FindWasm } from "./load.js";
 import { loadCore } from "./load.js";
 import { MutationHandle } from "./mutation.js";
 import { Mutations } from "./mutations.js";
-import type { ClientEvents, ClientOptions, Connection } from "./types.js";
+import type { AnySchema, ClientEvents, ClientOptions, Connection, JsonSchema } from "./types.js";
 import { socketUrl } from "./url.js";
 import { LINGER_MS } from "./uses.js";
 import { forgetClient, warnOfToken, warnOfTwoClients } from "./warn.js";
+
+const EVENTS: Names<ClientEvents> = { connection: 1, warning: 1 };
 
 const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, reason: undefined };
 
@@ -23,7 +27,7 @@ export class Client {
   #findWasm: FindWasm;
   #deliveries = new Deliveries();
   #listeners = new Listeners<ClientEvents>(this.#deliveries);
-  #connection: Connection = Object.freeze({ ...IDLE, since: 0 });
+  #connection: Connection = Object.freeze({ ...IDLE, since: Date.now() });
 
   /** `undefined`: nobody needs it, or it is on its way. */
   #core: Core | undefined;
@@ -56,6 +60,7 @@ export class Client {
     this.#host = {
       deliveries: this.#deliveries,
       want: (channel) => this.#want(channel),
+      over: () => this.#over(),
       drop: (channel, id, closed) => this.#drop(channel, id, closed),
       read: (read) => {
         const core = this.#core as Core;
@@ -77,8 +82,9 @@ export class Client {
   }
 
   /** The channel of a name, the same object while it is in use. Nothing happens before its first use. */
-  channel<S extends object, P = unknown>(name: string): Channel<S, P> {
+  channel<S extends JsonSchema<S> = AnySchema, P = unknown>(name: string): Channel<S, P> {
     if (this.#closed) throw this.#closed;
+    if (typeof name !== "string") throw new TidewireError("invalid_channel", `a channel's name is text, not ${typeof name}`);
     let channel = this.#channels.get(name)?.deref();
     if (!channel) {
       channel = new Channel<object>(name, this.#host);
@@ -90,6 +96,8 @@ export class Client {
 
   /** Listens to what the client tells. Returns how to stop that. */
   on<E extends keyof ClientEvents>(name: E, listener: (event: ClientEvents[E]) => void): () => void {
+    checkKnown("an event of a client", name, EVENTS);
+    checkFunction("the listener", listener);
     return this.#listeners.on(name, listener);
   }
 
@@ -103,12 +111,15 @@ export class Client {
     this.#deliveries.run();
   }
 
-  /** Closes everything for good. Mutations that the server has not answered stay undecided. */
+  /**
+   * Closes everything for good. A mutation that was not sent ends as `cancelled`, one that was sent and not
+   * decided as `indeterminate`: await `committed` before, where that matters.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = closedError("the client was closed: create a new one");
     for (const channel of [...this.#open]) channel.detach(this.#closed);
-    this.#unload();
+    this.#unload(this.#closed);
     this.#moved({ state: "closed", transport: undefined, since: Date.now(), reason: this.#closed });
     this.#channels.clear();
     this.#deliveries.run();
@@ -151,8 +162,8 @@ export class Client {
     for (const channel of [...this.#open]) this.#attach(channel);
   }
 
-  /** Ends the session. The next use begins a new one. */
-  #unload(): void {
+  /** Ends the session. The next use begins a new one. `cause`: why mutations have no outcome. */
+  #unload(cause: TidewireError): void {
     clearTimeout(this.#linger);
     this.#linger = undefined;
     this.#stopWatching?.();
@@ -161,9 +172,7 @@ export class Client {
     if (!core) return;
     forgetClient(this);
     this.#core = undefined;
-    this.#client = "";
     this.#routes.clear();
-    this.#mutations.abandon(this.#closed ?? closedError("the client was disconnected before the server answered"));
     this.#calls += 1;
     try {
       callCore(() => core.close());
@@ -171,8 +180,11 @@ export class Client {
       // It stopped before; what it had to say was said.
     } finally {
       this.#calls -= 1;
-      this.#events = [];
     }
+    // It sends what still can be sent, and says so.
+    for (const event of this.#events.splice(0)) if (event[0] === "mutation") this.#handleMutation(event);
+    this.#mutations.abandon(cause);
+    this.#client = "";
     // Not now: one of its methods may be further up the stack.
     queueMicrotask(() => {
       try {
@@ -223,7 +235,7 @@ export class Client {
   #restIfUnused(): void {
     this.#linger = undefined;
     if (this.#open.size > 0 || this.#mutations.undecided > 0) return;
-    this.#unload();
+    this.#unload(closedError("nobody used the client any more"));
     this.#moved({ ...IDLE, since: Date.now() });
     this.#deliveries.run();
   }
@@ -248,7 +260,7 @@ export class Client {
   }
 
   #coreStopped(error: TidewireError): void {
-    this.#unload();
+    this.#unload(error);
     this.#failed(error);
     this.#deliveries.run();
   }
@@ -291,10 +303,8 @@ export class Client {
         const [, state, transport, since, ...reason] = event;
         const error = reason.length === 0 ? undefined : fromReason(reason);
         this.#moved({ state, transport, since, reason: error });
-        if (state === "closed") {
-          const final = error ?? closedError("the connection was closed: use connect()");
-          for (const channel of this.#open) channel.disconnected(final);
-        }
+        const over = this.#over();
+        if (over) for (const channel of this.#open) channel.disconnected(over);
         return;
       }
       case "warning": {
@@ -319,7 +329,12 @@ export class Client {
     const mutation = tracked?.mutation ?? new MutationHandle({ cancel: () => false }, [], {}, this.#deliveries);
     if (n !== undefined && channel) mutation.id ??= `${this.#client}:${n}@${channel.name}`;
     channel?.mutationMoved(mutation, status, reason);
-    if (this.#open.size === 0 && this.#linger === undefined) this.#restIfUnused();
+    if (this.#core && this.#open.size === 0 && this.#linger === undefined) this.#restIfUnused();
+  }
+
+  #over(): TidewireError | undefined {
+    const { state, reason } = this.#connection;
+    return state === "closed" ? (reason ?? closedError("the connection was closed: use connect()")) : undefined;
   }
 
   #moved(connection: Connection): void {

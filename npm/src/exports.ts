@@ -9,6 +9,7 @@ export type { ErrorCode } from "./errors.js";
 export { TidewireError } from "./errors.js";
 export type { Presence } from "./presence.js";
 export type {
+  AnySchema,
   ChannelEvents,
   ChannelStatus,
   ClientEvents,
@@ -20,6 +21,8 @@ export type {
   FieldName,
   FieldsOf,
   Frozen,
+  Json,
+  JsonSchema,
   MutateOptions,
   Mutation,
   MutationStatus,

@@ -1,13 +1,34 @@
 /** What the entries share: they differ in where they find the wasm. */
 
+import type { Names } from "./checks.js";
+import { checkFunction, checkOptions } from "./checks.js";
 import { Client } from "./client.js";
+import { TidewireError } from "./errors.js";
 import type { FindWasm } from "./load.js";
 import type { ClientOptions } from "./types.js";
 import { socketUrl } from "./url.js";
 
-/** A client that asks `findWasm` when it is first used, unless its options say. Errors: `invalid_url`. */
+const OPTIONS: Names<ClientOptions> = { url: 1, token: 1, WebSocket: 1, wasm: 1, retry: 1 };
+const RETRY: Names<NonNullable<ClientOptions["retry"]>> = { baseMs: 1, maxMs: 1, attempts: 1 };
+
+/** A client that asks `findWasm` when it is first used, unless its options say. Errors: `invalid_url`, `invalid`. */
 export function makeClient(options: ClientOptions, findWasm: FindWasm): Client {
+  checkOptions("createClient", options, OPTIONS);
+  const { url, token, WebSocket, retry } = options;
+  if (typeof url !== "string" && typeof (url as { href?: unknown } | undefined)?.href !== "string") {
+    throw new TidewireError("invalid_url", `createClient takes the server's URL as url, not ${typeof url}: write for example "https://example.org"`);
+  }
+  if (token !== undefined && typeof token !== "string") checkFunction("token, unless it is text,", token);
+  if (WebSocket !== undefined) checkFunction("WebSocket", WebSocket);
+  if (retry !== undefined) {
+    checkOptions("retry", retry, RETRY);
+    for (const [name, value] of Object.entries(retry)) {
+      if (value !== undefined && !(typeof value === "number" && value >= 0)) {
+        throw new TidewireError("invalid", `retry.${name} is ${String(value)}: it takes a number that is not negative`);
+      }
+    }
+  }
   // A relative URL can only be judged where there is a page, so not while rendering on a server.
-  if (String(options.url).includes("://")) socketUrl(options.url);
+  if (String(url).includes("://")) socketUrl(url);
   return new Client(options, findWasm);
 }

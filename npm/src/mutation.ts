@@ -1,6 +1,8 @@
 /** One mutation's handle, and the flat form in which mutations cross into the core. */
 
+import { checkFunction } from "./checks.js";
 import { TidewireError } from "./errors.js";
+import { isInteger, toJson } from "./json.js";
 import type { Deliveries } from "./listeners.js";
 import type { Cursor, Mutation, MutationStatus, Precondition, RecordKey, Writer } from "./types.js";
 import { warnOfVanishing } from "./warn.js";
@@ -48,6 +50,7 @@ export class MutationHandle implements Mutation {
   }
 
   subscribe(listener: () => void): () => void {
+    checkFunction("the listener", listener);
     const own = { call: listener };
     this.#listeners.add(own);
     return () => {
@@ -73,13 +76,6 @@ export class MutationHandle implements Mutation {
     if (error) this.error = error;
     if (status === "committed") this.#settle(() => this.#resolve());
     else if (error) this.#settle(() => this.#reject(error));
-    this.#notify();
-  }
-
-  /** Nobody will say how it ends. */
-  abandon(error: TidewireError): void {
-    this.error ??= error;
-    this.#settle(() => this.#reject(error));
     this.#notify();
   }
 
@@ -138,45 +134,62 @@ export class ChangeList implements Writer<Record<string, object>, void> {
 
   increment(collection: string, id: string, field: string, by: number | bigint = 1): void {
     checkName("field name", field);
-    if (typeof by === "bigint" ? BigInt.asIntN(64, by) !== by : !Number.isSafeInteger(by)) {
-      throw new TidewireError("invalid", `increment of ${JSON.stringify(field)} by ${by}: it takes an integer below 2^53, or a bigint of 64 bits`);
+    if ((typeof by !== "number" && typeof by !== "bigint") || !isInteger(by)) {
+      throw new TidewireError("invalid", `increment of ${JSON.stringify(field)} by ${String(by)}: it takes an integer below 2^53, or a bigint of 64 bits`);
     }
     this.#change("inc", collection, id, 1, [field, String(by)]);
   }
 
   /** Adds what must hold. `view`: how far the view has come. */
-  require<S extends object>(preconditions: readonly Precondition<S>[], view: Cursor | undefined): void {
-    for (const one of preconditions as readonly Precondition<Record<string, Record<string, unknown>>>[]) {
-      if ("exists" in one) this.#precondition("exists", one.exists, []);
-      else if ("absent" in one) this.#precondition("absent", one.absent, []);
-      else if ("equal" in one) {
-        const [, , field, value] = one.equal;
-        checkName("field name", field);
-        this.#precondition("eq", one.equal, [field, toJson(field, value)]);
-      } else {
-        const since = one.since ?? view;
-        if (!since) throw new TidewireError("invalid", "`unchanged` needs a view from the server: await ready(), or give `since`");
-        this.#precondition("unchanged", one.unchanged, [since.epoch, since.seq, since.tag].map(String));
+  require(preconditions: readonly Precondition<never>[], view: Cursor | undefined): void {
+    if (!Array.isArray(preconditions)) throw wrongPrecondition("require", preconditions);
+    for (const one of preconditions as unknown[]) {
+      const [kind, also, ...more] = typeof one === "object" && one ? Object.keys(one) : [];
+      const at = kind === undefined ? undefined : ((one as Given)[kind] as unknown);
+      const parts = kind === "equal" ? 4 : 2;
+      if (more.length > 0 || (also !== undefined && !(kind === "unchanged" && also === "since")) || !Array.isArray(at) || at.length !== parts) {
+        throw wrongPrecondition("a precondition", one);
       }
+      const [, , field, value] = at as unknown[];
+      if (kind === "exists" || kind === "absent") this.#precondition(kind, at, []);
+      else if (kind === "equal") {
+        checkName("field name", field);
+        this.#precondition("eq", at, [field, toJson(`field ${JSON.stringify(field)}`, value)]);
+      } else if (kind === "unchanged") {
+        const since = ((one as Given).since ?? view) as Cursor | undefined;
+        if (!since) throw new TidewireError("invalid", "`unchanged` needs a view from the server: await ready(), or give `since`");
+        const words = [since.epoch, since.seq, since.tag];
+        if (!words.every(Number.isSafeInteger)) throw wrongPrecondition("`since`", since);
+        this.#precondition("unchanged", at, words.map(String));
+      } else throw wrongPrecondition("a precondition", one);
     }
   }
 
-  #precondition(op: string, [collection, id]: readonly [string, string, ...unknown[]], rest: string[]): void {
+  #precondition(op: string, [collection, id]: readonly unknown[], rest: string[]): void {
     checkName("collection", collection);
     checkName("record id", id);
     this.words.push(op, collection, id, String(rest.length), ...rest);
   }
 
+  /** A field that is `undefined` is one that is not there: `put` leaves it out, `set` removes it. */
   #record(op: "set" | "put", collection: string, id: string, fields: object): void {
     if (typeof fields !== "object" || fields === null || Array.isArray(fields)) {
       throw new TidewireError("invalid", `${op} takes an object of fields`);
     }
     const words: string[] = [];
+    const gone: string[] = [];
     for (const [name, value] of Object.entries(fields)) {
       checkName("field name", name);
-      words.push(name, toJson(name, value));
+      const what = `field ${JSON.stringify(name)}`;
+      if (value !== undefined) words.push(name, toJson(what, value));
+      else {
+        gone.push(name);
+        warnOfVanishing(`${what} of ${op} is undefined`);
+      }
     }
-    this.#change(op, collection, id, words.length / 2, words);
+    const unsets = op === "set" && gone.length > 0;
+    if (words.length > 0 || !unsets) this.#change(op, collection, id, words.length / 2, words);
+    if (unsets) this.#change("unset", collection, id, gone.length, gone);
   }
 
   #change(op: string, collection: string, id: string, count: number, words: string[]): void {
@@ -188,38 +201,38 @@ export class ChangeList implements Writer<Record<string, object>, void> {
     this.words.push(op, collection, id, String(count));
     // Not `push(...words)`: a record of very many fields would overflow the stack.
     for (const word of words) this.words.push(word);
-    this.keys.push({ collection, id });
+    const last = this.keys.at(-1);
+    if (last?.collection !== collection || last.id !== id) this.keys.push({ collection, id });
   }
+}
+
+type Given = Readonly<Record<string, unknown>>;
+
+function wrongPrecondition(what: string, given: unknown): TidewireError {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(given);
+  } catch {
+    // It is told by its type.
+  }
+  return new TidewireError(
+    "invalid",
+    `${what} cannot be ${text ?? typeof given}: require takes a list of { exists: [collection, id] }, { absent: … }, ` +
+      "{ equal: [collection, id, field, value] } and { unchanged: [collection, id], since? }",
+  );
 }
 
 /** Runs the function of a batch, which is done when it returns. */
 export function runBuild<S extends object>(build: (tx: Writer<S, void>) => void, list: ChangeList): void {
+  checkFunction("what builds a batch", build);
   const returned = build(list as unknown as Writer<S, void>) as unknown;
   if (typeof (returned as PromiseLike<unknown> | undefined)?.then === "function") {
     throw new TidewireError("invalid", "batch takes a function that is done when it returns, not an async one");
   }
 }
 
-function checkName(what: string, name: unknown): void {
+function checkName(what: string, name: unknown): asserts name is string {
   if (!isName(name)) {
     throw new TidewireError("invalid", `${what} must be a string without lone surrogates`);
   }
-}
-
-function toJson(name: string, value: unknown): string {
-  const field = JSON.stringify(name);
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    throw new TidewireError("invalid", `field ${field} is ${value}, which JSON cannot say: use null or a string`);
-  }
-  let text: string | undefined;
-  try {
-    warnOfVanishing(name, value);
-    text = JSON.stringify(value);
-  } catch (cause) {
-    throw new TidewireError("invalid", `field ${field} cannot be turned into JSON: see the cause`, { cause });
-  }
-  if (text === undefined) {
-    throw new TidewireError("invalid", `field ${field} is ${typeof value}, which JSON cannot say: leave it out, or use unset`);
-  }
-  return text;
 }

@@ -48,12 +48,15 @@ export class Mutations {
     return tracked;
   }
 
-  /** The core is gone: nobody will say how they end. */
-  abandon(error: TidewireError): void {
+  /**
+   * The core is gone, and nobody will say how they end: what was not sent is over, what was sent may have been
+   * applied or not.
+   */
+  abandon(cause: TidewireError): void {
     const undecided = [...this.#undecided.values()];
     this.#undecided.clear();
     this.#committed.clear();
-    for (const { mutation } of undecided) mutation.abandon(error);
+    for (const { mutation, channel } of undecided) channel.mutationAbandoned(mutation, cause);
   }
 
   #remember(handle: number, tracked: Tracked): void {

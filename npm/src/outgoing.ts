@@ -1,14 +1,16 @@
 /** A channel's changes on their way: the queue until the core is loaded, the core, and what becomes of them. */
 
 import type { ChannelHost } from "./channel.js";
+import type { Names } from "./checks.js";
+import { checkFunction, checkOptions } from "./checks.js";
 import { askForRetry, CONFLICTS_MAX } from "./conflict.js";
 import type { CoreRefusal } from "./core.js";
 import { reportUncaught, TidewireError } from "./errors.js";
 import type { Listeners } from "./listeners.js";
 import type { MutationOwner } from "./mutation.js";
-import { ChangeList, MutationHandle, runBuild } from "./mutation.js";
+import { ChangeList, isName, MutationHandle, runBuild } from "./mutation.js";
 import { freeze } from "./records.js";
-import type { ChannelEvents, Conflict, Cursor, MutateOptions, Mutation, MutationStatus } from "./types.js";
+import type { ChannelEvents, Conflict, Cursor, MutateOptions, Mutation, MutationStatus, Precondition } from "./types.js";
 import type { Watchers } from "./watchers.js";
 
 /** What changes need of their channel. */
@@ -25,6 +27,9 @@ export interface OutgoingHost {
 
 /** How many mutations wait for the core to load. */
 const QUEUE_MAX = 1000;
+
+/** What a change may be given besides. */
+const OPTIONS: Names<MutateOptions<object>> = { require: 1, ttlMs: 1, after: 1, coalesce: 1, onConflict: 1 };
 
 interface Waiting {
   readonly list: ChangeList;
@@ -56,9 +61,13 @@ export class Outgoing<S extends object> {
   }
 
   /** Runs the application's code, and checks what it asks for. Nothing has happened yet. */
-  list(build: (list: ChangeList) => void, { require = [], ttlMs, after }: MutateOptions<S>): ChangeList {
-    if (ttlMs !== undefined && !(ttlMs >= 0)) {
-      throw new TidewireError("invalid", `ttlMs is ${ttlMs}: it takes milliseconds from now`);
+  list(build: (list: ChangeList) => void, options: MutateOptions<S>): ChangeList {
+    checkOptions("a change", options, OPTIONS);
+    const { require = [], ttlMs, after, coalesce, onConflict } = options;
+    if (onConflict !== undefined) checkFunction("onConflict", onConflict);
+    if (coalesce !== undefined && !isName(coalesce)) throw new TidewireError("invalid", "coalesce takes a string without lone surrogates");
+    if (ttlMs !== undefined && !(typeof ttlMs === "number" && ttlMs >= 0)) {
+      throw new TidewireError("invalid", `ttlMs is ${String(ttlMs)}: it takes milliseconds from now`);
     }
     if (after && !(after instanceof MutationHandle && after.owner === this.#owner)) {
       throw new TidewireError("invalid", "after takes a mutation of the same channel");
@@ -69,7 +78,7 @@ export class Outgoing<S extends object> {
     } finally {
       list.seal();
     }
-    list.require(require, this.#host.cursor());
+    list.require(require as readonly Precondition<never>[], this.#host.cursor());
     return list;
   }
 
@@ -99,30 +108,38 @@ export class Outgoing<S extends object> {
   }
 
   /** The channel is let go. */
-  abandonWaiting(error: TidewireError): void {
-    for (const { mutation } of this.#taken()) mutation.abandon(error);
+  abandonWaiting(cause: TidewireError): void {
+    for (const { mutation } of this.#taken()) this.abandon(mutation, cause);
   }
 
-  /** The core says where a mutation stands now. */
+  /** Nobody will say how a mutation ends. */
+  abandon(mutation: MutationHandle, cause: TidewireError): void {
+    this.#ended(mutation, mutation.status === "queued" ? "cancelled" : "indeterminate", cause);
+  }
+
+  /**
+   * The core says where a mutation stands now. Who watches a record hears when it begins and when it no longer is
+   * pending; what is between concerns only who asks the mutation.
+   */
   moved(mutation: MutationHandle, status: MutationStatus, refusal: CoreRefusal): void {
     switch (status) {
       case "committed":
         mutation.move(status);
         this.#listeners.emit("committed", mutation);
+        this.#notifyRecords(mutation);
         break;
       case "rejected":
         this.#refused(mutation, refusal);
-        return;
+        break;
       case "expired":
       case "cancelled":
       case "lost":
       case "indeterminate":
         this.#ended(mutation, status);
-        return;
+        break;
       default:
         mutation.move(status);
     }
-    this.#notifyRecords(mutation);
   }
 
   #taken(): Waiting[] {
@@ -180,10 +197,12 @@ export class Outgoing<S extends object> {
     return cancelled;
   }
 
-  #ended(mutation: MutationHandle, status: keyof typeof FATES): void {
-    const error = new TidewireError(status, FATES[status]);
+  #ended(mutation: MutationHandle, status: keyof typeof FATES, cause?: TidewireError): void {
+    const error = cause
+      ? new TidewireError(status, `${cause.message}; ${FATES[status]}`, { cause })
+      : new TidewireError(status, FATES[status]);
     mutation.move(status, error);
-    if (status !== "cancelled") this.#listeners.emit(status, { mutation, error });
+    this.#listeners.emit(status, { mutation, error });
     this.#notifyRecords(mutation);
   }
 
@@ -237,7 +256,7 @@ export class Outgoing<S extends object> {
 }
 
 const FATES = {
-  cancelled: "this change was taken back before it was sent",
+  cancelled: "this change was taken back before it was sent, and nothing of it was applied",
   expired: "the deadline passed before the server decided: make the change anew if it still matters",
   lost: "the server's history lost this change: make it again if it still matters",
   indeterminate: "this change was sent, and nobody can say whether it was applied: look before making it again",

@@ -1,6 +1,7 @@
 /** Who else is on a channel, and what this client says about itself. */
 
 import { TidewireError } from "./errors.js";
+import { toJson } from "./json.js";
 import { freeze } from "./records.js";
 import type { Peer } from "./types.js";
 
@@ -35,10 +36,8 @@ export class Presence<P = unknown> {
 
   /** Says something about this client to everybody on the channel; frequent calls are thinned out. At most 4 KiB of JSON. */
   set(data: P): void {
-    const json = JSON.stringify(data) as string | undefined;
-    if (json === undefined) {
-      throw new TidewireError("invalid", `presence of ${typeof data} is not JSON: use clear() to be absent`);
-    }
+    if (data === undefined) throw new TidewireError("invalid", "presence of undefined is not JSON: use clear() to be absent");
+    const json = toJson("presence", data);
     this.#host.setPresence(json);
     this.#own = json;
   }

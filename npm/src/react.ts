@@ -26,11 +26,14 @@ import { TidewireError } from "./errors.js";
 import { hasView, waitFor } from "./first-view.js";
 import type { Initial, InitialRecords } from "./initial.js";
 import { Initials } from "./initial.js";
+import { toJson } from "./json.js";
 import { Selections } from "./selection.js";
 import type {
+  AnySchema,
   ChannelStatus,
   CollectionName,
   Connection,
+  JsonSchema,
   Mutation,
   MutationStatus,
   Peer,
@@ -72,7 +75,7 @@ export function useClient(): Client {
 }
 
 /** The channel of a name, held open while the component is mounted. */
-export function useChannel<S extends object, P = unknown>(name: string): Channel<S, P> {
+export function useChannel<S extends JsonSchema<S> = AnySchema, P = unknown>(name: string): Channel<S, P> {
   const client = useClient();
   const channel = client.channel<S, P>(name);
   channel.rendered();
@@ -214,7 +217,7 @@ export function useCollection<S extends object, P, C extends CollectionName<S>>(
  */
 export function usePresence<S extends object, P>(channel: Channel<S, P>, mine?: P): readonly Peer<P>[] {
   const subscribe = useCallback((wake: () => void) => whileOpen(channel, () => channel.on("presence", wake)), [channel]);
-  const json = mine === undefined ? undefined : JSON.stringify(mine);
+  const json = mine === undefined ? undefined : toJson("presence", mine);
   useEffect(() => {
     if (json !== undefined) channel.presence.set(JSON.parse(json) as P);
   }, [channel, json]);

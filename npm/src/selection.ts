@@ -3,6 +3,7 @@
  * array is the same one while none of those mattered.
  */
 
+import { same } from "./json.js";
 import type { Collection } from "./records.js";
 import { compareIds } from "./records.js";
 import type { SelectOptions, SortKey } from "./types.js";
@@ -148,7 +149,7 @@ function matcher(filter: Options["filter"]): (record: Record<string, unknown>) =
   if (filter === undefined) return () => true;
   if (typeof filter === "function") return filter;
   const wanted = Object.entries(filter);
-  return (record) => wanted.every(([name, value]) => Object.is(own(record, name), value));
+  return (record) => wanted.every(([name, value]) => same(own(record, name), value));
 }
 
 function keyReader(sortBy: Options["sortBy"]): (record: Record<string, unknown>) => SortKey {
@@ -168,7 +169,7 @@ function sameFilter(a: Options["filter"], b: Options["filter"]): boolean {
   const fields = Object.entries(a);
   return (
     fields.length === Object.keys(b).length &&
-    fields.every(([name, value]) => Object.hasOwn(b, name) && Object.is(value, b[name]))
+    fields.every(([name, value]) => Object.hasOwn(b, name) && same(value, b[name]))
   );
 }
 

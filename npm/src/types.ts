@@ -5,12 +5,49 @@ import type { TidewireError } from "./errors.js";
 /** The names of a schema's collections. A schema maps them to record types: `{ cards: Card }`. */
 export type CollectionName<S> = Extract<keyof S, string>;
 
-/** Read-only all the way down, which is what records are at run time. */
-export type Frozen<T> = T extends (...args: never[]) => unknown
+/** What a field may hold: what JSON can say comes back as it was given. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined };
+
+/** The schema of a channel that was given none: any collections, of records with any fields. */
+export type AnySchema = Record<string, Record<string, Json>>;
+
+/** What JSON says of itself; the name of a type that it cannot say is its explanation. */
+type AsJson<T> = unknown extends T
   ? T
-  : T extends object
-    ? { readonly [K in keyof T]: Frozen<T[K]> }
-    : T;
+  : [T] extends [Json | undefined]
+    ? T
+    : T extends string | number | boolean | null | undefined
+      ? T
+      : T extends bigint
+        ? "a bigint is read as a number: declare the field as number"
+        : T extends symbol
+          ? "JSON has no symbols"
+          : T extends (...args: never[]) => unknown
+            ? "JSON has no functions"
+            : T extends Date
+              ? "JSON has no Date: keep milliseconds, or text"
+              : T extends ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | ArrayBufferView | ArrayBuffer | RegExp | PromiseLike<unknown>
+                ? "JSON has no such object: keep plain objects and arrays"
+                : T extends readonly unknown[]
+                  ? { [K in keyof T]: undefined extends T[K] ? (unknown extends T[K] ? T[K] : "JSON has no undefined in arrays: use null") : AsJson<T[K]> }
+                  : T extends object
+                    ? { [K in keyof T]: AsJson<T[K]> }
+                    : never;
+
+/**
+ * What a schema must be: collections of records whose fields JSON can say. Where one is not, the compiler
+ * names the field. Types that are `unknown` are looked at when they are written.
+ */
+export type JsonSchema<S> = { [C in keyof S]: { [F in keyof S[C]]: AsJson<S[C][F]> } };
+
+/** Read-only all the way down, which is what records are at run time. */
+export type Frozen<T> = Json extends T
+  ? T
+  : T extends (...args: never[]) => unknown
+    ? T
+    : T extends object
+      ? { readonly [K in keyof T]: Frozen<T[K]> }
+      : T;
 
 /**
  * A record as it is read: deeply frozen, with its id. Unless the record has a field of that name,
@@ -20,16 +57,23 @@ export type RecordOf<S, C extends CollectionName<S>> = S[C] extends { id: unknow
   ? Frozen<S[C]>
   : Frozen<S[C]> & { readonly id: string };
 
-/** A record's fields as they are written. A declared `id: string` may be left out: the id is known. */
-export type FieldsOf<R> = R extends { id: string } ? Omit<R, "id"> & { id?: string } : R;
+/**
+ * A record's fields as they are written. A declared `id: string` may be left out: the id is known. Where a number is
+ * read, a `bigint` may be written: a whole number of 64 bits, of which reading shows what a number holds.
+ */
+export type FieldsOf<R> = R extends { id: string } ? Written<Omit<R, "id">> & { id?: string } : Written<R>;
+
+type Written<R> = { [F in keyof R]: number extends R[F] ? R[F] | bigint : R[F] };
 
 /** The names of a record's fields. */
 export type FieldName<R> = Extract<keyof R, string>;
 
 /** The names of the fields that `increment` takes. */
-export type NumberField<R> = {
-  [K in FieldName<R>]-?: NonNullable<R[K]> extends number ? K : never;
-}[FieldName<R>];
+export type NumberField<R> = string extends keyof R
+  ? string
+  : {
+      [K in FieldName<R>]-?: NonNullable<R[K]> extends number ? K : never;
+    }[FieldName<R>];
 
 /** What a record can be sorted by; absent and `null` come last. */
 export type SortKey = string | number | bigint | boolean | Date | null | undefined;
@@ -195,6 +239,8 @@ export interface ChannelEvents {
   rejected: { readonly mutation: Mutation; readonly error: TidewireError };
   /** A mutation's deadline passed before the server decided; it no longer shows. */
   expired: { readonly mutation: Mutation; readonly error: TidewireError };
+  /** A mutation ended before it was sent: it was taken back, replaced by a newer one, or its client or channel was closed. */
+  cancelled: { readonly mutation: Mutation; readonly error: TidewireError };
   /** It was sent, and nobody can say any more whether it was applied: look before doing it again. */
   indeterminate: { readonly mutation: Mutation; readonly error: TidewireError };
   /** A mutation was committed, and the server's history lost it. */

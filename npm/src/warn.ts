@@ -150,27 +150,9 @@ export function forgetClient(client: object): void {
 
 // ---------------------------------------------------------------------- changes
 
-/** A field of a change, before it is turned into JSON. */
-export function warnOfVanishing(field: string, value: unknown): void {
+/** A field of a change, or something in it, is not there. */
+export function warnOfVanishing(found: string): void {
   if (/* @__PURE__ */ isReadable() && process.env.NODE_ENV !== "production") {
-    if (typeof value !== "object" || value === null || told.has("vanishing_value")) return;
-    JSON.stringify(value, (key, inner: unknown) => {
-      const what = vanishing(inner);
-      if (what !== undefined) {
-        tell(
-          "vanishing_value",
-          `field ${JSON.stringify(field)} has ${what} at ${JSON.stringify(key)}, which JSON leaves out or replaces: ` +
-            "others see another value than was set. Leave it out yourself, or turn it into what JSON can say.",
-        );
-      }
-      return inner;
-    });
+    tell("vanishing_value", `${found}, which JSON leaves out: put leaves the field out, set removes it. Leave it out yourself, or use null.`);
   }
-}
-
-function vanishing(value: unknown): string | undefined {
-  if (value === undefined || typeof value === "function" || typeof value === "symbol") return typeof value;
-  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
-  if (value instanceof Map || value instanceof Set) return `a ${value.constructor.name}`;
-  return undefined;
 }

@@ -5,6 +5,8 @@ import type { Deliveries } from "./listeners.js";
 interface Watcher {
   readonly call: () => void;
   active: boolean;
+  /** It is called soon: what else happens until then is one call. */
+  queued: boolean;
 }
 
 interface CollectionWatchers {
@@ -27,7 +29,7 @@ export class Watchers {
     const { all, byId } = own;
     let set = id === undefined ? all : byId.get(id);
     if (!set) byId.set(id as string, (set = new Set()));
-    const watcher: Watcher = { call, active: true };
+    const watcher: Watcher = { call, active: true, queued: false };
     set.add(watcher);
     return () => {
       watcher.active = false;
@@ -79,9 +81,20 @@ export class Watchers {
     }
   }
 
+  /** The view is gone for good: nobody is called any more. */
+  end(): void {
+    for (const { all, byId } of this.#collections.values()) {
+      for (const set of [all, ...byId.values()]) for (const watcher of set) watcher.active = false;
+    }
+    this.#collections.clear();
+  }
+
   #queue(watchers: Set<Watcher> | undefined): void {
     for (const watcher of watchers ?? []) {
+      if (watcher.queued) continue;
+      watcher.queued = true;
       this.#deliveries.add(() => {
+        watcher.queued = false;
         if (watcher.active) watcher.call();
       });
     }

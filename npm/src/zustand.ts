@@ -10,6 +10,7 @@ import type { StateCreator, StoreMutatorIdentifier } from "zustand/vanilla";
 
 import type { Channel } from "./channel.js";
 import { TidewireError } from "./errors.js";
+import { same } from "./json.js";
 import type { CollectionName, RecordOf, Writer } from "./types.js";
 
 /** A collection as a store shows it: records by id. The same object until one of them looks different. */
@@ -256,16 +257,4 @@ function fieldsOf(collection: string, id: string, record: unknown, known: Fields
   const repeatsId = (record as Fields).id === id && !(known && Object.keys(known).includes("id"));
   const fields = Object.entries(record).filter(([name, value]) => value !== undefined && !(name === "id" && repeatsId));
   return Object.fromEntries(fields);
-}
-
-/** Whether two values are the same as JSON, but for the order of keys. */
-function same(a: unknown, b: unknown): boolean {
-  if (Object.is(a, b)) return true;
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
-  const names = Object.keys(a);
-  return (
-    names.length === Object.keys(b).length &&
-    names.every((name) => Object.hasOwn(b, name) && same((a as Fields)[name], (b as Fields)[name]))
-  );
 }

@@ -65,9 +65,11 @@ afterEach(() => {
 });
 
 describe("idle", () => {
-  it("before the first use, since ever", () => {
+  it("before the first use, since it was made", () => {
+    const before = Date.now();
     const { client } = setup();
-    expect(client.connection).toEqual({ state: "idle", transport: undefined, since: 0, reason: undefined });
+    expect(client.connection).toEqual({ state: "idle", transport: undefined, since: expect.any(Number), reason: undefined });
+    expect(client.connection.since).toBeGreaterThanOrEqual(before);
   });
 
   it("after everything was let go", async () => {

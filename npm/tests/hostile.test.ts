@@ -258,7 +258,7 @@ describe("the facade", () => {
     for (let n = 0; n < 100_000; n += 1) deep = [deep];
     const ring: Any = {};
     ring.self = ring;
-    for (const value of [deep, ring, Number.POSITIVE_INFINITY, 1n, undefined, () => 1, Symbol("s")]) {
+    for (const value of [deep, ring, Number.POSITIVE_INFINITY, 2n ** 63n, [undefined], () => 1, Symbol("s")]) {
       expect(refusal(() => channel.put("cards", "c1", { f: value }))).toBe("invalid");
     }
     expect(channel.get("cards", "c1")).toBeUndefined();

@@ -70,7 +70,7 @@ const misuses: Record<string, () => Promise<void>> = {
     const { board } = await ready({ wasm });
     const any = board as unknown as Channel<Record<string, Record<string, unknown>>>;
     any.set("cards", "a", { author: { name: "Ana", born: undefined } });
-    any.set("cards", "a", { tags: [() => 1] });
+    any.put("cards", "a", { title: "A", tags: undefined });
   },
 };
 
@@ -137,7 +137,7 @@ const uses: Record<string, () => Promise<void>> = {
   async "values that JSON can say"() {
     const { board } = await ready({ wasm });
     const any = board as unknown as Channel<Record<string, Record<string, unknown>>>;
-    any.set("cards", "a", { author: { name: "Ana", born: null, at: new Date(0) }, tags: [1, [true]], none: null });
+    any.set("cards", "a", { author: { name: "Ana", born: null, at: new Date(0).toJSON() }, tags: [1, [true]], none: null });
   },
 };
 
