@@ -200,7 +200,7 @@ export interface Mutation {
 export type ChannelStatus =
   /** Nobody uses it. */
   | "idle"
-  /** No view from the server yet. */
+  /** No view from the server yet, or not all of it. */
   | "loading"
   /** The view is the server's latest. */
   | "live"

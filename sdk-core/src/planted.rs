@@ -57,6 +57,7 @@ mod variants {
         ClaimNotSent: "`subscribe` carries the highest epoch seen, and the server opens a higher one";
         PatchAppliedAhead: "a patch that starts beyond the base waits for what is missing";
         OldEpochKeptWaiting: "patches of older epochs that wait are dropped when a stream opens";
+        SnapshotTakenForHead: "a snapshot may be older than the head that its answer names: live waits for that";
         SnapshotNotVerified: "a snapshot counts only if number and digest of its records fit";
         HistoryLossUntold: "a snapshot that crosses an epoch tells `history_lost`";
         HoleBehindHeartbeatIgnored: "a heartbeat's head beyond the base means a hole";
@@ -93,6 +94,8 @@ mod variants {
         PutSquashedAsMerge: "a put in a squashed range replaces the record";
 
         // The log and its epochs, in the server.
+        HeadNotRead: "the broker's head is read after the subscribe came";
+        SnapshotOfOlderEpoch: "a snapshot is of the epoch of its head";
         RunIdNotCompared: "what was read under another run id may be another log";
         AppendComparesSeqOnly: "an append compares epoch, seq and tag with the head";
         EpochReused: "an epoch number is never used twice, also for logs that vanished";

@@ -205,9 +205,15 @@ fn frame() -> impl Strategy<Value = ServerKind> {
         4 => (channel(), prop::option::of(cursor()), prop::option::of(cursor()), known()).prop_map(
             |(channel, from, head, known)| ServerKind::Resume(Resume { channel, from, head, known })
         ),
-        4 => (channel(), prop::option::of(cursor()), known()).prop_map(|(channel, cursor, known)| {
-            ServerKind::SnapshotBegin(SnapshotBegin { channel, cursor, known })
-        }),
+        4 => (channel(), prop::option::of(cursor()), known(), prop::option::of(cursor())).prop_map(
+            |(channel, cursor, known, head)| {
+                // Mostly a head that fits, so that some are taken up.
+                let head = head.filter(|head| head.seq % 4 == 0).or(cursor);
+                ServerKind::SnapshotBegin(SnapshotBegin {
+                    channel, cursor, known, head, ..SnapshotBegin::default()
+                })
+            }
+        ),
         3 => (channel(), prop::collection::vec(record(), 0..3)).prop_map(|(channel, records)| {
             ServerKind::SnapshotPart(SnapshotPart { channel, records })
         }),

@@ -129,15 +129,16 @@ export class Channel extends EventEmitter {
     this.#enter(head, known);
   }
 
-  #handleSnapshotBegin({ cursor, known }) {
+  #handleSnapshotBegin({ cursor, known, head }) {
+    if (!head || head.epoch !== cursor.epoch || head.seq < cursor.seq) throw new Error("a snapshot that does not name its head");
     if (cursor.epoch < this.#maxEpoch) return this.#ask();
-    this.#snapshot = { cursor, known, base: new Document() };
+    this.#snapshot = { cursor, known, head, base: new Document() };
     this.state = "snapshotting";
   }
 
   #handleSnapshotEnd({ records, digest }) {
     if (this.state !== "snapshotting") return;
-    const { cursor, known, base } = this.#snapshot;
+    const { cursor, known, head, base } = this.#snapshot;
     if (base.size !== records || base.digest() !== digest || (this.cursor && order(cursor, this.cursor) < 0)) return this.#ask();
     const from = this.cursor;
     Object.assign(this, { base, cursor });
@@ -145,7 +146,7 @@ export class Channel extends EventEmitter {
     const rejected = new Map(known.rejected.map((entry) => [entry.n, entry]));
     for (const { n } of this.#outbox.filter((row) => row.n <= known.last)) this.#settle(n, rejected.get(n));
     if (from && from.epoch < cursor.epoch) this.emit("historyLost", { from, to: cursor });
-    this.#enter(cursor, known);
+    this.#enter(head, known);
   }
 
   #enter(head, known) {

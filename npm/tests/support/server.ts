@@ -216,7 +216,7 @@ export class FakeServer {
         })),
       );
       socket.deliver([
-        { snapshotBegin: { channel: name, cursor: cursor(head), known } },
+        { snapshotBegin: { channel: name, cursor: cursor(head), known, head: cursor(head) } },
         { snapshotPart: { channel: name, records } },
         { snapshotEnd: { channel: name, records: records.length, digest: digest(channel.records) } },
       ]);

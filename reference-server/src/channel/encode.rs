@@ -242,12 +242,14 @@ impl SnapshotMessages {
         }
     }
 
-    /// The first message, for one subscriber.
-    pub(super) fn begin(&self, channel: &str, author: &Author) -> ServerKind {
+    /// The first message, for one subscriber. `head`: where the log stands now, whatever this is of.
+    pub(super) fn begin(&self, channel: &str, author: &Author, head: Cursor) -> ServerKind {
         ServerKind::SnapshotBegin(SnapshotBegin {
             channel: channel.into(),
             cursor: Some(self.cursor),
             known: Some(known(self.table.get(author))),
+            head: Some(head),
+            ..SnapshotBegin::default()
         })
     }
 }

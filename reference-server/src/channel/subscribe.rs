@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{Cursor, ServerKind};
 
@@ -87,7 +88,8 @@ impl Channel {
     /// Answers everyone whose claim the epoch covers.
     pub(super) fn answer_asks(&mut self) {
         let epoch = self.head().epoch;
-        let covered = |ask: &Ask| ask.max_epoch <= epoch && ask.arrival <= self.fresh;
+        let read = |ask: &Ask| ask.arrival <= self.fresh || planted!(HeadNotRead);
+        let covered = |ask: &Ask| ask.max_epoch <= epoch && read(ask);
         let ready: Vec<(PeerId, Ask)> = self.asks.extract_if(.., |_, ask| covered(ask)).collect();
         for (conn, ask) in ready {
             self.answer_ask(conn, &ask);
@@ -107,7 +109,7 @@ impl Channel {
             }
             None => {
                 let snapshot = encoded(&mut self.encoded, channel, fold, ask.have);
-                let begin = snapshot.begin(channel, &author);
+                let begin = snapshot.begin(channel, &author, fold.head);
                 seat.send_snapshot(snapshot);
                 begin
             }
@@ -133,7 +135,7 @@ fn encoded(
 ) -> Arc<SnapshotMessages> {
     let usable = |snapshot: &&Arc<SnapshotMessages>| {
         let at = snapshot.cursor;
-        at.epoch == fold.head.epoch
+        (at.epoch == fold.head.epoch || planted!(SnapshotOfOlderEpoch))
             && fold.head.seq - at.seq <= ENCODED_AGE_MAX
             && fold.ring.holds(&at)
             // A store refuses a snapshot below its own cursor.

@@ -15,6 +15,7 @@ use super::fold::Fold;
 use super::input::Subscriber;
 use super::reply::{Decided, Request};
 use super::seat::joined;
+use super::subscribe::Ask;
 use super::{Channel, encode, epoch};
 use crate::log::{BrokerRequest, Entry, EntryBody, tag};
 
@@ -38,7 +39,8 @@ impl Channel {
         if self.fold.is_none() || self.reload {
             return Some(self.load_request());
         }
-        if self.behind || self.asks.values().any(|ask| ask.arrival > self.fresh) {
+        let unread = |ask: &Ask| ask.arrival > self.fresh && !planted!(HeadNotRead);
+        if self.behind || self.asks.values().any(unread) {
             return self.read_request();
         }
         self.refuse_absurd_asks();

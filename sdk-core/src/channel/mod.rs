@@ -86,6 +86,8 @@ pub(crate) struct Channel {
     pub(crate) status: ChannelStatus,
     presence: Presence,
     state: ChannelState,
+    /// The base has been at the head once: from then on there is a view to show.
+    was_live: bool,
     counts: StreamCounts,
     /// Where the base stands; `None` before the first snapshot.
     applied: Option<Cursor>,
@@ -132,6 +134,7 @@ impl Channel {
             status: ChannelStatus::Loading,
             presence: Presence::default(),
             state: ChannelState::Idle,
+            was_live: false,
             counts: StreamCounts::default(),
             applied: None,
             head: Cursor::default(),
@@ -344,12 +347,14 @@ impl Channel {
     }
 
     fn refresh_status(&mut self, turn: &mut Turn<'_>) {
-        let status = match (self.state, self.applied) {
-            (ChannelState::Failed, _) => return,
-            (ChannelState::Live, _) => ChannelStatus::Live,
-            (_, None) => ChannelStatus::Loading,
-            (_, Some(_)) => ChannelStatus::Stale,
+        let status = match self.state {
+            ChannelState::Failed => return,
+            ChannelState::Live => ChannelStatus::Live,
+            // A base that has not reached the head yet is no view: half of a board would look like all of it.
+            _ if self.was_live => ChannelStatus::Stale,
+            _ => ChannelStatus::Loading,
         };
+        self.was_live |= status == ChannelStatus::Live;
         if status != self.status {
             self.status = status.clone();
             turn.out.event(Event::Channel {

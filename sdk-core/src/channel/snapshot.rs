@@ -12,6 +12,8 @@ use crate::wire::{Cursor, Known, PartInPlace, SnapshotBegin, SnapshotEnd};
 #[derive(Debug)]
 pub(super) struct IncomingSnapshot {
     pub(super) cursor: Cursor,
+    /// Where the log stood when the server had been asked: patches lead there.
+    pub(super) head: Cursor,
     pub(super) known: Known,
     document: Document,
     records: u64,
@@ -38,10 +40,15 @@ pub(super) enum Progress {
 }
 
 impl IncomingSnapshot {
-    /// `None`: a field is missing that every snapshot has.
+    /// `None`: a field is missing that every snapshot has, or it is of another epoch than its head.
     pub(super) fn new(begin: SnapshotBegin) -> Option<Self> {
+        let (cursor, head) = (begin.cursor?, begin.head?);
+        if cursor.epoch != head.epoch || cursor.seq > head.seq {
+            return None;
+        }
         Some(Self {
-            cursor: begin.cursor?,
+            cursor,
+            head,
             known: begin.known?,
             document: Document::default(),
             records: 0,
@@ -75,8 +82,8 @@ impl IncomingSnapshot {
         self.verdict()
     }
 
-    pub(super) fn into_document(self) -> (Cursor, Known, Document) {
-        (self.cursor, self.known, self.document)
+    pub(super) fn into_document(self) -> (Known, Document) {
+        (self.known, self.document)
     }
 
     fn verdict(&self) -> Progress {
@@ -106,6 +113,8 @@ mod tests {
             channel: "a:b".into(),
             cursor: Some(Cursor::new(5, 1, 11)),
             known: Some(Known::default()),
+            head: Some(Cursor::new(5, 1, 11)),
+            ..SnapshotBegin::default()
         }
     }
 
@@ -159,7 +168,7 @@ mod tests {
         assert_eq!(add(&mut incoming, &["x"], 1_000), Progress::Repeated);
         assert_eq!(incoming.finish(end(&["x", "y"])), Progress::Awaiting);
         assert_eq!(add(&mut incoming, &["y"], 1_000), Progress::Whole);
-        assert_eq!(incoming.into_document().2.len(), 2);
+        assert_eq!(incoming.into_document().1.len(), 2);
     }
 
     #[test]
@@ -182,11 +191,31 @@ mod tests {
     }
 
     #[test]
-    fn without_its_table_row_it_is_none() {
-        let bare = SnapshotBegin {
+    fn without_its_table_row_or_the_head_it_is_none() {
+        let without_row = SnapshotBegin {
             known: None,
             ..begin()
         };
-        assert!(IncomingSnapshot::new(bare).is_none());
+        let without_head = SnapshotBegin {
+            head: None,
+            ..begin()
+        };
+        assert!(IncomingSnapshot::new(without_row).is_none());
+        assert!(IncomingSnapshot::new(without_head).is_none());
+    }
+
+    #[test]
+    fn a_head_below_it_or_of_another_epoch_makes_it_none() {
+        for head in [
+            Cursor::new(5, 0, 0),
+            Cursor::new(6, 2, 12),
+            Cursor::new(4, 1, 11),
+        ] {
+            let begin = SnapshotBegin {
+                head: Some(head),
+                ..begin()
+            };
+            assert!(IncomingSnapshot::new(begin).is_none(), "{head:?}");
+        }
     }
 }

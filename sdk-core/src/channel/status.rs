@@ -9,7 +9,7 @@ pub struct ChannelId(pub u32);
 /// A channel's state as applications see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelStatus {
-    /// No view from the server yet.
+    /// No view to show yet: the base has not been at the head of the log since the channel was opened.
     Loading,
     /// The view is at the head of the log.
     Live,

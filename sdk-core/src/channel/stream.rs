@@ -168,7 +168,8 @@ impl Channel {
         let Some(incoming) = self.incoming.take() else {
             return Ok(());
         };
-        let (cursor, known, document) = incoming.into_document();
+        let (cursor, head) = (incoming.cursor, incoming.head);
+        let (known, document) = incoming.into_document();
         let from = self.applied.filter(|from| from.epoch < cursor.epoch);
         if let Some(from) = from
             && !planted!(HistoryLossUntold)
@@ -184,7 +185,11 @@ impl Channel {
         }
         self.max_epoch = cursor.epoch;
         self.applied = Some(cursor);
-        self.head = cursor;
+        self.head = if planted!(SnapshotTakenForHead) {
+            cursor
+        } else {
+            head
+        };
         let Known { last, rejected } = known;
         self.settle_known(turn, last, &rejected, document);
         self.open_stream(cursor.epoch, last);

@@ -15,7 +15,9 @@ pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
         ServerKind::Resume(resume) => {
             cursor(resume.from) && cursor(resume.head) && known(resume.known.as_ref())
         }
-        ServerKind::SnapshotBegin(begin) => cursor(begin.cursor) && known(begin.known.as_ref()),
+        ServerKind::SnapshotBegin(begin) => {
+            cursor(begin.cursor) && cursor(begin.head) && known(begin.known.as_ref())
+        }
         ServerKind::SnapshotEnd(end) => number(end.records) && cursor(end.cursor),
         ServerKind::Ack(ack) => number(ack.through) && number(ack.seq),
         ServerKind::Need(need) => number(need.n),

@@ -121,7 +121,7 @@ fields! {
         5 expires_ms uint64, 6 limits message, 7 heartbeat_ms uint32, 8 flags uint64
     }
     Resume { 1 channel string, 2 from message, 3 head message, 4 known message }
-    SnapshotBegin { 1 channel string, 2 cursor message, 3 known message }
+    SnapshotBegin { 1 channel string, 2 cursor message, 3 known message, 5 head message }
     SnapshotPart { 1 channel string, 2 records messages }
     SnapshotEnd { 1 channel string, 2 records uint64, 3 digest fixed64, 4 cursor message }
     Patch {

@@ -138,6 +138,8 @@ pub struct SnapshotBegin {
     pub cursor: Option<Cursor>,
     #[prost(message, optional, tag = "3")]
     pub known: Option<Known>,
+    #[prost(message, optional, tag = "5")]
+    pub head: Option<Cursor>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -281,6 +281,7 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
                     channel: channel(),
                     cursor: Some(CURSOR),
                     known: Some(Known::default()),
+                    ..SnapshotBegin::default()
                 }),
                 ServerKind::SnapshotPart(SnapshotPart {
                     channel: channel(),

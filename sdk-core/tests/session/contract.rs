@@ -85,6 +85,8 @@ fn numbers_out_of_range_end_the_link() {
                 last: 0,
                 rejected: vec![],
             }),
+            head: Some(Cursor::new(1 << 53, 1, 1)),
+            ..SnapshotBegin::default()
         }),
     ];
     for frame in frames {

@@ -214,6 +214,8 @@ impl Server {
             channel: CHANNEL.into(),
             cursor: Some(self.head()),
             known: Some(self.known()),
+            head: Some(self.head()),
+            ..SnapshotBegin::default()
         })];
         frames.extend(records.iter().map(|record| {
             ServerKind::SnapshotPart(SnapshotPart {

@@ -24,6 +24,8 @@ fn half_a_snapshot_is_invisible() {
         channel: CHANNEL.into(),
         cursor: Some(at(1)),
         known: Some(Known::default()),
+        head: Some(at(1)),
+        ..SnapshotBegin::default()
     }));
     d.receive(ServerKind::SnapshotPart(SnapshotPart {
         channel: CHANNEL.into(),
@@ -41,6 +43,8 @@ fn a_damaged_snapshot_is_asked_for_again() {
         channel: CHANNEL.into(),
         cursor: Some(at(1)),
         known: Some(Known::default()),
+        head: Some(at(1)),
+        ..SnapshotBegin::default()
     }));
     d.receive(ServerKind::SnapshotEnd(SnapshotEnd {
         channel: CHANNEL.into(),
@@ -58,6 +62,8 @@ fn a_snapshot_without_the_table_row_ends_the_link() {
         channel: CHANNEL.into(),
         cursor: Some(at(1)),
         known: None,
+        head: Some(at(1)),
+        ..SnapshotBegin::default()
     }));
     assert!(d.closed);
 }
@@ -110,6 +116,8 @@ fn begin(cursor: Cursor) -> ServerKind {
         channel: CHANNEL.into(),
         cursor: Some(cursor),
         known: Some(Known::default()),
+        head: Some(cursor),
+        ..SnapshotBegin::default()
     })
 }
 
@@ -128,6 +136,60 @@ fn end(cursor: Cursor, ids: &[&str]) -> ServerKind {
         digest: digest(&records),
         cursor: Some(cursor),
     })
+}
+
+/// A server may hand out a snapshot that it made a while ago: the patches after it are part of the answer.
+#[test]
+fn a_snapshot_below_its_head_is_no_view_until_the_patches_are_there() {
+    let mut d = Driver::start();
+    let ServerKind::SnapshotBegin(older) = begin(at(1)) else {
+        unreachable!()
+    };
+    d.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+        head: Some(at(3)),
+        ..older
+    }));
+    d.receive(part("a"));
+    d.receive(end(at(1), &["a"]));
+    d.patch(1, 2, vec![put_op("b", "x")], vec![]);
+    assert_eq!(d.session.state(d.channel), Some(ChannelState::CatchingUp));
+    assert_eq!(d.status(), &ChannelStatus::Loading);
+    let came = |d: &Driver| {
+        d.events
+            .iter()
+            .any(|e| matches!(e, Event::Recovered { .. }))
+    };
+    assert!(!came(&d));
+    d.patch(2, 3, vec![put_op("c", "x")], vec![]);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    assert!(came(&d));
+}
+
+/// Once there was a view it stays to be shown, as an old one.
+#[test]
+fn a_snapshot_below_its_head_makes_a_view_stale_and_its_patches_may_be_lost() {
+    let mut d = Driver::live();
+    d.lagged();
+    let ServerKind::SnapshotBegin(older) = begin(at(4)) else {
+        unreachable!()
+    };
+    d.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+        head: Some(at(6)),
+        ..older
+    }));
+    d.receive(part("a"));
+    d.receive(end(at(4), &["a"]));
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.take_frames();
+    d.advance(10_000);
+    assert_eq!(
+        d.subscribes()[0].have,
+        Some(at(4)),
+        "asked for what is missing"
+    );
+    d.resume(at(4), at(6), 0);
+    d.patch(4, 6, vec![put_op("b", "x")], vec![]);
+    assert_eq!(d.status(), &ChannelStatus::Live);
 }
 
 #[test]

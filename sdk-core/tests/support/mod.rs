@@ -202,6 +202,8 @@ impl Driver {
             channel: CHANNEL.into(),
             cursor: Some(cursor),
             known: Some(Known { last, rejected }),
+            head: Some(cursor),
+            ..SnapshotBegin::default()
         }));
         for record in records {
             self.receive(ServerKind::SnapshotPart(SnapshotPart {

@@ -282,6 +282,8 @@ pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
             channel: channel(script),
             cursor: optional(script, cursor),
             known: optional(script, known),
+            head: optional(script, cursor),
+            ..SnapshotBegin::default()
         }),
         3 => ServerKind::SnapshotPart(SnapshotPart {
             channel: channel(script),

@@ -17,9 +17,11 @@ use tidewire_server::channel::Author;
 use crate::app::{Act, Draft};
 use crate::link::LinkId;
 use crate::node::{UNIX_START_MS, author_of};
-use crate::truth::Truth;
+use crate::shape::Shape;
+use crate::truth::{FactId, Truth};
 use crate::violation::{Checked, Violation, ensure};
 use crate::watch::Watch;
+use crate::words::live::Asked;
 
 /// More outputs than this within one simulated second is spinning (L4). A burst of 400 mutations is
 /// told several times per mutation.
@@ -75,6 +77,7 @@ pub struct Client {
     pub told: Option<Vec<Event>>,
     names: Arc<[ChannelName]>,
     store_is_inline: bool,
+    links_keep_order: bool,
     running: Option<Running>,
 }
 
@@ -94,12 +97,14 @@ struct Running {
     messages: u64,
     /// When links were asked for lately.
     opened: VecDeque<u64>,
+    asked: Asked,
+    links_keep_order: bool,
 }
 
 impl Client {
     /// A client that does not run yet.
     #[must_use]
-    pub const fn new(principal: String, names: Arc<[ChannelName]>, store_is_inline: bool) -> Self {
+    pub const fn new(principal: String, names: Arc<[ChannelName]>, shape: &Shape) -> Self {
         Self {
             principal,
             life: 0,
@@ -111,7 +116,8 @@ impl Client {
             mutations: 0,
             told: None,
             names,
-            store_is_inline,
+            store_is_inline: shape.store_ms.is_none(),
+            links_keep_order: shape.links_keep_order,
             running: None,
         }
     }
@@ -162,6 +168,8 @@ impl Client {
             outputs: 0,
             messages: 0,
             opened: VecDeque::new(),
+            asked: Asked::default(),
+            links_keep_order: self.links_keep_order,
         });
         self.drive(now_ms, truth)
     }
@@ -199,6 +207,13 @@ impl Client {
         }
     }
 
+    /// A node has received a `subscribe` of this client, while a log ended there.
+    pub fn on_subscribe_received(&mut self, conn: ConnId, channel: usize, head: Option<FactId>) {
+        if let Some(running) = &mut self.running {
+            running.asked.on_received(conn, channel, head);
+        }
+    }
+
     /// When a moment of the client's monotonic clock comes in world time.
     #[must_use]
     pub fn world_ms(&self, at: MonoTime) -> u64 {
@@ -212,6 +227,10 @@ impl Client {
         let Some(running) = &mut self.running else {
             return Ok(Vec::new());
         };
+        if let Input::Received { conn, message } = &input {
+            let index = |name: &str| self.names.iter().position(|known| known.as_str() == name);
+            running.asked.on_message(*conn, message, index);
+        }
         running.feed(now, input, truth)?;
         self.drive(now_ms, truth)
     }
@@ -461,6 +480,10 @@ impl Client {
         }
         for watch in running.watches.values_mut() {
             watch.check(&running.session, truth)?;
+            if running.session.status(watch.id) == Some(&ChannelStatus::Live) {
+                let (asked, in_order) = (&running.asked, running.links_keep_order);
+                asked.check(watch.channel, watch.base(), in_order, truth)?;
+            }
             watch.check_pace(now_ms, &running.session)?;
         }
         Ok(wishes)

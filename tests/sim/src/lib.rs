@@ -43,6 +43,7 @@ pub mod trace;
 pub mod truth;
 pub mod violation;
 pub mod watch;
+pub mod words;
 pub mod world;
 
 pub use faults::{Fault, Faults};

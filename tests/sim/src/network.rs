@@ -1,7 +1,7 @@
 //! Links in the world: opening, carrying, cutting, closing.
 
 use bytes::Bytes;
-use tidewire_core::wire::{CloseCode, ErrorCode, decode_client, decode_server};
+use tidewire_core::wire::{ClientKind, CloseCode, ErrorCode, decode_client, decode_server};
 use tidewire_core::{ConnId, Input, LinkClosed};
 use tidewire_server::channel::PeerId;
 
@@ -189,11 +189,31 @@ impl World {
         if link.phase == LinkPhase::Dead && self.has_newer(id) {
             self.faults.count(Fault::LateFrame);
         }
+        self.note_subscribes(id, message);
         let refuse_token = is_first && self.faults.strikes(Fault::TokenRefused, &mut self.rng);
         let denied = self.denied.clone();
         self.on_node(at, life, |node, now, effects| {
             node.handle_message(now, conn, message, &denied, refuse_token, effects)
         })
+    }
+
+    /// What the logs hold when a node receives a `subscribe`: until there `live` has to reach.
+    fn note_subscribes(&mut self, id: LinkId, message: &Bytes) {
+        let link = &self.links[id.0];
+        let (client, conn) = (link.client, link.client_conn);
+        if self.clients[client].life != link.client_life {
+            return;
+        }
+        for frame in decode_client(message.clone(), usize::MAX).unwrap_or_default() {
+            let ClientKind::Subscribe(subscribe) = frame else {
+                continue;
+            };
+            let mut names = self.names().iter();
+            if let Some(at) = names.position(|name| name.as_str() == subscribe.channel) {
+                let head = self.truth.head(at);
+                self.clients[client].on_subscribe_received(conn, at, head);
+            }
+        }
     }
 
     pub(crate) fn arrives_at_client(&mut self, id: LinkId, message: Bytes) -> Checked {

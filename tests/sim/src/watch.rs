@@ -150,6 +150,12 @@ impl Watch {
         self.rows.contains_key(&handle)
     }
 
+    /// The entry that the base stands at.
+    #[must_use]
+    pub const fn base(&self) -> Option<FactId> {
+        self.base
+    }
+
     /// How many mutations have not ended.
     #[must_use]
     pub const fn open_rows(&self) -> usize {

@@ -243,7 +243,7 @@ impl World {
             .map(|i| {
                 // Some share a principal: their mutations must not mix.
                 let principal = format!("p{}", if rng.u8(0..4) == 0 { 0 } else { i });
-                Client::new(principal, Arc::clone(&names), shape.store_ms.is_none())
+                Client::new(principal, Arc::clone(&names), &shape)
             })
             .collect();
         let mut world = Self {

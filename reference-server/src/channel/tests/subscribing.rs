@@ -54,6 +54,43 @@ fn a_subscriber_at_the_head_gets_a_resume_and_nothing_else() {
     assert!(matches!(&ana.take()[..], [ServerKind::Resume(_)]));
 }
 
+/// What was encoded for one newcomer serves the next ones; what came since then follows as patches.
+#[test]
+fn a_snapshot_that_was_made_earlier_names_the_head_of_now() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let encoded = harness.log.head();
+    harness.push(&ana, 1, 1, put_items(0..3));
+    let ben = Client::new(2, 2);
+    harness.subscribe(&ben, None, 0);
+    let frames = ben.take();
+    let ServerKind::SnapshotBegin(begin) = &frames[0] else {
+        panic!("{frames:?}")
+    };
+    assert_eq!(begin.cursor, Some(encoded));
+    assert_eq!(begin.head, Some(harness.log.head()));
+    let mut replica = Replica::default();
+    replica.feed(&frames);
+    assert_eq!(replica.cursor, harness.log.head());
+    assert_eq!(replica.document, harness.document());
+}
+
+#[test]
+fn a_snapshot_is_of_the_epoch_of_its_head() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..3));
+    harness.log.set_run(RunId(77));
+    let ben = Client::new(2, 2);
+    harness.subscribe(&ben, None, 0);
+    let frames = ben.take();
+    let ServerKind::SnapshotBegin(begin) = &frames[0] else {
+        panic!("{frames:?}")
+    };
+    assert_eq!(begin.cursor, Some(harness.log.head()));
+    assert_eq!(begin.head, Some(harness.log.head()));
+}
+
 #[test]
 fn a_place_on_another_line_gets_a_snapshot() {
     let mut harness = Harness::new();

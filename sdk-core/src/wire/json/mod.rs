@@ -348,7 +348,7 @@ objects! {
         heartbeat_ms, flags
     }
     Resume { channel, from as optional, head as optional, known as optional }
-    SnapshotBegin { channel, cursor as optional, known as optional }
+    SnapshotBegin { channel, cursor as optional, known as optional, head as optional }
     SnapshotPart { channel, records }
     SnapshotEnd { channel, records, digest as hash, cursor as optional }
     Patch { channel, epoch, from, from_tag, to, to_tag, ms, ops, mids }

@@ -234,6 +234,8 @@ fn begin(d: &mut Driver, cursor: Cursor) {
         channel: CHANNEL.into(),
         cursor: Some(cursor),
         known: Some(Known::default()),
+        head: Some(cursor),
+        ..SnapshotBegin::default()
     }));
 }
 

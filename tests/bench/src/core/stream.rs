@@ -134,6 +134,8 @@ fn snapshot(records: usize) -> Vec<Bytes> {
         channel: CHANNEL.into(),
         cursor,
         known: Some(Known::default()),
+        head: cursor,
+        ..SnapshotBegin::default()
     }))];
     let all: Vec<Record> = (0..records).map(record).collect();
     for record in &all {

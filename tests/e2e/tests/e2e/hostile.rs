@@ -134,6 +134,7 @@ async fn a_snapshot_without_its_cursor_is_unexpected() {
         channel: "board:main".into(),
         cursor: None,
         known: None,
+        ..SnapshotBegin::default()
     };
     let reason = reason_after(vec![welcome(), frame(ServerKind::SnapshotBegin(begin))]).await;
     assert_violated(&reason, ErrorCode::UnexpectedFrame);
@@ -146,6 +147,8 @@ async fn a_patch_that_leads_backwards_is_unexpected() {
         channel: channel(),
         cursor: Some(Cursor::new(5, 3, 7)),
         known: Some(Known::default()),
+        head: Some(Cursor::new(5, 3, 7)),
+        ..SnapshotBegin::default()
     };
     let end = SnapshotEnd {
         channel: channel(),

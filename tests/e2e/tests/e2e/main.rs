@@ -10,6 +10,7 @@ mod letting_go;
 mod pausing;
 mod presence;
 mod quickstart;
+mod ready;
 mod rejection;
 mod restart;
 mod tls;

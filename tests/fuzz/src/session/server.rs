@@ -249,6 +249,8 @@ impl Server {
             channel: channel.into(),
             cursor: Some(state.cursor),
             known: Some(state.known()),
+            head: Some(state.cursor),
+            ..SnapshotBegin::default()
         }));
         for (collection, id, record) in state.document.records() {
             self.send(ServerKind::SnapshotPart(SnapshotPart {

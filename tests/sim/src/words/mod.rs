@@ -1,0 +1,4 @@
+//! What the words of the API promise, one file a word. The checkers of `watch.rs` say what a view has to
+//! be; these say when it may be called so.
+
+pub mod live;
