@@ -6,7 +6,7 @@
 
 "use client";
 
-import type { FunctionComponentElement, ProviderProps, ReactNode } from "react";
+import type { ReactElement, ReactNode } from "react";
 import {
   createContext,
   createElement,
@@ -27,10 +27,13 @@ import { hasView, waitFor } from "./first-view.js";
 import type { Initial, InitialRecords } from "./initial.js";
 import { Initials } from "./initial.js";
 import { toJson } from "./json.js";
+import type { Identity } from "./owned.js";
+import { ownClient, ownedKey } from "./owned.js";
 import { Selections } from "./selection.js";
 import type {
   AnySchema,
   ChannelStatus,
+  ClientOptions,
   CollectionName,
   Connection,
   JsonSchema,
@@ -45,23 +48,73 @@ import { warnOfClosed, warnOfInlineFunctions, warnOfNewClient } from "./warn.js"
 const ClientContext = createContext<Client | undefined>(undefined);
 const InitialContext = createContext<Initials | undefined>(undefined);
 
-export type { Initial };
+export type { Identity, Initial };
 
-/**
- * Gives the client to the hooks below it. It neither connects nor closes it.
- *
- * `initial`, read once: the records that a page was rendered with on a server. Hooks show them there,
- * while the page hydrates, and until a channel has its first view.
- */
-export function TidewireProvider(props: {
-  client: Client;
+interface Below {
   initial?: Initial | undefined;
   children?: ReactNode;
-}): FunctionComponentElement<ProviderProps<Client | undefined>> {
-  const { client, initial, children } = props;
-  const [own] = useState(() => ({ initials: initial && new Initials(initial) }));
-  warnOfNewClient(own, client);
-  const below = createElement(InitialContext.Provider, { value: own.initials }, children);
+}
+
+/** A client that the application made, and closes if need be. */
+interface GivenClient extends Below {
+  client: Client;
+  options?: undefined;
+  identity?: undefined;
+}
+
+/** A client that the provider makes, and closes. */
+interface OwnClient extends Below {
+  options: ClientOptions;
+  identity?: Identity;
+  client?: undefined;
+}
+
+/**
+ * Gives a client to the hooks below it: one that it is given (`client`) and neither connects nor closes, or one of
+ * its own, made with `options`. That is closed 5 seconds after the provider has gone, and at once when `identity`,
+ * which names the user, or the server's URL is another one; then a new one takes its place. Of `options` only `token`
+ * is looked at again.
+ *
+ * `initial`, read once: the records that a page was rendered with on a server. Hooks show them there,
+ * while the page hydrates, and until a channel of the first client has its first view.
+ */
+export function TidewireProvider(props: GivenClient | OwnClient): ReactElement {
+  const { client, options, identity, initial, children } = props;
+  if (options) return createElement(Owner, { options, identity, initial }, children);
+  if (!client) throw new TidewireError("invalid", "TidewireProvider takes a client, or options to make one of its own");
+  return createElement(Giver, { client, initial, given: true }, children);
+}
+
+function Owner({ options, identity, initial, children }: OwnClient): ReactElement {
+  const key = ownedKey(options, identity);
+  const [kept, keep] = useState(() => ownClient(key, options));
+  let own = kept;
+  if (kept.key !== key || kept.ended) keep((own = ownClient(key, options)));
+  const last = useRef(own);
+  useEffect(() => {
+    own.options = options;
+  });
+  useEffect(() => {
+    // Hidden for longer than it lingers, and shown again.
+    if (own.ended) {
+      keep(ownClient(key, own.options));
+      return undefined;
+    }
+    const unmount = own.mount();
+    if (last.current !== own) last.current.end();
+    last.current = own;
+    return unmount;
+  }, [own, key]);
+  return createElement(Giver, { client: own.client, initial, given: false }, children);
+}
+
+/** `given`: by the application, which may have made it while rendering. */
+function Giver(props: Below & { client: Client; given: boolean }): ReactElement {
+  const { client, given, initial, children } = props;
+  const [own] = useState(() => ({ client, initials: initial && new Initials(initial) }));
+  if (given) warnOfNewClient(own, client);
+  // Another client is another user's: what was rendered for the first one is not for them.
+  const below = createElement(InitialContext.Provider, { value: own.client === client ? own.initials : undefined }, children);
   return createElement(ClientContext.Provider, { value: client }, below);
 }
 
@@ -69,7 +122,7 @@ export function TidewireProvider(props: {
 export function useClient(): Client {
   const client = useContext(ClientContext);
   if (!client) {
-    throw new TidewireError("invalid", "no tidewire client here: render this below <TidewireProvider client={…}>");
+    throw new TidewireError("invalid", "no tidewire client here: render this below <TidewireProvider client={…}> or <TidewireProvider options={…}>");
   }
   return client;
 }
@@ -242,11 +295,12 @@ export function useConnection(): Connection {
   return useSyncExternalStore(
     subscribe,
     () => client.connection,
-    () => SERVER,
+    () => (server ??= Object.freeze({ state: "idle", transport: undefined, since: Date.now(), reason: undefined })),
   );
 }
 
-const SERVER: Connection = Object.freeze({ state: "idle", transport: undefined, since: 0, reason: undefined });
+/** On a server, and while a page hydrates. Made when it is first asked for: importing reads no clock. */
+let server: Connection | undefined;
 
 /** The latest mutation that `run` made, and how it fares. */
 export interface MutationState<Args extends unknown[]> {

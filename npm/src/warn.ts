@@ -13,6 +13,7 @@ export type Warning =
   | "client_in_render"
   | "closed_channel"
   | "inline_functions"
+  | "stale_set"
   | "token_in_url"
   | "two_clients"
   | "vanishing_value";
@@ -154,5 +155,16 @@ export function forgetClient(client: object): void {
 export function warnOfVanishing(found: string): void {
   if (/* @__PURE__ */ isReadable() && process.env.NODE_ENV !== "production") {
     tell("vanishing_value", `${found}, which JSON leaves out: put leaves the field out, set removes it. Leave it out yourself, or use null.`);
+  }
+}
+
+/** A store's mirrored key was set to what was made from an older state. */
+export function warnOfStaleSet(key: string): void {
+  if (/* @__PURE__ */ isReadable() && process.env.NODE_ENV !== "production") {
+    tell(
+      "stale_set",
+      `${JSON.stringify(key)} was set to what had been made from an older state, as across an await. What others did ` +
+        "meanwhile was kept; give set a function, set((state) => …), which is given the present one.",
+    );
   }
 }

@@ -160,6 +160,14 @@ function provided(client: Client): void {
   const board = client.channel<Board>("board:main");
   const cards = Object.fromEntries(board.ids("cards").map((id) => [id, board.get("cards", id)]));
   <TidewireProvider client={client} initial={{ "board:main": { cards } }} />;
+  <TidewireProvider options={{ url: "https://a.test", token: "t" }} identity="ana" />;
+  <TidewireProvider options={{ url: "https://a.test" }} />;
+  // @ts-expect-error -- an object would be another one in each render
+  <TidewireProvider options={{ url: "https://a.test" }} identity={{ id: 1 }} />;
+  // @ts-expect-error -- no such option
+  <TidewireProvider options={{ url: "https://a.test", tokn: "t" }} />;
+  // @ts-expect-error -- one or the other
+  <TidewireProvider client={client} options={{ url: "https://a.test" }} />;
   // @ts-expect-error -- whose client?
   <TidewireProvider />;
   // @ts-expect-error -- records, not their number

@@ -11,14 +11,16 @@ import { act, cleanup, render, renderHook } from "@testing-library/react";
 import type { ReactNode } from "react";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { build } from "vite";
+import { createStore } from "zustand/vanilla";
 
 import type { Channel, ClientOptions } from "../dist/index.js";
 import { createClient } from "../dist/index.js";
 import { TidewireProvider, useCollection, useRecord } from "../dist/react.js";
+import { tidewire } from "../dist/zustand.js";
 import { BOARD, boardServer, card, ready, setup } from "./support/board.js";
 import { page, until, useBoard, wasm } from "./support/page.js";
 
-const CODES = ["client_in_render", "closed_channel", "inline_functions", "token_in_url", "two_clients", "vanishing_value"];
+const CODES = ["client_in_render", "closed_channel", "inline_functions", "stale_set", "token_in_url", "two_clients", "vanishing_value"];
 
 let warnings: string[];
 
@@ -52,6 +54,15 @@ const misuses: Record<string, () => Promise<void>> = {
     const App = (): ReactNode => <TidewireProvider client={createClient({ url: "http://tide.test" })}>x</TidewireProvider>;
     const { rerender } = render(<App />);
     for (let round = 0; round < 5; round++) rerender(<App />);
+  },
+
+  async stale_set() {
+    const { server, board } = await ready({ wasm });
+    const store = createStore(tidewire(board, { cards: "cards" }, () => ({})));
+    const { cards } = store.getState();
+    server.merge(BOARD, "cards", "a", { title: "theirs" });
+    await until(() => store.getState().cards.a?.title === "theirs");
+    store.setState({ cards: { ...cards, b: { ...cards.b!, title: "mine" } } });
   },
 
   async token_in_url() {

@@ -175,6 +175,134 @@ describe("a mirrored key", () => {
   });
 });
 
+describe("a set that was made from an older state", () => {
+  // Each way to write down the same intent: edit `a`'s title, remove `b`, add `c`.
+  const edit = (cards: Mirrors<Board, { cards: "cards" }>["cards"]) => {
+    const { b: _, ...others } = cards;
+    return { ...others, a: { ...cards.a!, title: "mine" }, c: { id: "c", title: "C", column: "todo", position: 3 } };
+  };
+
+  async function meanwhile(stop = false) {
+    const made = await mirrored();
+    const unsubscribe = made.store.subscribe(() => {});
+    const { cards } = made.store.getState();
+    if (stop) unsubscribe();
+    made.server.put(BOARD, "cards", "theirs", { title: "made meanwhile", column: "todo", position: 9 });
+    made.server.merge(BOARD, "cards", "a", { column: "done", votes: 1 });
+    await until(() => made.board.get("cards", "a")?.column === "done");
+    return { ...made, cards };
+  }
+
+  async function expectMerged(server: Awaited<ReturnType<typeof meanwhile>>["server"]) {
+    await until(() => server.record(BOARD, "cards", "c") !== undefined);
+    expect(server.record(BOARD, "cards", "theirs")).toEqual({ title: "made meanwhile", column: "todo", position: 9 });
+    expect(server.record(BOARD, "cards", "a")).toEqual({ title: "mine", column: "done", position: 1, votes: 1 });
+    expect(server.record(BOARD, "cards", "b")).toBeUndefined();
+  }
+
+  it("changes what was edited and deletes what was left out, however late it is spread", async () => {
+    for (const stop of [false, true]) {
+      const { server, store, cards } = await meanwhile(stop);
+      store.setState({ cards: edit(cards) });
+      await expectMerged(server);
+    }
+  });
+
+  it("also when it was spread before the await, and others looked at newer states since", async () => {
+    const { server, store } = await mirrored();
+    store.subscribe(({ cards }) => void Object.values(cards));
+    const next = edit(store.getState().cards);
+    server.put(BOARD, "cards", "theirs", { title: "made meanwhile", column: "todo", position: 9 });
+    server.merge(BOARD, "cards", "a", { column: "done", votes: 1 });
+    await until(() => store.getState().cards.a?.column === "done");
+    store.setState({ cards: next });
+    await expectMerged(server);
+  });
+
+  it("also when a function spreads what it closed over", async () => {
+    const { server, store, cards } = await meanwhile();
+    store.setState(() => ({ cards: edit(cards) }));
+    await expectMerged(server);
+  });
+
+  it("also when it is made without spreading", async () => {
+    const { server, store, cards } = await meanwhile();
+    store.setState({ cards: Object.fromEntries(Object.entries(edit(cards))) as typeof cards });
+    await expectMerged(server);
+  });
+
+  it("leaves alone what was spread with the whole state only for a local key", async () => {
+    const { server, store } = await mirrored();
+    const before = store.getState();
+    server.merge(BOARD, "cards", "a", { column: "done" });
+    server.remove(BOARD, "cards", "b");
+    await until(() => store.getState().cards.b === undefined);
+    store.setState({ ...before, column: "x" });
+    await Promise.resolve();
+    expect(store.getState().column).toBe("x");
+    expect(server.frames("push")).toEqual([]);
+    expect(Object.keys(store.getState().cards)).toEqual(["a"]);
+  });
+
+  it("may remove what came last, at once and from what a component rendered", async () => {
+    const { server, store } = await mirrored();
+    let rendered = store.getState().cards;
+    store.subscribe(({ cards }) => void (rendered = cards));
+    for (const id of ["x", "y"]) {
+      server.put(BOARD, "cards", id, { title: id, column: "todo", position: 5 });
+      await until(() => id in rendered);
+      const { [id]: _, ...others } = rendered;
+      store.setState({ cards: others });
+      await until(() => server.record(BOARD, "cards", id) === undefined);
+    }
+    expect(Object.keys(store.getState().cards)).toEqual(["a", "b"]);
+  });
+
+  it("replaces the whole collection when it says so", async () => {
+    const { server, store, cards } = await meanwhile();
+    store.setState({ column: "x", choose: () => {}, cards: { a: cards.a! } }, true);
+    await until(() => server.record(BOARD, "cards", "theirs") === undefined);
+    expect(server.record(BOARD, "cards", "b")).toBeUndefined();
+    expect(server.record(BOARD, "cards", "a")).toEqual({ title: "A", column: "todo", position: 1 });
+  });
+
+  it("mirrors read like plain objects", async () => {
+    const { store } = await mirrored();
+    const { cards } = store.getState();
+    const plain = { a: { title: "A", column: "todo", position: 1 }, b: { title: "B", column: "todo", position: 2 } };
+    expect(cards).toEqual(plain);
+    expect(JSON.parse(JSON.stringify(cards))).toEqual(plain);
+    expect(structuredClone(cards)).toEqual(plain);
+    expect(Object.entries(cards).map(([id]) => id)).toEqual(["a", "b"]);
+  });
+});
+
+describe("an edit that does not end as committed", () => {
+  it("is told by the channel's event, or else as an uncaught error", async () => {
+    for (const listens of [true, false]) {
+      const { client, board, store, server } = await mirrored();
+      const reported: unknown[] = [];
+      vi.stubGlobal("reportError", (error: unknown) => reported.push(error));
+      const heard = vi.fn();
+      if (listens) {
+        board.on("rejected", heard);
+        board.on("indeterminate", heard);
+      }
+      server.judge = () => ({ code: 3007, detail: "locked" });
+      store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "mine" } } }));
+      await until(() => heard.mock.calls.length + reported.length === 1);
+      server.holding = true;
+      store.setState(({ cards }) => ({ cards: { ...cards, a: { ...cards.a!, title: "mine" } } }));
+      client.close();
+      await until(() => heard.mock.calls.length + reported.length === 2);
+      expect(reported).toMatchObject(listens ? [] : [{ code: "refused" }, { code: "indeterminate" }]);
+      expect(() => store.setState({ cards: {} })).not.toThrow();
+      expect(() => store.setState({ cards: { z: { id: "z", title: "z", column: "", position: 0 } } })).toThrow(expect.objectContaining({ code: "closed" }));
+      vi.unstubAllGlobals();
+    }
+  });
+});
+
 describe("middleware", () => {
   it("immer inside writes records in place", async () => {
     const { server, board } = await ready();

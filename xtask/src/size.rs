@@ -99,6 +99,8 @@ fn bundle_entry(source: &Path, bundle: &Path) -> anyhow::Result<()> {
     .args(["--bundle", "--minify", "--format=esm", "--platform=browser"])
     .args([
         "--external:react",
+        // What an adapter makes a client of is counted by that entry.
+        "--external:./index.js",
         "--external:zustand",
         "--loader:.wasm=file",
         // As every bundler does it: without, what is for development only would count.
