@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
 
+use crate::admission::Admission;
 use crate::auth::{self, Action, AuthError, Authenticate, Authorise, KeptRequest, Principal};
 use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Create};
 use crate::connections::Connections;
 use crate::faults::Faults;
+use crate::http::ApiKeys;
+use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::principal::is_principal_name;
 use crate::routing::Router;
@@ -30,6 +33,12 @@ pub(crate) struct App {
     /// Starts a drain from the admin door.
     pub(crate) drain: tokio::sync::Notify,
     pub(crate) faults: Faults,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) api_keys: ApiKeys,
+    /// What `/health/routing` says of the nodes and what they were told.
+    pub(crate) routing_table: String,
+    /// For lines about clients that are not let in.
+    pub(crate) refusals: LogLimit,
 }
 
 impl App {
@@ -39,31 +48,33 @@ impl App {
         token: String,
         request: &KeptRequest,
     ) -> Result<Principal, AuthError> {
-        if self.config.dev_auth
-            && let Ok(principal) = auth::dev_principal(&token)
-        {
-            return Ok(principal);
-        }
-        let Some(authenticate) = &self.authenticate else {
-            return auth::dev_principal(&token);
+        let principal = match &self.authenticate {
+            Some(authenticate) => {
+                let answer = authenticate(token, Arc::new(request.unpack()));
+                tokio::time::timeout(self.config.timeouts.authenticate, answer)
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(AuthError::retryable("the token check took too long"))
+                    })?
+            }
+            None => auth::dev_principal(&token, request)?,
         };
-        let answer = authenticate(token, Arc::new(request.unpack()));
-        let principal = tokio::time::timeout(self.config.timeouts.authenticate, answer)
-            .await
-            .unwrap_or_else(|_| Err(AuthError::retryable("the token check took too long")))?;
         if !is_principal_name(principal.name()) {
             tracing::error!(
                 "authenticate returned a name that is empty, too long or has control characters"
             );
             return Err(AuthError::retryable(
-                "the server named this principal badly",
+                "authenticate returned an invalid principal name",
             ));
         }
         match principal.expiry() {
             Some(UnixTime(at)) if at <= clock::unix().0 => {
                 Err(AuthError::Expired("the token has expired".into()))
             }
-            _ => Ok(principal),
+            _ => {
+                request.authenticated();
+                Ok(principal)
+            }
         }
     }
 

@@ -1,11 +1,14 @@
 //! The program `tidewire-server`: flags in, exit code out.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, Flags, Settings, unknown_env};
+use crate::admin_client::{self, AdminClient, ClientError};
+use crate::config::{API_KEY_FILE, Config, ConfigError, Flags, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
 use crate::{file_limit, telemetry};
 
@@ -13,6 +16,8 @@ use crate::{file_limit, telemetry};
 const EXIT_CONFIG: u8 = 2;
 /// Anything else went wrong.
 const EXIT_FAILURE: u8 = 1;
+/// What was waited for did not come in time.
+const EXIT_TIMEOUT: u8 = 3;
 
 #[derive(Parser)]
 #[command(
@@ -33,12 +38,41 @@ enum Command {
     CheckConfig,
     /// Print every value with where it came from, without judging
     PrintConfig,
+    /// Ask the server at --admin URL to drain; returns when nobody is connected any more: 0, or 3 at the
+    /// timeout
+    Drain {
+        #[command(flatten)]
+        door: DoorKey,
+        /// How long to wait, as in 40s, 5m or 500ms
+        #[arg(long, value_name = "TIME", default_value = "40s", value_parser = admin_client::duration)]
+        timeout: Duration,
+    },
+}
+
+/// What every command that asks a running server takes.
+#[derive(Args)]
+struct DoorKey {
+    /// File with an API key of the server; also TIDEWIRE_API_KEY_FILE
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 /// Why the program ends without having served.
 enum Failure {
     Config(String),
+    Timeout(String),
     Other(String),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientError::Usage(_) => Self::Config(text),
+            ClientError::Timeout { .. } => Self::Timeout(text),
+            _ => Self::Other(text),
+        }
+    }
 }
 
 /// Runs the program.
@@ -51,6 +85,10 @@ pub fn main() -> ExitCode {
             eprintln!("tidewire-server: bad configuration\n{text}");
             ExitCode::from(EXIT_CONFIG)
         }
+        Err(Failure::Timeout(text)) => {
+            eprintln!("tidewire-server: {text}");
+            ExitCode::from(EXIT_TIMEOUT)
+        }
         Err(Failure::Other(text)) => {
             eprintln!("tidewire-server: {text}");
             ExitCode::from(EXIT_FAILURE)
@@ -60,20 +98,34 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let env = |name: &str| std::env::var(name).ok();
-    let settings = Settings::load(&cli.flags.overrides(), env)
-        .map_err(|error| Failure::Config(error.to_string()))?;
+    let overrides = cli.flags.overrides();
+    if let Some(Command::Drain { door, timeout }) = cli.command {
+        let admin = overrides.values.get("admin").and_then(toml::Value::as_str);
+        let Some(url) = admin else {
+            let text = "admin is not given: name the door of the server, as in --admin http://127.0.0.1:7401";
+            return Err(Failure::Config(text.into()));
+        };
+        let key_file = door
+            .key_file
+            .or_else(|| env(API_KEY_FILE).map(PathBuf::from));
+        AdminClient::new(url, key_file.as_deref())?.drain(timeout)?;
+        return Ok(());
+    }
+    let settings =
+        Settings::load(&overrides, env).map_err(|error| Failure::Config(error.to_string()))?;
     if matches!(cli.command, Some(Command::PrintConfig)) {
         print!("{settings}");
         return Ok(());
     }
     let config =
         Config::from_settings(&settings).map_err(|error| Failure::Config(error.to_string()))?;
+    let unusable = |error: ConfigError| Failure::Config(settings.attribute(error).to_string());
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in unknown_env(names) {
         eprintln!("tidewire-server: {name} is no setting of the server and is ignored");
     }
     if matches!(cli.command, Some(Command::CheckConfig)) {
-        Server::check(&config).map_err(|error| Failure::Config(error.to_string()))?;
+        Server::check(&config).map_err(unusable)?;
         println!("configuration ok");
         return Ok(());
     }
@@ -81,7 +133,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let server = Server::builder(config.clone())
         .build()
         .map_err(|error| match error {
-            BuildError::Config(error) => Failure::Config(error.to_string()),
+            BuildError::Config(error) => unusable(error),
             error => Failure::Other(error.to_string()),
         })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -105,12 +157,6 @@ async fn serve(server: Server, config: &Config) -> Result<(), Failure> {
     announce("listening", &listener)?;
     if let Some(admin) = &admin {
         announce("admin", admin)?;
-        if !config
-            .admin
-            .is_some_and(|address| address.ip().is_loopback())
-        {
-            tracing::warn!("the admin door is not on a loopback address: whoever reaches it rules");
-        }
     }
     server
         .run_with_admin(listener, admin, shutdown)

@@ -18,6 +18,12 @@ mod epoch_key;
 pub mod log;
 
 #[cfg(feature = "net")]
+mod address;
+#[cfg(feature = "net")]
+mod admin_client;
+#[cfg(feature = "net")]
+mod admission;
+#[cfg(feature = "net")]
 mod app;
 #[cfg(feature = "net")]
 mod auth;

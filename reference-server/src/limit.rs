@@ -1,9 +1,12 @@
 //! How fast one connection may talk, and the log.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidewire_core::time::MonoTime;
+
+#[cfg(feature = "net")]
+use crate::config::Rate;
 
 /// A bucket of tokens, one per frame, refilled at a steady rate.
 ///
@@ -32,7 +35,8 @@ impl TokenBucket {
     /// The level may be owed: a large take is granted and paid for by waiting.
     pub(crate) fn take(&mut self, count: usize, now: MonoTime) -> Duration {
         let elapsed_ms = i64::try_from(now.since(self.at).as_millis()).unwrap_or(i64::MAX);
-        self.at = now;
+        // Tasks that share a bucket have each read the clock a little earlier or later.
+        self.at = self.at.max(now);
         let cost = i64::try_from(count)
             .unwrap_or(i64::MAX)
             .saturating_mul(1000);
@@ -43,6 +47,37 @@ impl TokenBucket {
             .saturating_sub(cost);
         let owed = u64::try_from(self.level.saturating_neg()).unwrap_or(0);
         Duration::from_millis(owed.div_ceil(self.per_second.unsigned_abs()))
+    }
+}
+
+#[cfg(feature = "net")]
+impl Rate {
+    /// A full bucket of this rate; `None`: there is no limit.
+    pub(crate) fn bucket(self, now: MonoTime) -> Option<TokenBucket> {
+        (self.per_s > 0).then(|| TokenBucket::new(self.per_s, self.burst, now))
+    }
+}
+
+/// A bucket that several connections take from.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedBucket(Arc<Mutex<TokenBucket>>);
+
+impl SharedBucket {
+    pub(crate) fn new(bucket: TokenBucket) -> Self {
+        Self(Arc::new(Mutex::new(bucket)))
+    }
+
+    /// As [`TokenBucket::take`].
+    pub(crate) fn take(&self, count: usize, now: MonoTime) -> Duration {
+        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(count, now)
+    }
+
+    /// Whether one that was made now would be the same.
+    pub(crate) fn is_full(&self, now: MonoTime) -> bool {
+        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(0, now);
+        bucket.level == bucket.burst
     }
 }
 

@@ -52,7 +52,8 @@ impl OriginRule {
     }
 }
 
-fn is_loopback_host(host: &str) -> bool {
+/// A name or an address that means this machine, whoever asks.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[') {
         return address.trim_end_matches(']').parse() == Ok(Ipv6Addr::LOCALHOST);
     }

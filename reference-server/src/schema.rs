@@ -13,7 +13,7 @@ use tidewire_core::document::change::{apply_change, target};
 use tidewire_core::document::{Record, Rejection};
 use tidewire_core::wire::{ChangeKind, ErrorCode, Limits};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, dotted};
 
 /// Compiled schemas by namespace and collection.
 #[derive(Clone, Default)]
@@ -36,7 +36,8 @@ impl Schemas {
                         collections.insert(collection.clone(), Arc::new(validator));
                     }
                     Err(fix) => {
-                        let key = format!("namespace.{name}.collections.{collection}.schema");
+                        let path_of = ["namespace", name, "collections", collection, "schema"];
+                        let key = dotted(&path_of.map(str::to_owned));
                         let error = ConfigError::one(key, format_args!("{path:?}"), &fix);
                         problems.extend(error.problems);
                     }

@@ -10,6 +10,7 @@ use tidewire_core::wire::Change;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::admission::Admission;
 use crate::app::App;
 use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
 use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, RunId};
@@ -20,8 +21,9 @@ use crate::connections::Connections;
 use crate::drain;
 use crate::driver::DriverParts;
 use crate::faults::Faults;
-use crate::http;
+use crate::http::{self, ApiKeys, Door};
 use crate::key_file::{self, KeyFileError};
+use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
 use crate::routing::Router;
@@ -53,6 +55,9 @@ pub enum RunError {
     /// `dev_auth` lets everyone in.
     #[error("dev_auth is only for loopback addresses, and this listener is on {0}")]
     DevAuthExposed(SocketAddr),
+    /// Whoever reaches an admin door without keys rules.
+    #[error("the admin door is on {0}, which is not a loopback address; give it an API key")]
+    AdminExposed(SocketAddr),
 }
 
 /// A server, ready to run.
@@ -78,7 +83,7 @@ pub struct ServerBuilder {
 impl ServerBuilder {
     /// Decides who the bearer of a token is. Called for `hello` and `refresh`, with a time limit.
     ///
-    /// With `dev_auth` as well, tokens of the form `dev:NAME` do not reach it.
+    /// It sees every token, also those of the form `dev:NAME`, whatever `dev_auth` says.
     pub fn authenticate<F, R>(mut self, authenticate: F) -> Self
     where
         F: Fn(String, Arc<AuthRequest>) -> R + Send + Sync + 'static,
@@ -102,7 +107,7 @@ impl ServerBuilder {
 
     /// Judges every change in the channels of a namespace (`"*"`: of those without their own) before
     /// it is applied; an error rejects the whole mutation. It must be quick and depend on its
-    /// arguments alone.
+    /// arguments alone. [`ServerBuilder::build`] refuses a namespace that is not configured.
     pub fn validate<F>(mut self, namespace: &str, validate: F) -> Self
     where
         F: Fn(&View<'_>, &Principal, &Change) -> Result<(), Rejection> + Send + Sync + 'static,
@@ -150,6 +155,8 @@ impl ServerBuilder {
         if self.authenticate.is_none() {
             check_dev_auth(&self.config)?;
         }
+        check_namespaces(&self.config, &self.policy)?;
+        let api_keys = ApiKeys::load(&self.config)?;
         self.policy.schemas = Schemas::load(&self.config)?;
         self.policy.limits = self.config.limits;
         let mut config = self.config;
@@ -181,6 +188,8 @@ impl ServerBuilder {
             log_limit: Arc::default(),
         };
         let router = Router::new(parts, config.channels_max);
+        let admission = Admission::new(&config);
+        let routing_table = http::routing_table(&config, clock::random_u64());
         let origins = OriginRule {
             allowed: config.allow_origin.clone(),
             loopback: config.dev_auth,
@@ -197,6 +206,10 @@ impl ServerBuilder {
             clock,
             drain: tokio::sync::Notify::new(),
             faults: faults.clone(),
+            admission,
+            api_keys,
+            routing_table,
+            refusals: LogLimit::default(),
         });
         faults.attach(&app);
         Ok(Server {
@@ -216,6 +229,32 @@ fn check_dev_auth(config: &Config) -> Result<(), ConfigError> {
             "nobody could connect: nothing says who clients are. Start with --dev-auth on a \
              loopback address for development, or embed the library and give it `authenticate`",
         )),
+    }
+}
+
+/// A rule for a namespace that no channel is in would never be asked: a typo, most likely.
+fn check_namespaces(config: &Config, policy: &AppPolicy) -> Result<(), ConfigError> {
+    let validate = policy.validate.keys().map(|name| ("validate", name));
+    let initial = policy.initial.keys().map(|name| ("initial", name));
+    let known: Vec<&str> = config.namespaces.keys().map(String::as_str).collect();
+    let is_unknown = |name: &str| !known.contains(&name) && !known.contains(&"*");
+    // Those that have no rules of their own have those of "*", also where it is not configured.
+    let unknown = validate
+        .chain(initial)
+        .filter(|(_, name)| is_unknown(name) && *name != "*");
+    let problems: Vec<_> = unknown
+        .flat_map(|(rule, name)| {
+            let fix = format!(
+                "no such namespace is configured, so this rule would never be asked; known ones are {}",
+                known.join(", ")
+            );
+            ConfigError::one(rule, format_args!("{name:?}"), &fix).problems
+        })
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigError { problems })
     }
 }
 
@@ -248,11 +287,15 @@ impl Server {
     pub fn check(config: &Config) -> Result<(), ConfigError> {
         config.check()?;
         check_dev_auth(config)?;
+        ApiKeys::load(config)?;
         Schemas::load(config).map(|_| ())
     }
 
     /// `/v1/…` and `/health/…`, and the routes given to the builder, for a program with its own
     /// listener. Such a program bounds headers and sockets itself, and drains with [`Server::drain`].
+    ///
+    /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: without the peer's address there
+    /// are no limits per address, `trusted_proxies` means nothing, and development tokens are refused.
     pub fn router(&self) -> axum::Router {
         http::public(Arc::clone(&self.app)).merge(self.routes.clone())
     }
@@ -278,33 +321,53 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), RunError> {
         let address = listener.local_addr()?;
+        if let Some(admin) = &admin {
+            let address = admin.local_addr()?;
+            if !address.ip().is_loopback() && self.app.api_keys.is_empty() {
+                return Err(RunError::AdminExposed(address));
+            }
+        }
         if self.app.config.dev_auth && !address.ip().is_loopback() {
             return Err(RunError::DevAuthExposed(address));
         }
-        let stop_public = watch::Sender::new(false);
-        let stop_admin = watch::Sender::new(false);
-        let config = &self.app.config;
+        let stop = watch::Sender::new(false);
+        let app = &self.app;
         let doors = [
-            Some((listener, self.router(), stop_public.subscribe())),
-            admin.map(|admin| {
-                let router = http::admin(Arc::clone(&self.app));
-                (admin, router, stop_admin.subscribe())
+            Some(Door {
+                listener,
+                router: self.router(),
+                admission: Some(Arc::clone(&app.admission)),
+            }),
+            admin.map(|listener| Door {
+                listener,
+                router: http::admin(Arc::clone(app)),
+                admission: None,
             }),
         ];
-        for (listener, router, stop) in doors.into_iter().flatten() {
-            let header = config.timeouts.header;
-            let sockets = config.connections_max;
-            tokio::spawn(http::accept(listener, router, header, sockets, stop));
-        }
+        let open: Vec<_> = doors
+            .into_iter()
+            .flatten()
+            .map(|door| {
+                tokio::spawn(http::accept(
+                    door,
+                    Arc::clone(&app.config),
+                    stop.subscribe(),
+                ))
+            })
+            .collect();
         tracing::info!(%address, "accepting clients");
         tokio::select! {
             () = shutdown => {}
             () = self.app.drain.notified() => {}
         }
-        stop_public.send_replace(true);
+        // Whoever still comes is told so, with a time to come back, until the last one has left.
         self.drain("the server stops").await;
         self.app.router.stop().await;
-        stop_admin.send_replace(true);
+        stop.send_replace(true);
+        for door in open {
+            // Whoever listens here next finds the port free. A panic shows in its own output.
+            let _ = door.await;
+        }
         Ok(())
     }
 

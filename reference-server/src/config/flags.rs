@@ -36,9 +36,27 @@ pub(crate) struct Flags {
     /// How long a drain waits for clients to leave, in ms [default: 45000]
     #[arg(long, global = true, value_name = "MS")]
     drain_grace_ms: Option<String>,
-    /// Most connections at a time [default: 10000]
+    /// Most connections at a time [default: 15000]
     #[arg(long, global = true, value_name = "N")]
     connections_max: Option<String>,
+    /// Most connections at a time from one address [default: 1000]
+    #[arg(long, global = true, value_name = "N")]
+    connections_per_address: Option<String>,
+    /// Most connections at a time that have not authenticated yet [default: 4000]
+    #[arg(long, global = true, value_name = "N")]
+    connections_unauthenticated_max: Option<String>,
+    /// Range of addresses of proxies whose X-Forwarded-For counts; may be given several times
+    #[arg(long, global = true, value_name = "CIDR")]
+    trusted_proxies: Vec<String>,
+    /// Name of a host by which the admin door may be reached; may be given several times
+    #[arg(long, global = true, value_name = "HOST")]
+    admin_hosts: Vec<String>,
+    /// Let /metrics on the admin door be read without a key
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    admin_open_metrics: Option<bool>,
+    /// Take fault plans on the admin door; --dev-auth does it too
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    faults: Option<bool>,
     /// Most channels in memory at a time [default: 100000]
     #[arg(long, global = true, value_name = "N")]
     channels_max: Option<String>,
@@ -70,6 +88,11 @@ impl Flags {
         let numbers = [
             ("drain_grace_ms", self.drain_grace_ms),
             ("connections_max", self.connections_max),
+            ("connections_per_address", self.connections_per_address),
+            (
+                "connections_unauthenticated_max",
+                self.connections_unauthenticated_max,
+            ),
             ("channels_max", self.channels_max),
             ("frame_up_bytes", self.frame_up_bytes),
         ];
@@ -80,10 +103,19 @@ impl Flags {
                 (key, number.unwrap_or(Value::String(text)))
             }));
         }
-        values.extend(self.dev_auth.map(|on| ("dev_auth", Value::Boolean(on))));
+        let switches = [
+            ("dev_auth", self.dev_auth),
+            ("faults", self.faults),
+            ("admin_open_metrics", self.admin_open_metrics),
+        ];
+        for (key, on) in switches {
+            values.extend(on.map(|on| (key, Value::Boolean(on))));
+        }
         let lists = [
             ("allow_origin", self.allow_origin),
             ("epoch_keys", self.epoch_keys),
+            ("trusted_proxies", self.trusted_proxies),
+            ("admin_hosts", self.admin_hosts),
         ];
         for (key, list) in lists {
             if !list.is_empty() {

@@ -14,18 +14,23 @@ pub(super) enum Shape {
     List,
     /// A list that is never printed.
     Secrets,
+    /// A list of tables: in the file alone.
+    Tables,
 }
 
 pub(super) struct Key {
     pub(super) path: &'static [&'static str],
     pub(super) shape: Shape,
     pub(super) default: Value,
+    /// An environment variable that deployments set already; its own one goes before it.
+    pub(super) alias: Option<&'static str>,
 }
 
 impl Key {
     /// The environment variable that sets it.
-    pub(super) fn variable(&self) -> String {
-        format!("TIDEWIRE_{}", self.path.join("_").to_ascii_uppercase())
+    pub(super) fn variable(&self) -> Option<String> {
+        let name = || format!("TIDEWIRE_{}", self.path.join("_").to_ascii_uppercase());
+        (self.shape != Shape::Tables).then(name)
     }
 
     pub(super) fn owned_path(&self) -> Vec<String> {
@@ -38,30 +43,49 @@ pub(super) fn keys() -> Vec<Key> {
         path,
         shape,
         default,
+        alias: None,
     };
     let text = |path, default: &str| key(path, Shape::Text, Value::String(default.into()));
     let integer = |path, default| key(path, Shape::Integer, Value::Integer(default));
     let flag = |path| key(path, Shape::Bool, Value::Boolean(false));
     let list = |path, shape| key(path, shape, Value::Array(Vec::new()));
+    let alias = |key: Key, name| Key {
+        alias: Some(name),
+        ..key
+    };
     vec![
         text(&["listen"], "127.0.0.1:7400"),
         text(&["admin"], "off"),
+        list(&["admin_hosts"], Shape::List),
+        flag(&["admin_open_metrics"]),
+        list(&["api", "key"], Shape::Tables),
         text(&["broker"], "memory"),
         text(&["data_dir"], "./tidewire-data"),
         flag(&["dev_auth"]),
+        flag(&["faults"]),
         list(&["allow_origin"], Shape::List),
+        list(&["trusted_proxies"], Shape::List),
         integer(&["drain_grace_ms"], 45_000),
-        integer(&["connections_max"], 10_000),
+        alias(
+            integer(&["connections_max"], 15_000),
+            "MAX_CONNECTIONS_PER_NODE",
+        ),
+        integer(&["connections_per_address"], 1000),
+        integer(&["connections_unauthenticated_max"], 4000),
         integer(&["channels_max"], 100_000),
         integer(&["frame_up_bytes"], 131_072),
         list(&["epoch_keys"], Shape::Secrets),
         text(&["log"], "info"),
         integer(&["timeouts", "heartbeat_s"], 25),
+        integer(&["limits", "rate", "connection", "per_s"], 1000),
+        integer(&["limits", "rate", "connection", "burst"], 4000),
+        integer(&["limits", "rate", "address", "per_s"], 0),
+        integer(&["limits", "rate", "address", "burst"], 4000),
     ]
 }
 
 /// Whether the values of a key are kept out of everything that is printed.
-pub(super) fn is_secret(path: &[String]) -> bool {
+fn is_secret(path: &[String]) -> bool {
     keys()
         .iter()
         .any(|key| key.shape == Shape::Secrets && path == key.path)
@@ -89,4 +113,22 @@ pub(super) fn masked(value: &Value) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// A value as it may be printed.
+pub(super) fn shown(path: &[String], value: &Value) -> Value {
+    if is_secret(path) {
+        return masked(value);
+    }
+    if path != ["api", "key"] {
+        return value.clone();
+    }
+    let mut value = value.clone();
+    let tables = value.as_array_mut().into_iter().flatten();
+    for table in tables.filter_map(Value::as_table_mut) {
+        if let Some(digest) = table.get_mut("sha256") {
+            *digest = masked(digest);
+        }
+    }
+    value
 }

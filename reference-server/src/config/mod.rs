@@ -3,11 +3,14 @@
 //! [`Config`] holds only values that make sense together. [`Settings`] is the step before: raw values,
 //! each with the source it came from; `print-config` shows those without judging them.
 
+mod api_key;
+mod cidr;
 mod flags;
 mod keys;
 pub(crate) mod names;
 pub(crate) mod origin;
 mod parse;
+mod pattern;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -22,12 +25,18 @@ use crate::channel::ChannelConfig;
 use crate::channel::Lag;
 use crate::epoch_key::EpochKey;
 
+pub use api_key::{ApiKey, ApiRight, ApiSecret};
+pub use cidr::{Cidr, CidrError};
 #[cfg(feature = "net")]
 pub(crate) use flags::Flags;
 pub use parse::{ConfigError, Problem};
-#[cfg(feature = "net")]
-pub(crate) use sources::unknown_env;
+pub use pattern::{ChannelPattern, ChannelPatternError};
 pub use sources::{LoadError, Overrides, Setting, Settings, Source};
+#[cfg(feature = "net")]
+pub(crate) use sources::{dotted, unknown_env};
+
+/// The variable that names the file with the key which client commands show.
+pub(crate) const API_KEY_FILE: &str = "TIDEWIRE_API_KEY_FILE";
 
 /// Settings of a [`crate::Server`]. Each default has its reason in docs/defaults.md.
 #[derive(Clone, Debug)]
@@ -35,20 +44,43 @@ pub use sources::{LoadError, Overrides, Setting, Settings, Source};
 pub struct Config {
     /// Where clients come in; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Where metrics and the admin door are; `None` = nowhere.
+    /// Where metrics and the admin door are; `None` = nowhere. Not on a loopback address: only with a key.
     pub admin: Option<SocketAddr>,
+    /// Names of hosts, besides loopback ones, by which the admin door may be reached.
+    pub admin_hosts: Vec<String>,
+    /// Whether `/metrics` on the admin door needs no key.
+    pub admin_open_metrics: bool,
+    /// Who may use the admin door. Empty: whoever reaches it.
+    pub api_keys: Vec<ApiKey>,
     /// What keeps the logs.
     pub broker: BrokerKind,
     /// Where the disk broker keeps them.
     pub data_dir: PathBuf,
-    /// Whether the token `dev:NAME` is accepted. Only on a loopback address.
+    /// Whether the token `dev:NAME` is accepted, where the application has no `authenticate`. Only from
+    /// this machine.
     pub dev_auth: bool,
+    /// Whether the admin door takes fault plans; with `dev_auth` it always does.
+    pub faults: bool,
     /// Origins of pages that may connect, besides the server's own; compared exactly.
     pub allow_origin: Vec<String>,
     /// How long a drain waits for clients to leave.
     pub drain_grace: Duration,
     /// Most connections at a time; further ones are answered 503.
     pub connections_max: usize,
+    /// Most connections at a time from one address (of IPv6: from one /64); further ones are answered 429.
+    pub connections_per_address: usize,
+    /// Most connections at a time whose token was not accepted yet; further ones are answered 503.
+    pub connections_unauthenticated_max: usize,
+    /// Proxies whose `X-Forwarded-For` says who came to them: the client's address is the last one there
+    /// that is not in these ranges.
+    pub trusted_proxies: Vec<Cidr>,
+    /// How fast clients may talk.
+    pub rates: Rates,
+    /// Most bytes that logs, documents, tables, queues and waiting pushes take together; at it pushes are
+    /// told `hold`. Zero: half of what the machine or its control group has.
+    pub memory_bytes_max: u64,
+    /// From this part of it on, new connections are answered 503 and new channels `overloaded`.
+    pub backpressure_threshold: f64,
     /// Most channels in memory at a time, with the memory broker most channels at all; clients that need
     /// a further one are told `overloaded`.
     pub channels_max: usize,
@@ -120,17 +152,64 @@ pub struct Timeouts {
     pub goaway_window: Duration,
 }
 
+/// How fast clients may talk: over it the server reads them more slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rates {
+    /// One connection.
+    pub connection: Rate,
+    /// All connections of one address together.
+    pub address: Rate,
+}
+
+/// Frames per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rate {
+    /// For long; zero: as many as come.
+    pub per_s: u32,
+    /// At once, before that.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// So many for long, and so many at once.
+    #[must_use]
+    pub const fn new(per_s: u32, burst: u32) -> Self {
+        Self { per_s, burst }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            connection: Rate::new(1000, 4000),
+            address: Rate::new(0, 4000),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
             admin: None,
+            admin_hosts: Vec::new(),
+            admin_open_metrics: false,
+            api_keys: Vec::new(),
             broker: BrokerKind::Memory,
             data_dir: PathBuf::from("./tidewire-data"),
             dev_auth: false,
+            faults: false,
             allow_origin: Vec::new(),
             drain_grace: Duration::from_secs(45),
-            connections_max: 10_000,
+            connections_max: 15_000,
+            connections_per_address: 1000,
+            connections_unauthenticated_max: 4000,
+            trusted_proxies: Vec::new(),
+            rates: Rates::default(),
+            memory_bytes_max: 0,
+            backpressure_threshold: 0.85,
             channels_max: 100_000,
             log: "info".into(),
             namespaces: BTreeMap::from([("*".into(), Namespace::default())]),

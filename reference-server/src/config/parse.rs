@@ -12,7 +12,7 @@ use super::keys;
 use super::names::is_segment;
 use super::origin;
 use super::sources::{Setting, Settings, Source, dotted};
-use super::{BrokerKind, Config, Create, Namespace};
+use super::{BrokerKind, Cidr, Config, Create, Namespace, api_key};
 use crate::channel::Lag;
 use crate::epoch_key::EpochKey;
 
@@ -69,7 +69,7 @@ impl ConfigError {
             problems: vec![Problem {
                 key: key.into(),
                 value: value.to_string(),
-                source: Source::Default,
+                source: Source::Program,
                 fix: fix.into(),
             }],
         }
@@ -92,24 +92,30 @@ impl Config {
         config.namespaces.clear();
         let mut problems = Vec::new();
         for (path, setting) in &settings.values {
-            if let Err(fix) = config.take(path, setting, &settings.directory) {
+            let mut problem = |key: String, value: String, fix: String| {
                 problems.push(Problem {
-                    key: dotted(path),
-                    value: setting.shown(path).to_string(),
+                    key,
+                    value,
                     source: setting.source.clone(),
                     fix,
                 });
+            };
+            if path == &["api", "key"] {
+                match api_key::api_keys(&setting.value, &settings.directory) {
+                    Ok(keys) => config.api_keys = keys,
+                    Err(bad) => {
+                        for api_key::Bad { key, value, fix } in bad {
+                            problem(format!("{}{key}", dotted(path)), value, fix);
+                        }
+                    }
+                }
+            } else if let Err(fix) = config.take(path, setting, &settings.directory) {
+                let value = keys::shown(path, &setting.value);
+                problem(dotted(path), value.to_string(), fix);
             }
         }
         if let Err(error) = config.check() {
-            let source = |key: &str| match settings.value(&[key]) {
-                Some(setting) => setting.source.clone(),
-                None => Source::Default,
-            };
-            problems.extend(error.problems.into_iter().map(|problem| Problem {
-                source: source(&problem.key),
-                ..problem
-            }));
+            problems.extend(settings.attribute(error).problems);
         }
         match problems.is_empty() {
             true => Ok(config),
@@ -127,7 +133,17 @@ impl Config {
                  listen on 127.0.0.1 or turn dev_auth off",
             ));
         }
-        Ok(())
+        match self.admin {
+            Some(admin) if !admin.ip().is_loopback() && self.api_keys.is_empty() => {
+                Err(ConfigError::one(
+                    "admin",
+                    format_args!("{:?}", admin.to_string()),
+                    "not a loopback address, and without a key whoever reaches it rules; add an \
+                     [[api.key]] to the file, or use 127.0.0.1",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn take(&mut self, path: &[String], setting: &Setting, directory: &Path) -> Result<(), String> {
@@ -150,7 +166,7 @@ impl Config {
                 self.data_dir = path.into();
             }
             ["dev_auth"] => {
-                self.dev_auth = value.as_bool().ok_or("must be true or false")?;
+                self.dev_auth = boolean(value)?;
             }
             ["allow_origin"] => self.allow_origin = origins(value)?,
             ["drain_grace_ms"] => {
@@ -158,6 +174,37 @@ impl Config {
             }
             ["connections_max"] => {
                 self.connections_max = number(value, 1, 10_000_000)? as usize;
+            }
+            ["connections_per_address"] => {
+                self.connections_per_address = number(value, 1, 10_000_000)? as usize;
+            }
+            ["connections_unauthenticated_max"] => {
+                self.connections_unauthenticated_max = number(value, 1, 10_000_000)? as usize;
+            }
+            ["trusted_proxies"] => {
+                self.trusted_proxies = list(value, "ranges of addresses", |text| {
+                    text.parse::<Cidr>().map_err(|error| error.to_string())
+                })?;
+            }
+            ["admin_hosts"] => {
+                self.admin_hosts = list(value, "names of hosts", host)?;
+            }
+            ["admin_open_metrics"] => self.admin_open_metrics = boolean(value)?,
+            ["faults"] => self.faults = boolean(value)?,
+            [
+                "limits",
+                "rate",
+                whose @ ("connection" | "address"),
+                what @ ("per_s" | "burst"),
+            ] => {
+                let rate = match whose {
+                    "connection" => &mut self.rates.connection,
+                    _ => &mut self.rates.address,
+                };
+                match what {
+                    "per_s" => rate.per_s = number(value, 0, 10_000_000)? as u32,
+                    _ => rate.burst = number(value, 1, 10_000_000)? as u32,
+                }
             }
             ["channels_max"] => {
                 self.channels_max = number(value, 1, 100_000_000)? as usize;
@@ -247,8 +294,66 @@ impl Namespace {
     }
 }
 
+impl Settings {
+    /// Names the sources of values that are wrong only together, or only once what they name was looked
+    /// at.
+    pub(crate) fn attribute(&self, error: ConfigError) -> ConfigError {
+        let source = |key: &str| {
+            let known = |path: &[String]| {
+                let written = dotted(path);
+                key == written
+                    || key
+                        .strip_prefix(&written)
+                        .is_some_and(|rest| rest.starts_with('['))
+            };
+            let found = self.values.iter().find(|(path, _)| known(path));
+            found.map_or(Source::Default, |(_, setting)| setting.source.clone())
+        };
+        let problems = error.problems.into_iter();
+        ConfigError {
+            problems: problems
+                .map(|problem| Problem {
+                    source: source(&problem.key),
+                    ..problem
+                })
+                .collect(),
+        }
+    }
+}
+
 fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| "must be a text".into())
+}
+
+fn boolean(value: &Value) -> Result<bool, String> {
+    value
+        .as_bool()
+        .ok_or_else(|| "must be true or false".into())
+}
+
+/// A list of texts that each mean something.
+pub(super) fn list<T>(
+    value: &Value,
+    what: &str,
+    item: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| format!("must be a list of {what}"))?;
+    list.iter()
+        .map(|one| match one.as_str() {
+            Some(text) => item(text).map_err(|fix| format!("{one}: {fix}")),
+            None => Err(format!("{one} is no text; must be a list of {what}")),
+        })
+        .collect()
+}
+
+/// A host as it stands in a `Host` header, without port.
+fn host(text: &str) -> Result<String, String> {
+    match origin::split_port(text) {
+        Some((host, None)) if host == text => Ok(text.to_ascii_lowercase()),
+        _ => Err("write the name or address alone, without port, as in \"admin.internal\"".into()),
+    }
 }
 
 fn number(value: &Value, min: u64, max: u64) -> Result<u64, String> {
@@ -294,14 +399,12 @@ fn epoch_keys(value: &Value) -> Result<Vec<EpochKey>, String> {
 }
 
 fn origins(value: &Value) -> Result<Vec<String>, String> {
-    let list = value.as_array().ok_or("must be a list of origins")?;
-    list.iter()
-        .map(|item| match item.as_str() {
-            Some(text) if origin::is_origin(text) => Ok(text.to_owned()),
-            _ => Err(format!(
-                "{item} is not an origin; write SCHEME://HOST[:PORT] as the browser sends it, \
-                 as in \"https://app.example.com\""
-            )),
-        })
-        .collect()
+    list(value, "origins", |text| match origin::is_origin(text) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "not an origin; write SCHEME://HOST[:PORT] as the browser sends it, as in \
+                      \"https://app.example.com\""
+                .into(),
+        ),
+    })
 }

@@ -19,6 +19,8 @@ pub enum Source {
     File(PathBuf),
     /// Nobody said anything.
     Default,
+    /// The program that built the configuration.
+    Program,
 }
 
 impl fmt::Display for Source {
@@ -28,6 +30,7 @@ impl fmt::Display for Source {
             Self::Env(name) => write!(f, "env {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Default => f.write_str("default"),
+            Self::Program => f.write_str("set by the program"),
         }
     }
 }
@@ -39,17 +42,6 @@ pub struct Setting {
     pub value: Value,
     /// Who said it.
     pub source: Source,
-}
-
-impl Setting {
-    /// The value as it may be printed: secrets are not.
-    pub(super) fn shown(&self, path: &[String]) -> Value {
-        if keys::is_secret(path) {
-            keys::masked(&self.value)
-        } else {
-            self.value.clone()
-        }
-    }
 }
 
 /// What the command line says. `None`: the flag was not given.
@@ -149,10 +141,12 @@ impl Settings {
             names.push("*".into());
         }
         for key in keys() {
-            let name = key.variable();
-            if let Some(text) = env(&name) {
-                let value = from_env(key.shape, text);
-                set(key.owned_path(), value, Source::Env(name));
+            let names = key.alias.map(str::to_owned).into_iter();
+            for name in names.chain(key.variable()) {
+                if let Some(text) = env(&name) {
+                    let value = from_env(key.shape, text);
+                    set(key.owned_path(), value, Source::Env(name));
+                }
             }
         }
         for (key, value) in &overrides.values {
@@ -189,7 +183,7 @@ impl fmt::Display for Settings {
             .values
             .iter()
             .map(|(path, setting)| {
-                let value = setting.shown(path);
+                let value = keys::shown(path, &setting.value);
                 (format!("{} = {value}", dotted(path)), setting)
             })
             .collect();
@@ -207,17 +201,18 @@ impl fmt::Display for Settings {
 /// They are not errors, because other programs of the same machine may have their own.
 #[cfg(feature = "net")]
 pub(crate) fn unknown_env(names: impl Iterator<Item = String>) -> Vec<String> {
-    let known: Vec<String> = keys().iter().map(keys::Key::variable).collect();
+    let known: Vec<String> = keys().iter().filter_map(keys::Key::variable).collect();
     names
         .filter(|name| {
-            let looks = name.starts_with("TIDEWIRE_") && name != "TIDEWIRE_CONFIG";
+            let others = ["TIDEWIRE_CONFIG", super::API_KEY_FILE];
+            let looks = name.starts_with("TIDEWIRE_") && !others.contains(&name.as_str());
             looks && !known.iter().any(|known| known.eq_ignore_ascii_case(name))
         })
         .collect()
 }
 
 /// A path as TOML writes it.
-pub(super) fn dotted(path: &[String]) -> String {
+pub(crate) fn dotted(path: &[String]) -> String {
     let bare = |part: &str| {
         !part.is_empty()
             && part
@@ -289,7 +284,7 @@ fn from_env(shape: Shape, text: String) -> Value {
             Ok(number) => Value::Integer(number),
             Err(_) => Value::String(text),
         },
-        Shape::List | Shape::Secrets => Value::Array(
+        Shape::List | Shape::Secrets | Shape::Tables => Value::Array(
             text.split(',')
                 .map(str::trim)
                 .filter(|part| !part.is_empty())

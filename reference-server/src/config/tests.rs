@@ -85,6 +85,25 @@ fn a_key_in_a_table_is_a_variable_of_table_and_key() {
 }
 
 #[test]
+fn rates_are_set_by_whose_they_are() {
+    let toml = "[limits.rate.connection]\nper_s = 5\n[limits.rate.address]\nper_s = 6\nburst = 7";
+    let env = [("TIDEWIRE_LIMITS_RATE_CONNECTION_BURST", "8")];
+    let config = Config::from_settings(&settings(toml, &env)).unwrap();
+    assert_eq!(config.rates.connection, Rate::new(5, 8));
+    assert_eq!(config.rates.address, Rate::new(6, 7));
+}
+
+#[test]
+fn variables_that_deployments_set_already_count_below_our_own() {
+    let alias = ("MAX_CONNECTIONS_PER_NODE", "5");
+    let config = Config::from_settings(&settings("connections_max = 4", &[alias])).unwrap();
+    assert_eq!(config.connections_max, 5);
+    let both = [alias, ("TIDEWIRE_CONNECTIONS_MAX", "6")];
+    let config = Config::from_settings(&settings("", &both)).unwrap();
+    assert_eq!(config.connections_max, 6);
+}
+
+#[test]
 fn a_small_frame_takes_the_limits_along_that_have_to_fit_it() {
     let config = Config::from_settings(&settings("frame_up_bytes = 40_000", &[])).unwrap();
     let limits = config.limits;

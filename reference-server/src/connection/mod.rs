@@ -32,10 +32,6 @@ use crate::socket::Socket;
 use crate::telemetry::{CloseLabel, Reason};
 use subscriptions::Subscriptions;
 
-/// Frames per second that one client may send for long, and at once.
-const FRAMES_PER_SECOND: u32 = 1000;
-const FRAMES_BURST: u32 = 4000;
-
 /// A client that takes less than this is stuck.
 const BYTES_PER_SECOND_MIN: u64 = 2048;
 
@@ -71,7 +67,8 @@ pub(crate) struct Connection {
     pub(crate) queue: Arc<SendQueue>,
     pub(crate) identity: Option<Identity>,
     pub(crate) subscriptions: Subscriptions,
-    bucket: TokenBucket,
+    /// `None`: as fast as it likes.
+    bucket: Option<TokenBucket>,
     opened: Instant,
     last_heard: Instant,
     heartbeat_at: Instant,
@@ -97,7 +94,7 @@ pub(crate) async fn serve(
     let now = Instant::now();
     let mut writer = pin!(write(&app, queue, &socket));
     let mut connection = Connection {
-        bucket: TokenBucket::new(FRAMES_PER_SECOND, FRAMES_BURST, app.clock.mono()),
+        bucket: app.config.rates.connection.bucket(app.clock.mono()),
         subscriptions: Subscriptions::new(Arc::clone(&app.metrics)),
         request,
         queue: Arc::clone(queue),
@@ -272,7 +269,10 @@ impl Connection {
             .decode_client(message, bytes_max)
             .map_err(|error| Fault::new(error.code(), error.to_string()))?;
         metrics.frames_in.inc_by(frames.len() as u64);
-        let wait = self.bucket.take(frames.len(), self.app.clock.mono());
+        let now = self.app.clock.mono();
+        let own = self.bucket.as_mut().map(|own| own.take(frames.len(), now));
+        let shared = self.request.pace(frames.len(), now);
+        let wait = own.unwrap_or_default().max(shared);
         for frame in frames {
             match self.queue.link().is_engaged() {
                 true => self.handle_through_faults(frame).await?,

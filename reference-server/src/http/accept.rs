@@ -18,7 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::websocket::PeerAddr;
+use crate::admission::Admission;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::limit::LogLimit;
 
 /// Request line and headers; a WebSocket handshake has about one KiB.
@@ -26,31 +28,55 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// After a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long open requests have once the server stops. Idle sockets are closed at once.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// A listener, and what is behind it.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) router: Router,
+    /// Bounds sockets per address.
+    pub(crate) admission: Option<Arc<Admission>>,
+}
 
 /// Accepts until `stop` is true, then lets open requests finish for a moment.
 ///
-/// `sockets_max` bounds sockets that are not upgraded (upgraded ones are counted as connections);
-/// further clients wait in the listener's backlog.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    router: Router,
-    header_timeout: Duration,
-    sockets_max: usize,
-    mut stop: watch::Receiver<bool>,
-) {
+/// `connections_max` bounds sockets that are not upgraded as well (upgraded ones are counted as
+/// connections); further clients wait in the listener's backlog. An address that has its share of them
+/// is hung up on, unless it is a trusted proxy.
+pub(crate) async fn accept(door: Door, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
     let (clock, log_limit) = (Clock::new(), LogLimit::default());
-    let sockets = Arc::new(Semaphore::new(sockets_max.min(Semaphore::MAX_PERMITS)));
+    let places = config.connections_max.min(Semaphore::MAX_PERMITS);
+    let sockets = Arc::new(Semaphore::new(places));
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stopped(&mut stop) => return,
-            accepted = accept_one(&listener, &sockets) => accepted,
+            () = stopped(&mut stop) => break,
+            accepted = accept_one(&door.listener, &sockets) => accepted,
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let service = router.clone();
+                let is_proxy = config.trusted_proxies.iter().any(|p| p.contains(peer.ip()));
+                let admission = door.admission.as_ref().filter(|_| !is_proxy);
+                let place = admission.map(|all| all.enter_socket(peer.ip(), clock.mono()));
+                if matches!(place, Some(None)) {
+                    if let Some(unsaid) = log_limit.take(clock.mono()) {
+                        tracing::warn!(
+                            address = %peer.ip(),
+                            unsaid,
+                            "too many sockets of one address (connections_per_address)"
+                        );
+                    }
+                    continue;
+                }
+                let held = (permit, place);
+                let service = door.router.clone();
+                let header_timeout = config.timeouts.header;
                 let stop = stop.clone();
-                tokio::spawn(serve(stream, peer, service, header_timeout, stop, permit));
+                tokio::spawn(async move {
+                    serve(stream, peer, service, header_timeout, stop).await;
+                    drop(held);
+                });
             }
             Err(error) => {
                 if let Some(unsaid) = log_limit.take(clock.mono()) {
@@ -60,6 +86,10 @@ pub(crate) async fn accept(
             }
         }
     }
+    // Whoever comes now is refused; whoever was accepted gets the answer that is under way.
+    drop(door);
+    let all = u32::try_from(places).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(LAST_ANSWERS, sockets.acquire_many(all)).await;
 }
 
 /// An error means that the server is gone, which is a stop as well.
@@ -85,7 +115,6 @@ async fn serve(
     router: Router,
     header_timeout: Duration,
     mut stop: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
 ) {
     // Frames are joined before they are written: waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
@@ -113,5 +142,4 @@ async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "an HTTP connection broke");
     }
-    drop(permit);
 }

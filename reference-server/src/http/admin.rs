@@ -1,17 +1,18 @@
-//! The admin door. Whoever reaches its address may do everything here.
+//! The admin door. Who may use it is decided in `guard.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tidewire_core::wire::Cursor;
 use tidewire_core::{ChannelName, ChannelNameError};
 
+use super::guard::Caller;
 use crate::app::App;
 use crate::channel::{ChannelInput, Message, Outlet, OutletFull, Subscriber};
+use crate::config::ApiRight;
 use crate::log::Author;
 use crate::routing::ChannelHandle;
 
@@ -19,15 +20,6 @@ use crate::routing::ChannelHandle;
 const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A channel opens one epoch in 10 s for a claim; the second one waits that long.
 const EPOCH_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A page in the operator's browser can send requests to this door but not read the answers; a
-/// request that says it comes from a page is refused.
-pub(super) async fn refuse_pages(request: Request, next: Next) -> Response {
-    if request.headers().contains_key(header::ORIGIN) {
-        return answer(StatusCode::FORBIDDEN, "the admin door is not for web pages");
-    }
-    next.run(request).await
-}
 
 pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> impl IntoResponse {
     // The text is good as both; a scraper that does not ask gets the older name.
@@ -41,8 +33,12 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
 }
 
-pub(super) async fn create(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    let name = match configured(&app, &name) {
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Response {
+    let name = match configured(&app, &caller, &name) {
         Ok(name) => name,
         Err(response) => return *response,
     };
@@ -100,8 +96,12 @@ async fn visit(app: &Arc<App>, name: &ChannelName, max_epoch: u64, within: Durat
     visited.map(|_| ())
 }
 
-pub(super) async fn delete(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    let name = match configured(&app, &name) {
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Response {
+    let name = match configured(&app, &caller, &name) {
         Ok(name) => name,
         Err(response) => return *response,
     };
@@ -155,11 +155,12 @@ async fn decided(
 }
 
 /// A channel's name that this server may serve; else what to answer.
-fn configured(app: &App, text: &str) -> Result<ChannelName, Box<Response>> {
+fn configured(app: &App, caller: &Caller, text: &str) -> Result<ChannelName, Box<Response>> {
     let bad = |text: &str| Box::new(answer(StatusCode::BAD_REQUEST, text));
     let name: ChannelName = text
         .parse()
         .map_err(|error: ChannelNameError| bad(&error.to_string()))?;
+    caller.check(ApiRight::Admin, &name)?;
     match app.config.namespace(name.namespace()) {
         Some(_) => Ok(name),
         None => Err(bad("its namespace is not configured")),

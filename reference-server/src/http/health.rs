@@ -5,26 +5,50 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::broker::{BrokerReply, BrokerRequest};
+use crate::config::Config;
 
 /// Load balancers ask often; a broker that takes longer than this is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) fn routes() -> Router<Arc<App>> {
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Anybody.
+    Public,
+    /// Operators, who may know how many use this node.
+    Admin,
+}
+
+pub(super) fn routes(audience: Audience) -> Router<Arc<App>> {
+    let routing = move |State(app): State<Arc<App>>| async move { routing(&app, audience) };
     Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/health/routing", get(routing))
 }
 
-/// The process answers: that is all it says.
-async fn live() -> &'static str {
-    "live\n"
+/// The process answers: that is all it says. Pages that may connect may read it, as it tells them
+/// whether something on the way keeps WebSockets out.
+async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let kept = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::VARY, "origin"),
+    ];
+    let mut response = (kept, "live").into_response();
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && app.origins.admits(&headers)
+    {
+        let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+        response.headers_mut().insert(allow, origin.clone());
+    }
+    response
 }
 
 /// Whether new clients should be sent here.
@@ -56,20 +80,44 @@ async fn broker_answers(app: &App) -> bool {
     answers
 }
 
-/// Counts, as JSON. Names of channels are for the admin door.
-async fn routing(State(app): State<Arc<App>>) -> impl IntoResponse {
+/// What this node routes. Always an answer while the process lives. How much it does and for whom is
+/// nobody's business but the operator's.
+fn routing(app: &App, audience: Audience) -> Response {
+    let status = match app.connections.is_draining() {
+        true => "draining",
+        false => "ok",
+    };
+    let table = &app.routing_table;
+    let counts = match audience {
+        Audience::Public => String::new(),
+        Audience::Admin => format!(
+            ",\"channels\":{},\"connections\":{},\"subscriptions\":{}",
+            app.router.channels(),
+            app.connections.count(),
+            app.metrics.subscriptions.get(),
+        ),
+    };
     let body = format!(
-        "{{\"channels\":{},\"connections\":{},\"subscriptions\":{},\"draining\":{}}}\n",
-        app.router.channels(),
-        app.connections.count(),
-        app.metrics.subscriptions.get(),
-        app.connections.is_draining(),
+        "{{\"status\":\"{status}\",\"members\":1,\"table\":\"{table}\",\"divergent\":false{counts}}}\n"
     );
-    (
-        [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CACHE_CONTROL, "no-store"),
-        ],
-        body,
-    )
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, body).into_response()
+}
+
+/// 16 hex digits that are the same on nodes that know the same members and were told the same. This
+/// node is the only member of its own.
+pub(crate) fn table(config: &Config, node: u64) -> String {
+    let mut hash = Sha256::new();
+    // Nodes whose leases were renewed at other times still know the same members.
+    hash.update(node.to_be_bytes());
+    // The text of a type is as good as any other that changes when a value does.
+    hash.update(format!("{:?} {:?}", config.namespaces, config.limits));
+    let digest = hash.finalize();
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

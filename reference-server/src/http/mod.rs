@@ -3,6 +3,7 @@
 mod accept;
 mod admin;
 mod faults;
+mod guard;
 mod health;
 mod websocket;
 
@@ -10,13 +11,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 
-pub(crate) use accept::accept;
+pub(crate) use accept::{Door, accept};
 pub(crate) use admin::open_epoch;
+pub(crate) use guard::ApiKeys;
+pub(crate) use health::table as routing_table;
 
 /// The largest request on the admin door: a replay file with a full record.
 const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -25,28 +29,32 @@ const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) fn public(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/ws", any(websocket::upgrade))
-        .merge(health::routes())
+        .merge(health::routes(health::Audience::Public))
         .with_state(app)
         .layer(CatchPanicLayer::new())
 }
 
 /// What operators reach.
 pub(crate) fn admin(app: Arc<App>) -> Router {
-    Router::new()
+    let mut routes = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/channels/{name}", post(admin::create))
         .route("/channels/{name}", delete(admin::delete))
         .route("/drain", post(admin::drain))
-        .route(
-            "/faults",
-            get(faults::replay).put(faults::set).delete(faults::clear),
-        )
-        .route("/faults/rules", post(faults::add))
-        .route("/faults/rules/{name}", delete(faults::end))
-        .route("/faults/act", post(faults::act))
+        .merge(health::routes(health::Audience::Admin));
+    if app.config.faults || app.config.dev_auth {
+        routes = routes
+            .route(
+                "/faults",
+                get(faults::replay).put(faults::set).delete(faults::clear),
+            )
+            .route("/faults/rules", post(faults::add))
+            .route("/faults/rules/{name}", delete(faults::end))
+            .route("/faults/act", post(faults::act));
+    }
+    routes
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
-        .merge(health::routes())
-        .layer(axum::middleware::from_fn(admin::refuse_pages))
+        .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .with_state(app)
         .layer(CatchPanicLayer::new())
 }

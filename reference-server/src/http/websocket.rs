@@ -1,15 +1,17 @@
 //! The upgrade of `/v1/ws`: origin, subprotocol, room; then the connection takes over.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tidewire_core::wire::Codec;
 use tungstenite::handshake::server::create_response_with_body;
 
+use crate::address::client_address;
+use crate::admission::NotAdmitted;
 use crate::app::App;
 use crate::auth::KeptRequest;
 use crate::connection;
@@ -40,14 +42,20 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     if app.connections.is_draining() {
         return busy("this server is going away\n");
     }
+    let peer = peer(&request);
+    let address =
+        peer.map(|peer| client_address(peer.ip(), request.headers(), &app.config.trusted_proxies));
+    let place = match app.admission.enter(address, app.clock.mono()) {
+        Ok(place) => place,
+        Err(refused) => return not_admitted(&app, refused, address),
+    };
     let Ok(registered) = app.connections.enter(codec) else {
         return busy("this server has as many connections as it takes\n");
     };
     let protocol = HeaderValue::from_static(codec.subprotocol());
     let headers = response.headers_mut();
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    let peer = request.extensions().get().map(|PeerAddr(peer)| *peer);
-    let kept = KeptRequest::new(peer, request.headers());
+    let kept = KeptRequest::new(peer, address, request.headers()).with_place(place);
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrading.await {
@@ -56,6 +64,31 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
         }
     });
     response
+}
+
+/// Who connected: as our accept loop saw it, or as that of the program around us did.
+fn peer(request: &Request) -> Option<SocketAddr> {
+    let extensions = request.extensions();
+    let ours = extensions.get().map(|PeerAddr(peer)| *peer);
+    ours.or_else(|| extensions.get().map(|ConnectInfo(peer)| *peer))
+}
+
+fn not_admitted(app: &App, refused: NotAdmitted, address: Option<IpAddr>) -> Response {
+    if let Some(unsaid) = app.refusals.take(app.clock.mono()) {
+        let setting = match refused {
+            NotAdmitted::Address => "connections_per_address",
+            NotAdmitted::Unauthenticated => "connections_unauthenticated_max",
+        };
+        tracing::warn!(?address, setting, unsaid, "a client is not let in");
+    }
+    match refused {
+        NotAdmitted::Address => {
+            let text = "this address has as many connections as one may\n";
+            let retry = [(header::RETRY_AFTER, "5")];
+            (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response()
+        }
+        NotAdmitted::Unauthenticated => busy("too many clients are being let in just now\n"),
+    }
 }
 
 /// The best codec of the subprotocols that a client offers.

@@ -152,11 +152,16 @@ async fn health_answers_on_both_doors_and_metrics_only_on_the_admin_door() {
         assert_eq!(http(&door, "GET", "/health/ready", "").await.0, 200);
         let (status, body) = http(&door, "GET", "/health/routing", "").await;
         assert_eq!(status, 200);
-        assert!(
-            body.contains("\"connections\":1") && body.contains("\"channels\":1"),
+        assert!(body.contains("\"status\":\"ok\",\"members\":1"), "{body}");
+        assert!(body.contains("\"divergent\":false"), "{body}");
+        // How many use it is for operators.
+        let counts = "\"channels\":1,\"connections\":1,\"subscriptions\":1";
+        assert_eq!(body.contains(counts), door == server.admin(), "{body}");
+        assert_eq!(
+            body.contains("connections"),
+            door == server.admin(),
             "{body}"
         );
-        assert!(body.contains("\"subscriptions\":1"), "{body}");
     }
     for (method, path) in [
         ("GET", "/metrics"),

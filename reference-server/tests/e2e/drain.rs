@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
-use crate::support::{Client, Program, hello, http};
+use crate::support::{Client, Program, hello, http, upgrade};
 
 async fn goaway(client: &mut Client) -> tidewire_core::wire::Goaway {
     client
@@ -29,11 +29,17 @@ async fn clients_are_asked_to_leave_and_the_server_exits_when_they_have() {
     }
     assert_eq!(http(&admin, "GET", "/health/ready", "").await.0, 503);
     assert_eq!(http(&admin, "GET", "/health/live", "").await.0, 200);
+    let (status, body) = Client::connect(&server.public(), None).await.err().unwrap();
+    assert_eq!(status, 503, "{body}");
+    let (status, answer) = upgrade(&server.public()).await;
+    assert_eq!(status, 503);
     assert!(
-        tokio::net::TcpStream::connect(server.public())
-            .await
-            .is_err()
+        answer.to_lowercase().contains("\r\nretry-after: "),
+        "{answer}"
     );
+    let (status, routing) = http(&server.public(), "GET", "/health/routing", "").await;
+    assert_eq!(status, 200);
+    assert!(routing.contains("\"status\":\"draining\""), "{routing}");
     // Those that stay a moment are still served.
     ana.subscribe("board:main").await;
     ana.close().await;

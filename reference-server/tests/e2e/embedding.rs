@@ -39,6 +39,17 @@ async fn spawn(server: Server) -> String {
     address
 }
 
+/// The same with its admin door: both addresses.
+async fn spawn_with_admin(server: Server) -> (String, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let admin = door.local_addr().unwrap().to_string();
+    let running = server.run_with_admin(listener, Some(door), pending());
+    tokio::spawn(async move { running.await.unwrap() });
+    (address, admin)
+}
+
 fn unix_ms_in(ms: u64) -> UnixTime {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -415,6 +426,7 @@ async fn a_router_inside_another_program_serves_clients_too() {
     let router = axum::Router::new()
         .nest("/sync", server.router())
         .merge(server.router());
+    let router = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     client(&address, "ana").await.subscribe(ROOM).await;
     assert_eq!(http(&address, "GET", "/sync/health/live", "").await.0, 200);
@@ -470,8 +482,8 @@ async fn heartbeats_name_moved_heads_and_silence_ends_the_link() {
 async fn a_channel_that_nobody_uses_leaves_memory_and_comes_back() {
     let mut config = dev();
     config.timeouts.linger = Duration::from_millis(100);
-    let address = spawn(Server::builder(config).build().unwrap()).await;
-    let routing = async || http(&address, "GET", "/health/routing", "").await.1;
+    let (address, admin) = spawn_with_admin(Server::builder(config).build().unwrap()).await;
+    let routing = async || http(&admin, "GET", "/health/routing", "").await.1;
     let mut cursor = None;
     for round in 0..5 {
         let mut ana = client(&address, "ana").await;
@@ -527,14 +539,14 @@ async fn a_panic_in_the_applications_code_ends_that_connection_and_frees_its_sea
         })
         .build()
         .unwrap();
-    let address = spawn(server).await;
+    let (address, admin) = spawn_with_admin(server).await;
     let mut ana = client(&address, "ana").await;
     ana.subscribe(ROOM).await;
     ana.send([subscribe("board:panic", None)]).await;
     assert_eq!(ana.end().await, (None, None));
     let deadline = Instant::now() + crate::support::DEADLINE;
     loop {
-        let (_, body) = http(&address, "GET", "/health/routing", "").await;
+        let (_, body) = http(&admin, "GET", "/health/routing", "").await;
         if body.contains("\"channels\":0,\"connections\":0,\"subscriptions\":0") {
             break;
         }

@@ -7,6 +7,7 @@ mod doors;
 mod drain;
 mod embedding;
 mod faults;
+mod gate;
 mod hostile;
 mod json;
 mod program;

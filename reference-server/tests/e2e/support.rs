@@ -211,6 +211,13 @@ impl Client {
         if let Some(origin) = origin {
             headers.insert("Origin", HeaderValue::from_str(origin).unwrap());
         }
+        Self::connect_by(request).await
+    }
+
+    /// Upgrades by a request of one's own.
+    pub(crate) async fn connect_by(
+        request: tokio_tungstenite::tungstenite::handshake::client::Request,
+    ) -> Result<Self, (u16, String)> {
         let config = WebSocketConfig::default();
         match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
             Ok((socket, response)) => {
@@ -437,6 +444,45 @@ pub(crate) fn push(channel: &str, epoch: u64, first_n: u64, items: Vec<Item>) ->
         low: first_n,
         items,
     })
+}
+
+/// What is answered to a text that is sent as it is: status, and everything.
+pub(crate) async fn exchange(address: &str, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    // Whoever is hung up on may find the connection reset.
+    let _ = tokio::time::timeout(DEADLINE, read)
+        .await
+        .expect("answered");
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+    (status.unwrap_or(0), answer)
+}
+
+/// A handshake that is refused: status, and everything that was answered.
+pub(crate) async fn upgrade(address: &str) -> (u16, String) {
+    let request = format!(
+        "GET /v1/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: tidewire.v1.proto\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let head = async {
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, head)
+        .await
+        .expect("answered");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+    (status.unwrap_or(0), answer)
 }
 
 /// One HTTP request; status and body.

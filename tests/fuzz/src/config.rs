@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use tidewire_server::Config;
-use tidewire_server::config::{LoadError, Overrides, Settings};
+use tidewire_server::config::{ApiKey, ApiSecret, LoadError, Overrides, Settings};
 
 /// Lines `NAME=value` are the environment, lines that begin with `--` flags, the rest is the file.
 pub(crate) fn run(input: &[u8]) {
@@ -46,7 +46,8 @@ pub(crate) fn run(input: &[u8]) {
     let printed = settings.to_string();
     match Config::from_settings(&settings) {
         Ok(config) => {
-            if !config.epoch_keys.is_empty() {
+            let has_digest = |key: &ApiKey| matches!(key.secret, ApiSecret::Sha256(_));
+            if !config.epoch_keys.is_empty() || config.api_keys.iter().any(has_digest) {
                 // Keys are not printed.
                 for key in &config.epoch_keys {
                     assert!(!printed.contains(&key.to_hex()));

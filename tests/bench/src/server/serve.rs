@@ -74,6 +74,8 @@ async fn ours(
 ) -> anyhow::Result<Infallible> {
     let mut config = Config::default();
     config.connections_max = 20_000;
+    config.connections_per_address = 20_000;
+    config.connections_unauthenticated_max = 20_000;
     config.timeouts.heartbeat = QUIET;
     config.timeouts.silence = QUIET;
     if let Some(dir) = disk {
