@@ -105,9 +105,14 @@ impl App {
         }
         let mut reply = self.broker.request(channel, BrokerRequest::Load).await;
         let (mut exists, mut through) = match &reply {
-            BrokerReply::Loaded { snapshot, .. } => snapshot
-                .as_ref()
-                .map_or((false, 0), |s| (!s.deleted, s.cursor.seq)),
+            BrokerReply::Loaded { snapshot: None, .. } => (false, 0),
+            BrokerReply::Loaded {
+                snapshot: Some(stored),
+                ..
+            } => {
+                let deleted = stored.is_deleted().map_err(|_| BrokerDown)?;
+                (!deleted, stored.name.cursor.seq)
+            }
             _ => return Err(BrokerDown),
         };
         // The log comes in parts; each of them moves on.
@@ -121,7 +126,7 @@ impl App {
                 match entry.body {
                     EntryBody::Opening { .. } => exists = true,
                     EntryBody::Deletion => exists = false,
-                    EntryBody::Mutation { .. } => {}
+                    _ => {}
                 }
             }
             let Some(last) = entries.last().filter(|_| *more) else {

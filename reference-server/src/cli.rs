@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::admin_client::{self, AdminClient, ClientError};
+use crate::broker::OpenError;
 use crate::config::{API_KEY_FILE, Config, ConfigError, Flags, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
 use crate::{file_limit, telemetry};
@@ -134,6 +135,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .build()
         .map_err(|error| match error {
             BuildError::Config(error) => unusable(error),
+            // Nothing but another directory, or another version, helps.
+            BuildError::Broker(error @ OpenError::Format { .. }) => {
+                Failure::Config(error.to_string())
+            }
             error => Failure::Other(error.to_string()),
         })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -103,6 +103,8 @@ mod variants {
         LogTimeFalls: "log time never falls";
         SnapshotGoesBack: "a stored snapshot is replaced only by a newer one";
         SnapshotOffTheLine: "a snapshot is stored only on the present line";
+        PartCountsAtOnce: "parts are no snapshot before the step that names them";
+        PartsNotCounted: "a snapshot is put only if all of its parts are there";
         ConflictTakenForSuccess: "a turn that met a conflict is evaluated again";
         FailedReadForgotten: "a read that failed is asked again";
         OpeningRepeatsInitial: "only a new or deleted channel starts from the initial records";

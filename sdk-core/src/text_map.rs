@@ -137,6 +137,14 @@ impl<V> TextMap<V> {
         self.pages.is_empty()
     }
 
+    /// From a key on, or where it would have to be.
+    pub(crate) fn iter_from(&self, text: &str) -> impl Iterator<Item = (&Arc<str>, &V)> {
+        let Place { page, at, .. } = self.keys.place(text, Head::of(text));
+        let keys = self.keys.pages.iter().skip(page).flatten().skip(at);
+        let values = self.pages.iter().skip(page).flatten().skip(at);
+        keys.map(|key| &key.text).zip(values)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
         let keys = self.keys.pages.iter().flatten().map(|key| &key.text);
         keys.zip(self.pages.iter().flatten())

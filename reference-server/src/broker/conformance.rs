@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tidewire_core::ChannelName;
 use tidewire_core::document::{Document, put_op};
-use tidewire_core::wire::{Cursor, Record};
+use tidewire_core::wire::{Cursor, Ops, Record};
 
 use super::{
     Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, MemoryBroker, RunId,
-    Snapshot, TableRow,
+    Snapshot, SnapshotName, StoredSnapshot, TableRow,
 };
 use crate::log::{Author, PART_ENTRIES_MAX};
 
@@ -32,6 +32,7 @@ fn entry(epoch: u64, seq: u64, run: u64, body: EntryBody) -> Arc<Entry> {
     Arc::new(Entry {
         // Brokers compare tags, they do not compute them.
         cursor: Cursor::new(epoch, seq, epoch * 1000 + seq),
+        previous_tag: 0,
         ms: seq,
         run: RunId(run),
         body,
@@ -39,7 +40,7 @@ fn entry(epoch: u64, seq: u64, run: u64, body: EntryBody) -> Arc<Entry> {
 }
 
 fn opening(epoch: u64, seq: u64) -> Arc<Entry> {
-    entry(epoch, seq, 1, EntryBody::Opening { ops: Vec::new() })
+    entry(epoch, seq, 1, EntryBody::opening(Ops::default()))
 }
 
 fn mutation(epoch: u64, seq: u64) -> Arc<Entry> {
@@ -48,17 +49,12 @@ fn mutation(epoch: u64, seq: u64) -> Arc<Entry> {
         id: format!("r{seq}"),
         fields: Vec::new(),
     };
-    let body = EntryBody::Mutation {
-        author: Author([1; 16]),
-        n: seq,
-        low: 1,
-        deadline_ms: 1,
-        outcome: Ok(vec![put_op(record)]),
-    };
+    let outcome = Ok(Ops::new([&put_op(record)]));
+    let body = EntryBody::mutation((Author([1; 16]), seq), 1, 1, outcome);
     entry(epoch, seq, 1, body)
 }
 
-fn snapshot(cursor: Cursor) -> Arc<Snapshot> {
+fn snapshot(cursor: Cursor) -> Snapshot {
     let mut document = Document::default();
     document.apply(&put_op(Record {
         collection: "c".into(),
@@ -67,16 +63,16 @@ fn snapshot(cursor: Cursor) -> Arc<Snapshot> {
     }));
     let row = TableRow {
         last: 4,
-        rejected: Vec::new(),
         deadline_max: 9,
+        ..TableRow::default()
     };
-    Arc::new(Snapshot {
+    Snapshot {
         cursor,
         ms: 5,
-        deleted: false,
         document,
         table: vec![(Author([2; 16]), row)],
-    })
+        ..Snapshot::default()
+    }
 }
 
 async fn append(broker: &dyn Broker, expected: Cursor, entries: &[Arc<Entry>]) -> bool {
@@ -91,7 +87,7 @@ async fn append(broker: &dyn Broker, expected: Cursor, entries: &[Arc<Entry>]) -
     }
 }
 
-async fn load(broker: &dyn Broker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, RunId) {
+async fn load(broker: &dyn Broker) -> (Option<Snapshot>, Vec<Arc<Entry>>, RunId) {
     match broker.request(&channel(), BrokerRequest::Load).await {
         BrokerReply::Loaded {
             snapshot,
@@ -99,7 +95,7 @@ async fn load(broker: &dyn Broker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, R
             more: false,
             run,
             ..
-        } => (snapshot, entries, run),
+        } => (snapshot.map(|s| s.read().unwrap()), entries, run),
         other => panic!("{other:?}"),
     }
 }
@@ -116,13 +112,32 @@ async fn read(broker: &dyn Broker, after: u64) -> Option<Vec<Arc<Entry>>> {
     }
 }
 
-async fn put_snapshot(broker: &dyn Broker, snapshot: Arc<Snapshot>, trim_through: u64) {
+/// Puts parts one by one, then the snapshot.
+async fn put_snapshot(broker: &dyn Broker, snapshot: Snapshot, trim_through: u64) {
+    let stored = StoredSnapshot::encode(snapshot, 1);
+    put_parts(broker, &stored).await;
+    let reply = commit(broker, stored.name, trim_through).await;
+    assert!(matches!(reply, BrokerReply::SnapshotStored), "{reply:?}");
+}
+
+async fn put_parts(broker: &dyn Broker, stored: &StoredSnapshot) {
+    for (part, bytes) in (0..).zip(&stored.parts) {
+        let request = BrokerRequest::PutPart {
+            cursor: stored.name.cursor,
+            part,
+            bytes: bytes.clone(),
+        };
+        let reply = broker.request(&channel(), request).await;
+        assert!(matches!(reply, BrokerReply::PartStored), "{reply:?}");
+    }
+}
+
+async fn commit(broker: &dyn Broker, snapshot: SnapshotName, trim_through: u64) -> BrokerReply {
     let request = BrokerRequest::PutSnapshot {
         snapshot,
         trim_through,
     };
-    let reply = broker.request(&channel(), request).await;
-    assert!(matches!(reply, BrokerReply::SnapshotStored), "{reply:?}");
+    broker.request(&channel(), request).await
 }
 
 /// A log with an opening and two mutations; its head is `(7, 3)`.
@@ -299,6 +314,54 @@ fn snapshots_only_go_forward_on_the_same_line() {
         put_snapshot(broker, third.clone(), 0).await;
         put_snapshot(broker, snapshot(entries[1].cursor), 2).await;
         assert_eq!(load(broker).await, (Some(third), entries, RunId(1)));
+    });
+}
+
+#[test]
+fn parts_count_for_nothing_until_the_snapshot_is_put() {
+    for_every_broker(async |broker| {
+        let entries = three(broker).await;
+        let second = snapshot(entries[1].cursor);
+        put_snapshot(broker, second.clone(), 0).await;
+        let third = StoredSnapshot::encode(snapshot(entries[2].cursor), 1);
+        assert!(third.parts.len() > 1);
+        put_parts(broker, &third).await;
+        assert_eq!(load(broker).await.0, Some(second.clone()));
+        // One more or less than there are: not these parts.
+        for parts in [third.name.parts - 1, third.name.parts + 1] {
+            let name = SnapshotName {
+                parts,
+                ..third.name
+            };
+            let reply = commit(broker, name, 3).await;
+            assert!(matches!(reply, BrokerReply::Conflict), "{reply:?}");
+            assert_eq!(
+                load(broker).await,
+                (Some(second.clone()), entries.clone(), RunId(1))
+            );
+        }
+        let reply = commit(broker, third.name, 3).await;
+        assert!(matches!(reply, BrokerReply::SnapshotStored), "{reply:?}");
+        assert_eq!(
+            load(broker).await,
+            (Some(snapshot(entries[2].cursor)), Vec::new(), RunId(1))
+        );
+    });
+}
+
+#[test]
+fn a_snapshot_that_somebody_else_has_begun_takes_the_place_of_one_that_was_not_put() {
+    for_every_broker(async |broker| {
+        let entries = three(broker).await;
+        let second = StoredSnapshot::encode(snapshot(entries[1].cursor), 1);
+        let third = StoredSnapshot::encode(snapshot(entries[2].cursor), 1);
+        put_parts(broker, &second).await;
+        put_parts(broker, &third).await;
+        let reply = commit(broker, second.name, 2).await;
+        assert!(matches!(reply, BrokerReply::Conflict), "{reply:?}");
+        let reply = commit(broker, third.name, 0).await;
+        assert!(matches!(reply, BrokerReply::SnapshotStored), "{reply:?}");
+        assert_eq!(load(broker).await.1, entries);
     });
 }
 

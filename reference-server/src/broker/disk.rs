@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 
 use self::store::{Store, Write, WriteKind};
 use super::watch::Heads;
-use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Snapshot, Watch};
-use crate::log::codec::{encode_entry, encode_snapshot};
+use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Watch};
+use crate::log::codec::encode_entry;
 
 /// The file inside a data directory.
 const FILE: &str = "tidewire.redb";
@@ -61,7 +61,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Another version wrote it.
-    #[error("data directory {} has format {found}, this server reads {expected}: run the version that wrote it", .dir.display())]
+    #[error("data_dir = \"{}\": the directory has format {found}, this server reads format {expected} and converts nothing; run the version that wrote it, or name an empty directory", .dir.display())]
     Format {
         /// Which.
         dir: PathBuf,
@@ -170,36 +170,10 @@ impl DiskBroker {
             }
         })
     }
-
-    /// A snapshot is encoded on a blocking thread: neither connections nor the writer wait for that.
-    fn put_snapshot(
-        &self,
-        channel: ChannelName,
-        snapshot: Arc<Snapshot>,
-        trim_through: u64,
-    ) -> Answer {
-        let Some(queue) = self.queue.clone() else {
-            return Box::pin(std::future::ready(failed(&"the disk broker is closed")));
-        };
-        Box::pin(async move {
-            let cursor = snapshot.cursor;
-            match tokio::task::spawn_blocking(move || encode_snapshot(&snapshot)).await {
-                Ok(encoded) => {
-                    let kind = WriteKind::PutSnapshot {
-                        cursor,
-                        encoded,
-                        trim_through,
-                    };
-                    queue.write(channel, kind).await
-                }
-                Err(error) => failed(&error),
-            }
-        })
-    }
 }
 
 /// The way to the writer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Queue(mpsc::SyncSender<Queued>);
 
 impl Queue {
@@ -243,10 +217,28 @@ impl Broker for DiskBroker {
                     },
                 )
             }
+            BrokerRequest::PutPart {
+                cursor,
+                part,
+                bytes,
+            } => self.write(
+                name,
+                WriteKind::PutPart {
+                    cursor,
+                    part,
+                    bytes,
+                },
+            ),
             BrokerRequest::PutSnapshot {
                 snapshot,
                 trim_through,
-            } => self.put_snapshot(name, snapshot, trim_through),
+            } => self.write(
+                name,
+                WriteKind::PutSnapshot {
+                    snapshot,
+                    trim_through,
+                },
+            ),
         }
     }
 

@@ -10,7 +10,8 @@ mod memory;
 mod watch;
 
 pub use crate::log::{
-    BrokerReply, BrokerRequest, Entry, EntryBody, Log, RunId, Snapshot, TableRow,
+    BrokerReply, BrokerRequest, Entry, EntryBody, Log, LogKind, RunId, Snapshot, SnapshotName,
+    StoredSnapshot, TableRow,
 };
 #[cfg(feature = "net")]
 pub use disk::{DiskBroker, OpenError};

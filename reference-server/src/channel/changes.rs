@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use tidewire_core::document::RecordKey;
-use tidewire_core::wire::{Op, OpKind};
+use tidewire_core::wire::Ops;
 
 use crate::log::{Author, Entry, EntryBody};
 
@@ -51,34 +51,18 @@ impl Changes {
     /// Takes an entry that comes into memory.
     pub(super) fn note(&mut self, entry: &Entry) {
         let seq = entry.cursor.seq;
-        let (author, ops) = match &entry.body {
-            EntryBody::Opening { ops } => (None, ops),
-            EntryBody::Mutation {
-                author,
-                outcome: Ok(ops),
-                ..
-            } => (Some(*author), ops),
-            EntryBody::Mutation { .. } => return,
-            EntryBody::Deletion => {
-                self.cleared_seq = seq;
-                return;
-            }
-        };
-        for key in ops.iter().filter_map(record_key) {
+        if entry.body == EntryBody::Deletion {
+            self.cleared_seq = seq;
+        }
+        let author = entry.body.author().copied();
+        for key in keys(entry) {
             self.records.entry(key).or_default().note(author, seq);
         }
     }
 
     /// Forgets an entry that leaves memory; all older ones have left before.
     pub(super) fn forget(&mut self, entry: &Entry) {
-        let (EntryBody::Opening { ops }
-        | EntryBody::Mutation {
-            outcome: Ok(ops), ..
-        }) = &entry.body
-        else {
-            return;
-        };
-        for key in ops.iter().filter_map(record_key) {
+        for key in keys(entry) {
             let is_newest = |change: &LastChange| change.seq <= entry.cursor.seq;
             if self.records.get(&key).is_some_and(is_newest) {
                 self.records.remove(&key);
@@ -98,15 +82,10 @@ impl Changes {
     }
 }
 
-/// The record that an op names.
-pub(super) fn record_key(op: &Op) -> Option<RecordKey> {
-    let (collection, id) = match op.kind.as_ref()? {
-        OpKind::Put(record) => (&record.collection, &record.id),
-        OpKind::Merge(merge) => (&merge.collection, &merge.id),
-        OpKind::Del(del) => (&del.collection, &del.id),
-        OpKind::Clear(_) => return None,
-    };
-    Some(RecordKey::new(collection, id))
+/// The records that an entry's ops name.
+pub(super) fn keys(entry: &Entry) -> impl Iterator<Item = RecordKey> {
+    let targets = entry.body.ops().into_iter().flat_map(Ops::targets);
+    targets.map(|(collection, id)| RecordKey::new(collection, id))
 }
 
 #[cfg(test)]

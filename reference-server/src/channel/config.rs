@@ -36,6 +36,8 @@ pub struct ChannelConfig {
     pub snapshot_entries: usize,
     /// ... or this many bytes of them.
     pub snapshot_bytes: usize,
+    /// A snapshot is stored in parts of about this many bytes, at most 512 KiB.
+    pub snapshot_part_bytes: usize,
     /// Bytes of all records together; a mutation that would grow a document beyond is rejected
     /// `too_large`, one that shrinks it is not.
     pub document_bytes_max: usize,
@@ -64,6 +66,7 @@ impl Default for ChannelConfig {
             limits: Limits::DEFAULT,
             snapshot_entries: 1000,
             snapshot_bytes: 1024 * 1024,
+            snapshot_part_bytes: 512 * 1024,
             document_bytes_max: 128 * 1024 * 1024,
             peers_max: 1000,
             presence_interval: Duration::from_millis(50),

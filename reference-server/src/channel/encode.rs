@@ -1,17 +1,16 @@
 //! Frames of a channel as ready-made messages.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use prost::Message as _;
 use tidewire_core::document::Rejection;
 use tidewire_core::document::squash::squash;
 use tidewire_core::planted;
 use tidewire_core::wire::{
-    Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Patch,
-    Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch,
-    cut_detail,
+    Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Ops,
+    Patch, Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart,
+    StaleEpoch, cut_detail, patch_message,
 };
 
 use super::fold::Fold;
@@ -29,23 +28,6 @@ pub(super) const ENTRY_BYTES_MAX: usize = 512 * 1024;
 
 /// A squashed patch above this does not fit a frame safely.
 const SQUASHED_BYTES_MAX: usize = 512 * 1024;
-
-/// About what an entry costs, in memory and on the wire.
-pub(super) fn entry_bytes(entry: &Entry) -> usize {
-    let body = match &entry.body {
-        EntryBody::Opening { ops } => ops_bytes(ops),
-        EntryBody::Mutation { outcome, .. } => match outcome {
-            Ok(ops) => ops_bytes(ops),
-            Err(rejection) => rejection.detail.len(),
-        },
-        EntryBody::Deletion => 0,
-    };
-    64 + body
-}
-
-fn ops_bytes(ops: &[Op]) -> usize {
-    ops.iter().map(|op| op.encoded_len() + 4).sum()
-}
 
 /// A patch and the cursors that it leads from and to.
 #[derive(Clone, Debug)]
@@ -66,7 +48,7 @@ pub(super) fn patches(
     let mut patches = Vec::new();
     let mut patch = PatchBuilder::new(from);
     for entry in entries {
-        let bytes = entry_bytes(entry);
+        let bytes = entry.bytes();
         if bytes > ENTRY_BYTES_MAX {
             return None;
         }
@@ -112,26 +94,39 @@ pub(super) fn replay_squashed(channel: &str, ring: &Ring, from: Cursor) -> Optio
         }
         patch.push(entry, bytes);
     }
-    patch.patch.ops = squash(std::mem::take(&mut patch.patch.ops));
+    let ops = patch.runs.iter().flat_map(|run| run.to_vec()).collect();
+    let squashed = Ops::new(&squash(ops));
+    patch.runs = vec![&squashed];
     patch
         .finish(channel)
         .filter(|patch| patch.message.proto().len() <= SQUASHED_BYTES_MAX)
 }
 
-struct PatchBuilder {
+struct PatchBuilder<'a> {
     from: Cursor,
     to: Cursor,
     bytes: usize,
-    patch: Patch,
+    ms: u64,
+    runs: Vec<&'a Ops>,
+    mids: Vec<Mid>,
 }
 
-impl PatchBuilder {
-    fn new(from: Cursor) -> Self {
+/// What a deletion does to records.
+static CLEAR: LazyLock<Ops> = LazyLock::new(|| {
+    Ops::new(&[Op {
+        kind: Some(OpKind::Clear(Clear {})),
+    }])
+});
+
+impl<'a> PatchBuilder<'a> {
+    const fn new(from: Cursor) -> Self {
         Self {
             from,
             to: from,
             bytes: 0,
-            patch: Patch::default(),
+            ms: 0,
+            runs: Vec::new(),
+            mids: Vec::new(),
         }
     }
 
@@ -141,25 +136,20 @@ impl PatchBuilder {
             || (entry.cursor.epoch == self.to.epoch && self.bytes + bytes <= bytes_max)
     }
 
-    fn push(&mut self, entry: &Entry, bytes: usize) {
+    fn push(&mut self, entry: &'a Entry, bytes: usize) {
         self.to = entry.cursor;
         self.bytes += bytes;
-        self.patch.ms = entry.ms;
-        match &entry.body {
-            EntryBody::Opening { ops } => self.patch.ops.extend_from_slice(ops),
-            EntryBody::Mutation {
-                author, n, outcome, ..
-            } => {
-                if outcome.is_ok() || !planted!(MidsOfRejectionsDropped) {
-                    self.patch.mids.push(mid(author, *n, outcome));
-                }
-                if let Ok(ops) = outcome {
-                    self.patch.ops.extend_from_slice(ops);
-                }
-            }
-            EntryBody::Deletion => self.patch.ops.push(Op {
-                kind: Some(OpKind::Clear(Clear {})),
-            }),
+        self.ms = entry.ms;
+        self.runs.extend(match entry.body {
+            EntryBody::Deletion => Some(&*CLEAR),
+            _ => entry.body.ops(),
+        });
+        if let EntryBody::Mutation {
+            author, n, outcome, ..
+        } = &entry.body
+            && (outcome.is_ok() || !planted!(MidsOfRejectionsDropped))
+        {
+            self.mids.push(mid(author, *n, outcome));
         }
     }
 
@@ -167,24 +157,26 @@ impl PatchBuilder {
         if self.to == self.from {
             return None;
         }
-        let message = Message::from(ServerKind::Patch(Patch {
+        let header = Patch {
             channel: channel.into(),
             epoch: self.to.epoch,
             from: self.from.seq,
             from_tag: self.from.tag,
             to: self.to.seq,
             to_tag: self.to.tag,
-            ..self.patch
-        }));
+            ms: self.ms,
+            ..Patch::default()
+        };
+        let message = patch_message(&header, self.runs.into_iter(), &self.mids);
         Some(PatchMessage {
             from: self.from,
             to: self.to,
-            message,
+            message: Message::from_proto(message),
         })
     }
 }
 
-fn mid(author: &Author, n: u64, outcome: &Result<Vec<Op>, Rejection>) -> Mid {
+fn mid(author: &Author, n: u64, outcome: &Result<Ops, Rejection>) -> Mid {
     let (code, detail) = match outcome {
         Ok(_) => (0, String::new()),
         Err(rejection) => (rejection.code as u32, rejection.detail.clone()),

@@ -21,6 +21,9 @@ pub(super) const fn is_credible(epoch: u64) -> bool {
     epoch <= CLAIM_MAX
 }
 
+/// Epochs count milliseconds from the beginning of 2020: so their numbers last until 2159.
+const CLOCK_START_MS: u64 = 1_577_836_800_000;
+
 /// How far above the highest known number an epoch may be chosen.
 const SPREAD: u64 = 1 << 16;
 
@@ -30,7 +33,11 @@ const SPREAD: u64 = 1 << 16;
 /// both lost could have had the same epoch, opened for the same claim: a client that saw the first one
 /// would have taken the second for its continuation (tests/fixtures/seeds.txt, 70).
 pub(super) fn next(known: u64, claim: u64, unix: UnixTime, rng: &mut fastrand::Rng) -> u64 {
-    let clock = unix.0.saturating_mul(1 << 11).min(CLAIM_MAX);
+    let clock = unix
+        .0
+        .saturating_sub(CLOCK_START_MS)
+        .saturating_mul(1 << 11);
+    let clock = clock.min(CLAIM_MAX);
     if planted!(EpochReused) {
         return known.max(claim) + 1;
     }
@@ -52,7 +59,8 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         let now = UnixTime(1_795_000_000_000);
         let by_clock = next(0, 0, now, &mut rng);
-        assert!(by_clock > now.0 << 11);
+        assert!(by_clock > (now.0 - CLOCK_START_MS) << 11);
+        assert_eq!((by_clock >> 11).abs_diff(now.0 - CLOCK_START_MS) >> 5, 0);
         assert!(next(by_clock + 9, 0, now, &mut rng) > by_clock + 9);
         assert!(next(0, by_clock + 9, now, &mut rng) > by_clock + 9);
         assert!(next(0, 0, UnixTime(u64::MAX), &mut rng) <= NUMBER_MAX);

@@ -11,13 +11,13 @@ use tidewire_core::document::change::{apply_change, changes_bytes, check_changes
 use tidewire_core::document::precondition::check_preconditions;
 use tidewire_core::document::{Record, RecordKey, Rejection};
 use tidewire_core::planted;
-use tidewire_core::wire::{Change, Cursor, ErrorCode, Field, Item, Op, OpKind, ServerKind};
+use tidewire_core::wire::{Change, Cursor, ErrorCode, Item, Ops, OpsWriter, ServerKind};
 
-use super::changes::{LastChange, record_key};
+use super::changes::{LastChange, keys};
 use super::condition::Conditions;
 use super::config::ChannelConfig;
-use super::encode::{self, entry_bytes};
-use super::fold::{Fold, record_cost};
+use super::encode;
+use super::fold::{Fold, Results, record_cost};
 use super::lifetime::Lifetime;
 use super::policy::{Policy, View};
 use super::push::WaitingPush;
@@ -93,9 +93,13 @@ impl<'a> Evaluation<'a> {
         self.bytes
     }
 
-    /// What to append.
-    pub(super) fn into_entries(self) -> Vec<Entry> {
-        self.entries
+    /// What to append, and what it makes of the records.
+    pub(super) fn into_parts(self) -> (Vec<Entry>, Results) {
+        let results = Results {
+            records: self.touched,
+            document_bytes: self.document_bytes,
+        };
+        (self.entries, results)
     }
 
     /// Decides one push of the fold's own epoch. The answers hold once the entries are durable.
@@ -165,6 +169,7 @@ impl<'a> Evaluation<'a> {
                 n,
                 low: push.low,
                 deadline_ms,
+                check: None,
                 outcome: &outcome,
             };
             decision.write(&mut row);
@@ -173,6 +178,9 @@ impl<'a> Evaluation<'a> {
                 n,
                 low: push.low,
                 deadline_ms,
+                schema: 0,
+                check: None,
+                trace: None,
                 outcome,
             });
             acked = Some((n, self.tip.seq));
@@ -199,20 +207,13 @@ impl<'a> Evaluation<'a> {
         let context = &self.context;
         let entry = tag::entry(&self.tip, self.tip.epoch, context.ms, context.run, body);
         self.tip = entry.cursor;
-        self.bytes += entry_bytes(&entry);
-        if let EntryBody::Mutation {
-            author,
-            outcome: Ok(ops),
-            ..
-        } = &entry.body
-        {
-            let known = self.fold.ring.changes();
-            for key in ops.iter().filter_map(record_key) {
-                self.changes
-                    .entry(key)
-                    .or_insert_with_key(|key| known.of(key))
-                    .note(Some(*author), entry.cursor.seq);
-            }
+        self.bytes += entry.bytes();
+        let known = self.fold.ring.changes();
+        for key in keys(&entry) {
+            self.changes
+                .entry(key)
+                .or_insert_with_key(|key| known.of(key))
+                .note(entry.body.author().copied(), entry.cursor.seq);
         }
         self.entries.push(entry);
     }
@@ -262,10 +263,10 @@ impl<'a> Evaluation<'a> {
     }
 
     /// All changes of an item, or why none.
-    fn evaluate(&mut self, item: &Item, asker: &Asker<'_>) -> Result<Vec<Op>, Rejection> {
+    fn evaluate(&mut self, item: &Item, asker: &Asker<'_>) -> Result<Ops, Rejection> {
         if item.noop {
             return if item.changes.is_empty() {
-                Ok(Vec::new())
+                Ok(Ops::default())
             } else {
                 Err(Rejection::new(
                     ErrorCode::Invalid,
@@ -300,7 +301,7 @@ impl<'a> Evaluation<'a> {
         if !planted!(PreconditionsNotJudged) {
             conditions.check(&item.pre)?;
         }
-        let mut ops = Vec::with_capacity(item.changes.len());
+        let mut ops = OpsWriter::default();
         let (mut grown, mut shrunk) = (0, 0);
         for change in &item.changes {
             self.validate(&lookup, asker.principal, change)?;
@@ -310,7 +311,7 @@ impl<'a> Evaluation<'a> {
             let next = apply_change(current.as_ref(), kind, limits)?;
             shrunk += record_cost(collection, id, current.as_ref());
             grown += record_cost(collection, id, next.as_ref());
-            ops.push(detached(to_op(kind, next.as_ref())));
+            ops.push(&to_op(kind, next.as_ref()));
             own.borrow_mut()
                 .insert(RecordKey::new(collection, id), next);
         }
@@ -325,7 +326,7 @@ impl<'a> Evaluation<'a> {
         self.document_bytes = bytes;
         // Not `append`, which builds the whole map anew for every mutation.
         self.touched.extend(own.into_inner());
-        Ok(ops)
+        Ok(ops.finish())
     }
 
     fn validate(
@@ -342,17 +343,4 @@ impl<'a> Evaluation<'a> {
             // The application may build its rejection by hand: keep the wire's limit.
             .map_err(|rejection| Rejection::new(rejection.code, rejection.detail))
     }
-}
-
-/// Copies an op's values out of the network message that they point into: the log keeps them for long.
-fn detached(mut op: Op) -> Op {
-    let fields: &mut [Field] = match &mut op.kind {
-        Some(OpKind::Put(put)) => &mut put.fields,
-        Some(OpKind::Merge(merge)) => &mut merge.fields,
-        Some(OpKind::Del(_) | OpKind::Clear(_)) | None => &mut [],
-    };
-    for field in fields {
-        field.value = bytes::Bytes::copy_from_slice(&field.value);
-    }
-    op
 }

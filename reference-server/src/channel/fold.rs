@@ -2,17 +2,18 @@
 //!
 //! Invariant: an entry is only folded if its place, its epoch and its tag follow from the one before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_core::document::{Document, Record};
+use tidewire_core::document::{Document, Record, RecordKey};
 use tidewire_core::planted;
-use tidewire_core::wire::{Cursor, Op, OpKind};
+use tidewire_core::wire::{Cursor, Ops};
 
 use super::lifetime::Lifetime;
 use super::ring::Ring;
 use super::table::{Decision, Table};
 use crate::log::tag::tag;
-use crate::log::{Entry, EntryBody, RunId, Snapshot};
+use crate::log::{Entry, EntryBody, LogKind, RunId, Snapshot};
 
 /// What a log folds to.
 #[derive(Debug)]
@@ -47,37 +48,43 @@ impl Unsaved {
     }
 }
 
-/// An entry does not follow from the log before it.
+/// Why an entry cannot be folded.
 #[derive(Debug, thiserror::Error)]
-#[error("entry {got:?} does not follow {head:?}")]
-pub(super) struct Misfit {
-    head: Cursor,
-    got: Cursor,
-}
-
-impl Misfit {
-    pub(super) const fn new(head: Cursor, got: Cursor) -> Self {
-        Self { head, got }
-    }
+pub(super) enum Misfit {
+    /// It does not follow from the log before it.
+    #[error("entry {got:?} does not follow {head:?}")]
+    Astray { head: Cursor, got: Cursor },
+    /// Only a later version knows what it says.
+    #[error("entry {0:?} is of a later version: run the version that wrote it")]
+    Later(Cursor),
+    /// The log is not of records.
+    #[error("the log is of kind {0:?}, this namespace's are of records")]
+    WrongKind(LogKind),
 }
 
 impl Fold {
     /// What a snapshot says, with nothing in memory to replay.
-    pub(super) fn new(snapshot: Option<&Snapshot>, lifetime: Lifetime, entries_max: usize) -> Self {
-        let head = snapshot.map_or_else(Cursor::default, |snapshot| snapshot.cursor);
-        let document = snapshot.map_or_else(Document::default, |s| s.document.clone());
+    pub(super) fn new(snapshot: Option<Snapshot>, lifetime: Lifetime, entries_max: usize) -> Self {
+        let Snapshot {
+            cursor: head,
+            ms,
+            deleted,
+            kind: _,
+            document,
+            table,
+        } = snapshot.unwrap_or_default();
         Self {
             document_bytes: document
                 .records()
                 .map(|(collection, id, record)| record_cost(collection, id, Some(record)))
                 .sum(),
             document,
-            table: snapshot.map_or_else(Table::default, |s| Table::new(&s.table)),
+            table: Table::new(table),
             lifetime,
-            ms: snapshot.map_or(0, |s| s.ms),
+            ms,
             head,
             run: RunId::default(),
-            deleted: snapshot.is_some_and(|s| s.deleted),
+            deleted,
             ring: Ring::new(head, entries_max),
             unsaved: Unsaved::default(),
         }
@@ -86,28 +93,66 @@ impl Fold {
     /// Takes the next entry of the log.
     pub(super) fn apply(&mut self, entry: Arc<Entry>) -> Result<(), Misfit> {
         follows(&self.head, &entry)?;
+        self.take(entry, true)
+    }
+
+    /// Takes the next entries of the log.
+    pub(super) fn apply_all(&mut self, entries: Vec<Arc<Entry>>) -> Result<(), Misfit> {
+        entries.into_iter().try_for_each(|entry| self.apply(entry))
+    }
+
+    /// Takes entries that were decided here, against this very head, and are in the log now: they follow,
+    /// and what they make of records is known.
+    pub(super) fn apply_own(
+        &mut self,
+        entries: Vec<Arc<Entry>>,
+        results: Option<Results>,
+    ) -> Result<(), Misfit> {
+        let merge = results.is_none();
+        for entry in entries {
+            debug_assert!(follows(&self.head, &entry).is_ok(), "{entry:?}");
+            self.take(entry, merge)?;
+        }
+        if let Some(Results {
+            records,
+            document_bytes,
+        }) = results
+        {
+            for (key, record) in records {
+                self.document.replace(&key.collection, &key.id, record);
+            }
+            self.document_bytes = document_bytes;
+        }
+        Ok(())
+    }
+
+    /// Folds an entry that follows; its ops only if `merge`.
+    fn take(&mut self, entry: Arc<Entry>, merge: bool) -> Result<(), Misfit> {
         match &entry.body {
-            EntryBody::Opening { ops } => {
+            EntryBody::Opening { kind, .. } => {
+                if *kind != LogKind::State {
+                    return Err(Misfit::WrongKind(*kind));
+                }
                 self.deleted = false;
-                self.apply_ops(ops);
             }
             EntryBody::Mutation {
                 author,
                 n,
                 low,
                 deadline_ms,
+                check,
                 outcome,
+                schema: _,
+                trace: _,
             } => {
                 let decision = Decision {
                     n: *n,
                     low: *low,
                     deadline_ms: *deadline_ms,
+                    check: *check,
                     outcome,
                 };
                 self.table.decide(*author, decision);
-                if let Ok(ops) = outcome {
-                    self.apply_ops(ops);
-                }
             }
             EntryBody::Deletion => {
                 self.deleted = true;
@@ -116,6 +161,14 @@ impl Fold {
                     self.document_bytes = 0;
                 }
             }
+            EntryBody::Keyed { .. } | EntryBody::Expiry { .. } | EntryBody::Close => {
+                return Err(Misfit::Later(entry.cursor));
+            }
+        }
+        if let Some(ops) = entry.body.ops().filter(|_| merge)
+            && !self.apply_ops(ops)
+        {
+            return Err(Misfit::Later(entry.cursor));
         }
         self.ms = self.ms.max(entry.ms);
         self.table.evict(&self.lifetime, self.ms);
@@ -132,6 +185,7 @@ impl Fold {
             cursor: self.head,
             ms: self.ms,
             deleted: self.deleted,
+            kind: LogKind::State,
             document: self.document.clone(),
             table: self
                 .table
@@ -142,34 +196,33 @@ impl Fold {
         }
     }
 
-    fn apply_ops(&mut self, ops: &[Op]) {
-        for op in ops {
-            let before = self.cost_at(op);
-            self.document.apply(op);
-            self.document_bytes = match &op.kind {
-                Some(OpKind::Clear(_)) => 0,
-                _ => self.document_bytes + self.cost_at(op) - before,
+    fn apply_ops(&mut self, ops: &Ops) -> bool {
+        let bytes = &mut self.document_bytes;
+        self.document.apply_run(ops, |target, before, after| {
+            let Some((collection, id)) = target else {
+                *bytes = 0;
+                return;
             };
-        }
+            let cost = |bytes: Option<usize>| bytes.map_or(0, |bytes| cost(collection, id, bytes));
+            *bytes = *bytes + cost(after) - cost(before);
+        })
     }
+}
 
-    /// What the record that an op is about costs now.
-    fn cost_at(&self, op: &Op) -> usize {
-        let (collection, id) = match &op.kind {
-            Some(OpKind::Put(record)) => (&record.collection, &record.id),
-            Some(OpKind::Merge(merge)) => (&merge.collection, &merge.id),
-            Some(OpKind::Del(del)) => (&del.collection, &del.id),
-            Some(OpKind::Clear(_)) | None => return 0,
-        };
-        record_cost(collection, id, self.document.record(collection, id))
-    }
+/// What a turn made of the records that it touched: what the fold becomes once its entries are in the log.
+#[derive(Debug)]
+pub(super) struct Results {
+    pub(super) records: BTreeMap<RecordKey, Option<Record>>,
+    pub(super) document_bytes: usize,
 }
 
 /// About what a record costs a document, in memory and in a snapshot.
 pub(super) fn record_cost(collection: &str, id: &str, record: Option<&Record>) -> usize {
-    record.map_or(0, |record| {
-        collection.len() + id.len() + 16 + record.bytes()
-    })
+    record.map_or(0, |record| cost(collection, id, record.bytes()))
+}
+
+const fn cost(collection: &str, id: &str, bytes: usize) -> usize {
+    collection.len() + id.len() + 16 + bytes
 }
 
 /// Whether an entry is the next one after a head.
@@ -179,8 +232,9 @@ pub(super) fn follows(head: &Cursor, entry: &Entry) -> Result<(), Misfit> {
         EntryBody::Opening { .. } => got.epoch > head.epoch,
         _ => got.epoch == head.epoch,
     };
-    if got.seq != head.seq + 1 || !epoch_fits || got.tag != tag(head.tag, entry) {
-        return Err(Misfit::new(*head, got));
+    let is_next = got.seq == head.seq + 1 && entry.previous_tag == head.tag;
+    if !is_next || !epoch_fits || got.tag != tag(head.tag, entry) {
+        return Err(Misfit::Astray { head: *head, got });
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(super) struct Loading {
 impl Loading {
     /// Starts from a snapshot, or from nothing.
     pub(super) fn new(
-        snapshot: Option<&Snapshot>,
+        snapshot: Option<Snapshot>,
         run: RunId,
         lifetime: Lifetime,
         entries_max: usize,
@@ -55,7 +55,10 @@ impl Loading {
             self.last_seq = got.seq;
             if got.seq > self.saved.seq {
                 if self.below != self.saved {
-                    return Err(Misfit::new(self.below, got));
+                    return Err(Misfit::Astray {
+                        head: self.below,
+                        got,
+                    });
                 }
                 self.fold.apply(entry)?;
                 continue;
@@ -66,7 +69,10 @@ impl Loading {
             if got.seq > self.below.seq {
                 follows(&self.below, &entry)?;
                 if got.seq == self.saved.seq && got != self.saved {
-                    return Err(Misfit::new(self.saved, got));
+                    return Err(Misfit::Astray {
+                        head: self.saved,
+                        got,
+                    });
                 }
                 self.below = got;
                 self.fold.ring.push(entry);

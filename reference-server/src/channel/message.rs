@@ -23,7 +23,11 @@ struct Encoded {
 impl Message {
     /// Encodes frames as one message.
     pub fn new(frames: impl IntoIterator<Item = ServerKind>) -> Self {
-        let proto = encode(Codec::Protobuf, frames);
+        Self::from_proto(encode(Codec::Protobuf, frames))
+    }
+
+    /// A message that is there as Protobuf.
+    pub(super) fn from_proto(proto: Bytes) -> Self {
         Self {
             shared: Arc::new(Encoded {
                 proto,

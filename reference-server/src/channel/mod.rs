@@ -26,6 +26,7 @@ mod replays;
 mod reply;
 mod retry;
 mod ring;
+mod saving;
 mod seat;
 mod subscribe;
 mod table;
@@ -58,6 +59,7 @@ use push::{PushQueue, WaitingPush};
 use replays::Replays;
 use reply::Request;
 use retry::Retry;
+use saving::Saving;
 use seat::{Seat, SeatLost, Source};
 use subscribe::Ask;
 
@@ -93,6 +95,7 @@ pub struct Channel {
     retry: Retry,
     claim_opened: Option<MonoTime>,
     snapshot_not_before: Option<MonoTime>,
+    saving: Option<Saving>,
     encoded: Option<Arc<SnapshotMessages>>,
     replays: Replays,
     /// What an operator should know and nobody has been told.
@@ -138,6 +141,7 @@ impl Channel {
             retry: Retry::default(),
             claim_opened: None,
             snapshot_not_before: None,
+            saving: None,
             encoded: None,
             replays: Replays::default(),
             trouble: None,
@@ -296,8 +300,13 @@ impl Channel {
         }
     }
 
-    /// Folds entries and tells every live subscriber.
-    fn apply(&mut self, entries: Vec<Arc<Entry>>, patch_bytes_max: usize) -> Result<(), Misfit> {
+    /// Folds entries, as `fold` does, and tells every live subscriber.
+    fn apply(
+        &mut self,
+        entries: Vec<Arc<Entry>>,
+        patch_bytes_max: usize,
+        apply: impl FnOnce(&mut Fold, Vec<Arc<Entry>>) -> Result<(), Misfit>,
+    ) -> Result<(), Misfit> {
         // Every subscribe reads the head, and mostly finds nothing: that must not cost a look at every seat.
         if entries.is_empty() {
             return Ok(());
@@ -307,9 +316,7 @@ impl Channel {
         };
         let old_head = fold.head;
         let patches = encode::patches(self.name.as_str(), old_head, &entries, patch_bytes_max);
-        entries
-            .into_iter()
-            .try_for_each(|entry| fold.apply(entry))?;
+        apply(fold, entries)?;
         match patches {
             Some(patches) => self.for_every_seat(|seat, source| seat.patches(&patches, source)),
             None => self.realign(old_head),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire_core::planted;
+use tidewire_core::wire::ErrorCode;
 
 use super::Channel;
 use super::encode::PART_BYTES;
-use super::fold::Unsaved;
+use super::fold::{Fold, Misfit, Results};
 use super::loading::Loading;
 use super::message::Message;
 use super::push::WaitingPush;
@@ -35,12 +36,13 @@ pub(super) enum Request {
     Append {
         entries: Vec<Arc<Entry>>,
         turn: Vec<Decided>,
+        /// What the turn makes of the records; `None`: its ops say.
+        results: Option<Results>,
         /// It opens an epoch for no other reason than a store's claim.
         for_claim: bool,
     },
-    PutSnapshot {
-        saved: Unsaved,
-    },
+    PutPart,
+    PutSnapshot,
 }
 
 /// A push of the turn that is being appended, and what it is told once that is durable.
@@ -68,8 +70,17 @@ impl Channel {
                 },
             ) => {
                 let entries_max = self.config.history + self.config.snapshot_entries;
-                let loading = Loading::new(snapshot.as_deref(), run, self.lifetime(), entries_max);
-                self.load(loading, entries, more, asked);
+                match snapshot.map(|stored| stored.read()).transpose() {
+                    Ok(snapshot) => {
+                        let loading = Loading::new(snapshot, run, self.lifetime(), entries_max);
+                        self.load(loading, entries, more, asked);
+                    }
+                    Err(error) => {
+                        self.trouble = Some(format!("the snapshot cannot be read: {error}"));
+                        self.reload = true;
+                        self.handle_failure();
+                    }
+                }
             }
             (
                 Some(Request::LoadOn { asked, loading }),
@@ -90,7 +101,7 @@ impl Channel {
                 },
             ) => {
                 let same_run = run == self.run || planted!(RunIdNotCompared);
-                if same_run && self.apply(entries, PART_BYTES).is_ok() {
+                if same_run && self.apply(entries, PART_BYTES, Fold::apply_all).is_ok() {
                     self.caught_up(asked, more);
                 } else {
                     // Another life of the broker, or another line: what was folded may be gone.
@@ -104,6 +115,7 @@ impl Channel {
                 Some(Request::Append {
                     entries,
                     turn,
+                    results,
                     for_claim,
                 }),
                 BrokerReply::Appended,
@@ -116,7 +128,8 @@ impl Channel {
                     self.delete = false;
                 }
                 // A turn is one patch, however large: `turn` bounds it.
-                if self.apply(entries, usize::MAX).is_err() {
+                let own = |fold: &mut Fold, entries| fold.apply_own(entries, results);
+                if self.apply(entries, usize::MAX, own).is_err() {
                     self.reload = true;
                 }
                 for decided in turn {
@@ -140,12 +153,14 @@ impl Channel {
                 self.behind = true;
                 self.handle_conflict();
             }
-            (Some(Request::PutSnapshot { saved }), BrokerReply::SnapshotStored) => {
-                if let Some(fold) = &mut self.fold {
-                    fold.unsaved.subtract(saved);
+            (Some(Request::PutPart), BrokerReply::PartStored) => {}
+            (Some(Request::PutSnapshot), BrokerReply::SnapshotStored) => {
+                if let Some((saving, fold)) = self.saving.take().zip(self.fold.as_mut()) {
+                    fold.unsaved.subtract(saving.saved);
                 }
             }
-            (Some(Request::PutSnapshot { .. }), _) => {
+            (Some(Request::PutPart | Request::PutSnapshot), _) => {
+                self.saving = None;
                 self.snapshot_not_before = Some(self.now.mono + SNAPSHOT_RETRY);
             }
             (Some(Request::Append { turn, .. }), _) => {
@@ -183,6 +198,9 @@ impl Channel {
     /// Takes a part of the log; with the last one the fold is there.
     fn load(&mut self, mut loading: Loading, entries: Vec<Arc<Entry>>, more: bool, asked: u64) {
         if let Err(misfit) = loading.take(entries) {
+            if let Misfit::WrongKind(_) = misfit {
+                self.refuse_everybody(ErrorCode::WrongKind, misfit.to_string());
+            }
             self.trouble = Some(format!("the log cannot be read: {misfit}"));
             self.handle_failure();
             return;
@@ -198,6 +216,7 @@ impl Channel {
         self.fresh = asked;
         self.reload = false;
         self.encoded = None;
+        self.saving = None;
         self.fold = Some(loading.finish());
         self.realign(old_head);
     }

@@ -5,11 +5,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidewire_core::wire::Cursor;
+use tidewire_core::wire::{Cursor, Ops};
 
 use super::changes::Changes;
-use super::encode::{ENTRY_BYTES_MAX, entry_bytes};
-use crate::log::{Entry, EntryBody};
+use super::encode::ENTRY_BYTES_MAX;
+use crate::log::Entry;
 
 /// At most this many bytes of entries are kept. At the limit the oldest go; whoever needs one of them
 /// gets a snapshot.
@@ -44,7 +44,7 @@ impl Ring {
 
     /// Keeps an entry that follows the newest one; returns its size.
     pub(super) fn push(&mut self, entry: Arc<Entry>) -> usize {
-        let bytes = entry_bytes(&entry);
+        let bytes = entry.bytes();
         self.bytes += bytes;
         self.ops += ops(&entry);
         self.changes.note(&entry);
@@ -116,11 +116,5 @@ impl Ring {
 }
 
 fn ops(entry: &Entry) -> usize {
-    match &entry.body {
-        EntryBody::Opening { ops }
-        | EntryBody::Mutation {
-            outcome: Ok(ops), ..
-        } => ops.len(),
-        EntryBody::Mutation { .. } | EntryBody::Deletion => 0,
-    }
+    entry.body.ops().map_or(0, Ops::count)
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_core::document::Rejection;
 use tidewire_core::planted;
-use tidewire_core::wire::{Known, Op, Rejected};
+use tidewire_core::wire::{Known, Ops, Rejected};
 
 use super::lifetime::Lifetime;
-use crate::log::{Author, TableRow};
+use crate::log::{Author, Check, TableRow};
 
 /// What a mutation's entry says to its author's row.
 #[derive(Clone, Copy)]
@@ -18,7 +18,8 @@ pub(super) struct Decision<'a> {
     pub(super) n: u64,
     pub(super) low: u64,
     pub(super) deadline_ms: u64,
-    pub(super) outcome: &'a Result<Vec<Op>, Rejection>,
+    pub(super) check: Option<Check>,
+    pub(super) outcome: &'a Result<Ops, Rejection>,
 }
 
 impl Decision<'_> {
@@ -27,7 +28,9 @@ impl Decision<'_> {
         if self.outcome.is_ok() || !planted!(RejectionNotCounted) {
             row.last = self.n;
         }
+        row.check = self.check;
         row.deadline_max = row.deadline_max.max(self.deadline_ms);
+        row.low = row.low.max(self.low);
         row.rejected.retain(|(rejected, _)| *rejected >= self.low);
         if planted!(RejectionsForgottenEarly) {
             row.rejected.clear();
@@ -47,13 +50,13 @@ pub(super) struct Table {
 
 impl Table {
     /// The rows of a snapshot.
-    pub(super) fn new(rows: &[(Author, TableRow)]) -> Self {
+    pub(super) fn new(rows: Vec<(Author, TableRow)>) -> Self {
         Self {
-            rows: rows.iter().cloned().collect(),
             due: rows
                 .iter()
                 .map(|(author, row)| (row.deadline_max, *author))
                 .collect(),
+            rows: rows.into_iter().collect(),
         }
     }
 
@@ -129,7 +132,8 @@ mod tests {
                     n: at as u64 + 1,
                     low: at as u64,
                     deadline_ms,
-                    outcome: &Ok(Vec::new()),
+                    check: None,
+                    outcome: &Ok(Ops::default()),
                 };
                 table.decide(author, decision);
                 table.evict(&lifetime, ms);
@@ -137,7 +141,7 @@ mod tests {
                 plain.retain(|_, row| row.deadline_max + 500 >= ms);
                 prop_assert_eq!(table.rows(), &plain);
                 let saved: Vec<_> = plain.iter().map(|(a, row)| (*a, row.clone())).collect();
-                let loaded = Table::new(&saved);
+                let loaded = Table::new(saved);
                 prop_assert_eq!(&loaded.due, &table.due);
             }
         }

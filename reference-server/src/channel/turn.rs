@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tidewire_core::document::put_op;
 use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
-use tidewire_core::wire::{ErrorCode, Op};
+use tidewire_core::wire::{ErrorCode, Op, Ops};
 
 use super::evaluate::{Context, Evaluation};
-use super::fold::Fold;
+use super::fold::{Fold, Results};
 use super::input::Subscriber;
 use super::reply::{Decided, Request};
+use super::saving::Saving;
 use super::seat::joined;
 use super::subscribe::Ask;
 use super::{Channel, encode, epoch};
@@ -23,6 +24,10 @@ use crate::log::{BrokerRequest, Entry, EntryBody, tag};
 /// pushes becomes the next turn. One push may exceed it by what one frame holds.
 const TURN_ENTRIES_MAX: usize = 1024;
 const TURN_BYTES_MAX: usize = 256 * 1024;
+
+/// The initial records of a channel are one entry, which every broker must be able to take in one message
+/// of 1 MiB.
+const INITIAL_BYTES_MAX: usize = 960 * 1024;
 
 /// `hold` names a random delay in this range, so that held clients do not come back together.
 const HOLD_MS: std::ops::RangeInclusive<u32> = 500..=1500;
@@ -56,7 +61,7 @@ impl Channel {
         if let Some(request) = self.snapshot_request() {
             return Some(request);
         }
-        self.turn()
+        self.turn().or_else(|| self.snapshot_request())
     }
 
     /// The earliest moment at which something happens by itself.
@@ -82,10 +87,11 @@ impl Channel {
     /// Whether anybody waits for anything from the broker.
     fn is_wanted(&self) -> bool {
         let catch_up = (self.behind || self.reload) && !self.seats.is_empty();
-        let save = self
-            .fold
-            .as_ref()
-            .is_some_and(|fold| self.is_save_due(fold));
+        let save = self.saving.is_some()
+            || self
+                .fold
+                .as_ref()
+                .is_some_and(|fold| self.is_save_due(fold));
         catch_up || save || self.delete || !self.asks.is_empty() || !self.pushes.is_empty()
     }
 
@@ -140,18 +146,42 @@ impl Channel {
         let fold = self.fold.as_ref()?;
         let ops = if fold.head.seq == 0 || fold.deleted || planted!(OpeningRepeatsInitial) {
             let initial = self.policy.initial(&self.name);
-            initial
+            let initial = initial
                 .records()
                 .map(|(collection, id, record)| put_op(record.to_wire(collection, id)))
-                .collect::<Vec<Op>>()
+                .collect::<Vec<Op>>();
+            Ops::new(&initial)
         } else {
-            Vec::new()
+            Ops::default()
         };
+        if ops.bytes().len() > INITIAL_BYTES_MAX {
+            let bytes = ops.bytes().len();
+            let over = INITIAL_BYTES_MAX;
+            let detail = format!("the channel's initial records are {bytes} bytes, over {over}");
+            self.refuse_everybody(ErrorCode::TooLarge, detail);
+            return None;
+        }
+        let fold = self.fold.as_ref()?;
         let unix = self.broker_clock.trusted(self.now);
         let epoch = epoch::next(fold.head.epoch, self.claim(), unix, &mut self.rng);
-        let entry = self.entry(fold, epoch, EntryBody::Opening { ops });
+        let entry = self.entry(fold, epoch, EntryBody::opening(ops));
         let for_claim = !self.needs_opening();
-        self.append(vec![entry], Vec::new(), for_claim)
+        self.append(vec![entry], Vec::new(), None, for_claim)
+    }
+
+    /// Nobody can use this channel until the application or its settings are mended.
+    pub(super) fn refuse_everybody(&mut self, code: ErrorCode, detail: String) {
+        for conn in std::mem::take(&mut self.asks).into_keys() {
+            if let Some(seat) = self.seats.remove(&conn) {
+                let error = encode::error(self.name.as_str(), code, false, None, detail.as_str());
+                self.answer(&seat.subscriber, error.into());
+            }
+        }
+        while let Some(waiting) = self.pushes.pop() {
+            self.hold(&waiting.subscriber);
+        }
+        self.delete = false;
+        self.trouble = Some(detail);
     }
 
     fn deletion(&mut self) -> Option<BrokerRequest> {
@@ -167,7 +197,7 @@ impl Channel {
             return self.opening();
         }
         let entry = self.entry(fold, fold.head.epoch, EntryBody::Deletion);
-        self.append(vec![entry], Vec::new(), false)
+        self.append(vec![entry], Vec::new(), None, false)
     }
 
     fn is_save_due(&self, fold: &Fold) -> bool {
@@ -181,15 +211,25 @@ impl Channel {
 
     /// Retries: at most one in `SNAPSHOT_RETRY`.
     fn snapshot_request(&mut self) -> Option<BrokerRequest> {
-        let fold = self.fold.as_ref().filter(|fold| self.is_save_due(fold))?;
-        // The head's entry always stays: it names the run id.
-        let history = self.config.history.max(1) as u64;
-        let request = BrokerRequest::PutSnapshot {
-            snapshot: Arc::new(fold.snapshot()),
-            trim_through: fold.head.seq.saturating_sub(history),
-        };
-        self.request = Some(Request::PutSnapshot {
-            saved: fold.unsaved,
+        if self.saving.is_none() {
+            let fold = self.fold.as_ref().filter(|fold| self.is_save_due(fold))?;
+            // The head's entry always stays: it names the run id.
+            let history = self.config.history.max(1) as u64;
+            self.saving = Some(Saving::new(
+                fold.snapshot(),
+                self.config.snapshot_part_bytes,
+                fold.unsaved,
+                fold.head.seq.saturating_sub(history),
+            ));
+        }
+        let saving = self.saving.as_mut()?;
+        if saving.yields() && !self.pushes.is_empty() {
+            return None;
+        }
+        let request = saving.next_request();
+        self.request = Some(match &request {
+            BrokerRequest::PutPart { .. } => Request::PutPart,
+            _ => Request::PutSnapshot,
         });
         Some(request)
     }
@@ -249,9 +289,10 @@ impl Channel {
                 held: false,
             });
         }
-        let entries = evaluation.into_entries();
+        let (entries, results) = evaluation.into_parts();
         if !entries.is_empty() {
-            return self.append(entries.into_iter().map(Arc::new).collect(), turn, false);
+            let entries = entries.into_iter().map(Arc::new).collect();
+            return self.append(entries, turn, Some(results), false);
         }
         for decided in turn {
             if let Some(answer) = decided.answer {
@@ -302,6 +343,7 @@ impl Channel {
         &mut self,
         entries: Vec<Arc<Entry>>,
         turn: Vec<Decided>,
+        results: Option<Results>,
         for_claim: bool,
     ) -> Option<BrokerRequest> {
         let request = BrokerRequest::Append {
@@ -311,6 +353,7 @@ impl Channel {
         self.request = Some(Request::Append {
             entries,
             turn,
+            results,
             for_claim,
         });
         Some(request)

@@ -1,17 +1,20 @@
-//! Entries and snapshots as the disk broker stores them, for brokers outside of this crate too.
+//! Entries and snapshots as brokers store them, those outside of this crate too.
 //!
-//! Invariant: what was encoded decodes to the same, or is an error; tags do not depend on this form.
-//! A change that older servers cannot read raises `FORMAT`; adding an optional field does not.
+//! Invariant: what was encoded decodes to the same, or is an error; an entry's ops are stored as they are.
+//! Tags do not depend on this form. A change that older servers cannot read raises `FORMAT`; adding an
+//! optional field does not.
 
+use bytes::Bytes;
 use prost::{Message, Oneof};
-use tidewire_core::document::{Document, Rejection, put_op};
-use tidewire_core::wire::{Cursor, ErrorCode, Op, Record};
+use tidewire_core::document::{RecordKey, Rejection, put_op};
+use tidewire_core::wire::{Cursor, ErrorCode, Ops, Record};
 
-use super::{Author, Entry, EntryBody, RunId, Snapshot, TableRow};
+use super::{Author, Check, Entry, EntryBody, LogKind, RunId, Snapshot, TableRow, Trace};
 
-/// The version of everything in a data directory. 1 had no deadlines: its tags do not cover them.
+/// The version of everything in a data directory. 1 had no deadlines: its tags do not cover them. 2 hashed
+/// ops one by one, and knew only one kind of log.
 #[cfg(feature = "net")]
-pub(crate) const FORMAT: u64 = 2;
+pub(crate) const FORMAT: u64 = 3;
 
 /// Stored bytes are not what this version writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +23,24 @@ pub enum DecodeError {
     /// Not Protobuf, or not this schema.
     #[error("not a stored message: {0}")]
     Malformed(#[from] prost::DecodeError),
+    /// An entry's ops are not ops.
+    #[error("stored ops: {0}")]
+    Ops(#[from] tidewire_core::wire::DecodeError),
     /// Something without which it means nothing is not there.
     #[error("stored message without its {0}")]
     Missing(&'static str),
     /// A rejection of a later version.
     #[error("stored code {0} is not one of this version")]
     UnknownCode(u32),
+    /// The parts of a snapshot are not those that it was committed with.
+    #[error("the stored parts are not those of the snapshot")]
+    Parts,
+    /// What only a later version writes.
+    #[error("stored {0} are of a later version")]
+    Later(&'static str),
+    /// A log of a later version.
+    #[error("stored log kind {0} is not one of this version")]
+    UnknownKind(u32),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -36,24 +51,35 @@ struct StoredEntry {
     ms: u64,
     #[prost(fixed64, tag = "3")]
     run: u64,
-    #[prost(oneof = "StoredBody", tags = "4, 5, 6")]
+    #[prost(oneof = "StoredBody", tags = "4, 5, 6, 8, 9, 10")]
     body: Option<StoredBody>,
+    #[prost(uint64, tag = "7")]
+    previous_tag: u64,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
 enum StoredBody {
     #[prost(message, tag = "4")]
-    Opening(StoredOps),
+    Opening(StoredOpening),
     #[prost(message, tag = "5")]
     Mutation(StoredMutation),
     #[prost(message, tag = "6")]
-    Deletion(StoredDeletion),
+    Deletion(StoredNothing),
+    #[prost(message, tag = "8")]
+    Keyed(StoredKeyed),
+    #[prost(message, tag = "9")]
+    Expiry(StoredExpiry),
+    #[prost(message, tag = "10")]
+    Close(StoredNothing),
 }
 
+/// `ops` is a run of `Patch.ops` here and below.
 #[derive(Clone, PartialEq, Message)]
-struct StoredOps {
-    #[prost(message, repeated, tag = "1")]
-    ops: Vec<Op>,
+struct StoredOpening {
+    #[prost(bytes = "bytes", tag = "1")]
+    ops: Bytes,
+    #[prost(uint32, tag = "2")]
+    kind: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -64,8 +90,8 @@ struct StoredMutation {
     n: u64,
     #[prost(uint64, tag = "3")]
     low: u64,
-    #[prost(message, repeated, tag = "4")]
-    ops: Vec<Op>,
+    #[prost(bytes = "bytes", tag = "4")]
+    ops: Bytes,
     /// 0: committed.
     #[prost(uint32, tag = "5")]
     code: u32,
@@ -73,13 +99,41 @@ struct StoredMutation {
     detail: String,
     #[prost(uint64, tag = "7")]
     deadline_ms: u64,
+    #[prost(uint32, tag = "8")]
+    schema: u32,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    check: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "10")]
+    trace: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredKeyed {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    body_hash: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    expires_ms: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    ops: Bytes,
+    #[prost(uint32, tag = "5")]
+    code: u32,
+    #[prost(string, tag = "6")]
+    detail: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredExpiry {
+    #[prost(bytes = "bytes", tag = "1")]
+    ops: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct StoredDeletion {}
+struct StoredNothing {}
 
 #[derive(Clone, PartialEq, Message)]
-struct StoredSnapshot {
+struct SnapshotMessage {
     #[prost(message, optional, tag = "1")]
     cursor: Option<Cursor>,
     #[prost(uint64, tag = "2")]
@@ -90,6 +144,14 @@ struct StoredSnapshot {
     records: Vec<Record>,
     #[prost(message, repeated, tag = "5")]
     table: Vec<StoredRow>,
+    #[prost(uint32, tag = "6")]
+    kind: u32,
+    /// Reserved: of streams that number what they send.
+    #[prost(message, repeated, tag = "7")]
+    producers: Vec<StoredProducer>,
+    /// Reserved: keys of the HTTP API that are still remembered.
+    #[prost(message, repeated, tag = "8")]
+    keys: Vec<StoredKeyed>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -102,6 +164,20 @@ struct StoredRow {
     rejected: Vec<StoredRejection>,
     #[prost(uint64, tag = "4")]
     deadline_max: u64,
+    #[prost(uint64, tag = "5")]
+    low: u64,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    check: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredProducer {
+    #[prost(bytes = "vec", tag = "1")]
+    producer: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(uint64, tag = "3")]
+    last_seq: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -118,37 +194,62 @@ struct StoredRejection {
 #[must_use]
 pub fn encode_entry(entry: &Entry) -> Vec<u8> {
     let body = match &entry.body {
-        EntryBody::Opening { ops } => StoredBody::Opening(StoredOps { ops: ops.clone() }),
+        EntryBody::Opening { kind, ops } => StoredBody::Opening(StoredOpening {
+            ops: ops.bytes().clone(),
+            kind: stored_kind(*kind),
+        }),
         EntryBody::Mutation {
             author,
             n,
             low,
             deadline_ms,
+            schema,
+            check,
+            trace,
             outcome,
         } => {
-            let mut stored = StoredMutation {
+            let (ops, code, detail) = stored_outcome(outcome);
+            StoredBody::Mutation(StoredMutation {
                 author: author.0.to_vec(),
                 n: *n,
                 low: *low,
+                ops,
+                code,
+                detail,
                 deadline_ms: *deadline_ms,
-                ..StoredMutation::default()
-            };
-            match outcome {
-                Ok(ops) => stored.ops.clone_from(ops),
-                Err(rejection) => {
-                    stored.code = rejection.code as u32;
-                    stored.detail.clone_from(&rejection.detail);
-                }
-            }
-            StoredBody::Mutation(stored)
+                schema: *schema,
+                check: check.map(|check| check.to_vec()),
+                trace: trace.as_ref().map(|trace| trace.to_vec()),
+            })
         }
-        EntryBody::Deletion => StoredBody::Deletion(StoredDeletion {}),
+        EntryBody::Deletion => StoredBody::Deletion(StoredNothing {}),
+        EntryBody::Keyed {
+            key,
+            body_hash,
+            expires_ms,
+            outcome,
+        } => {
+            let (ops, code, detail) = stored_outcome(outcome);
+            StoredBody::Keyed(StoredKeyed {
+                key: key.clone(),
+                body_hash: body_hash.to_vec(),
+                expires_ms: *expires_ms,
+                ops,
+                code,
+                detail,
+            })
+        }
+        EntryBody::Expiry { ops } => StoredBody::Expiry(StoredExpiry {
+            ops: ops.bytes().clone(),
+        }),
+        EntryBody::Close => StoredBody::Close(StoredNothing {}),
     };
     StoredEntry {
         cursor: Some(entry.cursor),
         ms: entry.ms,
         run: entry.run.0,
         body: Some(body),
+        previous_tag: entry.previous_tag,
     }
     .encode_to_vec()
 }
@@ -157,100 +258,227 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     let stored = StoredEntry::decode(bytes)?;
     let body = match stored.body.ok_or(DecodeError::Missing("body"))? {
-        StoredBody::Opening(opening) => EntryBody::Opening { ops: opening.ops },
+        StoredBody::Opening(opening) => EntryBody::Opening {
+            kind: kind(opening.kind)?,
+            ops: Ops::read(opening.ops)?,
+        },
         StoredBody::Mutation(mutation) => EntryBody::Mutation {
             author: author(&mutation.author)?,
             n: mutation.n,
             low: mutation.low,
             deadline_ms: mutation.deadline_ms,
-            outcome: if mutation.code == 0 {
-                Ok(mutation.ops)
-            } else {
-                Err(rejection(mutation.code, mutation.detail)?)
-            },
+            schema: mutation.schema,
+            check: mutation.check.as_deref().map(check).transpose()?,
+            trace: mutation.trace.as_deref().map(trace).transpose()?,
+            outcome: outcome(mutation.ops, mutation.code, mutation.detail)?,
         },
         StoredBody::Deletion(_) => EntryBody::Deletion,
+        StoredBody::Keyed(keyed) => EntryBody::Keyed {
+            body_hash: sized(&keyed.body_hash, "body hash")?,
+            key: keyed.key,
+            expires_ms: keyed.expires_ms,
+            outcome: outcome(keyed.ops, keyed.code, keyed.detail)?,
+        },
+        StoredBody::Expiry(expiry) => EntryBody::Expiry {
+            ops: Ops::read(expiry.ops)?,
+        },
+        StoredBody::Close(_) => EntryBody::Close,
     };
     Ok(Entry {
         cursor: stored.cursor.ok_or(DecodeError::Missing("cursor"))?,
+        previous_tag: stored.previous_tag,
         ms: stored.ms,
         run: RunId(stored.run),
         body,
     })
 }
 
-/// A snapshot as bytes.
-#[must_use]
-pub fn encode_snapshot(snapshot: &Snapshot) -> Vec<u8> {
-    StoredSnapshot {
-        cursor: Some(snapshot.cursor),
-        ms: snapshot.ms,
-        deleted: snapshot.deleted,
-        records: snapshot
-            .document
-            .records()
-            .map(|(collection, id, record)| record.to_wire(collection, id))
-            .collect(),
-        table: snapshot
-            .table
+/// Encodes a snapshot part by part, whatever it weighs as a whole.
+#[derive(Debug)]
+pub(super) struct PartWriter {
+    snapshot: Snapshot,
+    part_bytes: usize,
+    place: Place,
+}
+
+/// What the next part begins with.
+#[derive(Debug)]
+enum Place {
+    Start,
+    /// The records after this one.
+    After(RecordKey),
+    /// The rows from this one on.
+    Rows(usize),
+    End,
+}
+
+impl PartWriter {
+    pub(super) const fn new(snapshot: Snapshot, part_bytes: usize) -> Self {
+        Self {
+            snapshot,
+            part_bytes,
+            place: Place::Start,
+        }
+    }
+
+    /// Parts are messages of the same schema: one after the other they are the whole.
+    pub(super) fn next_part(&mut self) -> Option<Bytes> {
+        let place = std::mem::replace(&mut self.place, Place::End);
+        let snapshot = &self.snapshot;
+        let mut part = SnapshotMessage::default();
+        let mut bytes = 0;
+        let mut row_at = 0;
+        let mut records: Box<dyn Iterator<Item = _>> = match &place {
+            Place::Start => {
+                part.cursor = Some(snapshot.cursor);
+                part.ms = snapshot.ms;
+                part.deleted = snapshot.deleted;
+                part.kind = stored_kind(snapshot.kind);
+                bytes += HEADER_BYTES;
+                Box::new(snapshot.document.records())
+            }
+            Place::After(key) => {
+                Box::new(snapshot.document.records_after(&key.collection, &key.id))
+            }
+            Place::Rows(at) => {
+                row_at = *at;
+                Box::new(std::iter::empty())
+            }
+            Place::End => return None,
+        };
+        while let Some((collection, id, record)) = records.next() {
+            let record = record.to_wire(collection, id);
+            let size = record.encoded_len() + FIELD_BYTES;
+            // The record that is too much begins the next part: it comes after the last one here.
+            if bytes + size > self.part_bytes && !part.records.is_empty() {
+                let last = &part.records[part.records.len() - 1];
+                self.place = Place::After(RecordKey::new(&last.collection, &last.id));
+                return Some(part.encode_to_vec().into());
+            }
+            bytes += size;
+            part.records.push(record);
+        }
+        for (author, row) in &snapshot.table[row_at..] {
+            let row = stored_row(author, row);
+            let size = row.encoded_len() + FIELD_BYTES;
+            if bytes + size > self.part_bytes && bytes > 0 {
+                self.place = Place::Rows(row_at);
+                return Some(part.encode_to_vec().into());
+            }
+            bytes += size;
+            row_at += 1;
+            part.table.push(row);
+        }
+        Some(part.encode_to_vec().into())
+    }
+}
+
+/// Key and length of a record or row in a part, and what a first part begins with, at their longest.
+const FIELD_BYTES: usize = 6;
+const HEADER_BYTES: usize = 64;
+
+fn stored_row(author: &Author, row: &TableRow) -> StoredRow {
+    StoredRow {
+        author: author.0.to_vec(),
+        last: row.last,
+        deadline_max: row.deadline_max,
+        low: row.low,
+        check: row.check.map(|check| check.to_vec()),
+        rejected: row
+            .rejected
             .iter()
-            .map(|(author, row)| StoredRow {
-                author: author.0.to_vec(),
-                last: row.last,
-                deadline_max: row.deadline_max,
-                rejected: row
-                    .rejected
-                    .iter()
-                    .map(|(n, rejection)| StoredRejection {
-                        n: *n,
-                        code: rejection.code as u32,
-                        detail: rejection.detail.clone(),
-                    })
-                    .collect(),
+            .map(|(n, rejection)| StoredRejection {
+                n: *n,
+                code: rejection.code as u32,
+                detail: rejection.detail.clone(),
             })
             .collect(),
     }
-    .encode_to_vec()
 }
 
-/// Reads what [`encode_snapshot`] wrote.
-pub fn decode_snapshot(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
-    let stored = StoredSnapshot::decode(bytes)?;
-    let mut document = Document::default();
-    for record in stored.records {
-        document.apply(&put_op(record));
-    }
-    let table = stored
-        .table
-        .into_iter()
-        .map(|row| {
-            let rejected = row
-                .rejected
-                .into_iter()
-                .map(|stored| Ok((stored.n, rejection(stored.code, stored.detail)?)))
-                .collect::<Result<_, DecodeError>>()?;
+/// Reads the parts of a snapshot, from the first one on. [`super::StoredSnapshot::read`] also asks whether
+/// they are all there.
+pub fn decode_parts(parts: &[Bytes]) -> Result<Snapshot, DecodeError> {
+    let mut snapshot = Snapshot::default();
+    for (at, part) in parts.iter().enumerate() {
+        let stored = SnapshotMessage::decode(part.clone())?;
+        if !stored.producers.is_empty() || !stored.keys.is_empty() {
+            return Err(DecodeError::Later("rows of producers or keys"));
+        }
+        if at == 0 {
+            snapshot.cursor = stored.cursor.ok_or(DecodeError::Missing("cursor"))?;
+            snapshot.ms = stored.ms;
+            snapshot.deleted = stored.deleted;
+            snapshot.kind = kind(stored.kind)?;
+        }
+        for record in stored.records {
+            snapshot.document.apply(&put_op(record));
+        }
+        for row in stored.table {
+            let rejected = row.rejected.into_iter();
+            let rejected = rejected.map(|r| Ok((r.n, rejection(r.code, r.detail)?)));
             let decoded = TableRow {
                 last: row.last,
-                rejected,
+                rejected: rejected.collect::<Result<_, DecodeError>>()?,
                 deadline_max: row.deadline_max,
+                low: row.low,
+                check: row.check.as_deref().map(check).transpose()?,
             };
-            Ok((author(&row.author)?, decoded))
-        })
-        .collect::<Result<_, DecodeError>>()?;
-    Ok(Snapshot {
-        cursor: stored.cursor.ok_or(DecodeError::Missing("cursor"))?,
-        ms: stored.ms,
-        deleted: stored.deleted,
-        document,
-        table,
-    })
+            snapshot.table.push((author(&row.author)?, decoded));
+        }
+    }
+    Ok(snapshot)
 }
 
 fn author(bytes: &[u8]) -> Result<Author, DecodeError> {
-    bytes
-        .try_into()
-        .map(Author)
-        .map_err(|_| DecodeError::Missing("author"))
+    sized(bytes, "author").map(Author)
+}
+
+fn check(bytes: &[u8]) -> Result<Check, DecodeError> {
+    sized(bytes, "check")
+}
+
+fn trace(bytes: &[u8]) -> Result<Trace, DecodeError> {
+    sized(bytes, "trace").map(Box::new)
+}
+
+/// Bytes of a length that never changes.
+fn sized<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Missing(what))
+}
+
+const fn stored_kind(kind: LogKind) -> u32 {
+    match kind {
+        LogKind::State => 1,
+        LogKind::Stream => 2,
+    }
+}
+
+fn kind(stored: u32) -> Result<LogKind, DecodeError> {
+    match stored {
+        1 => Ok(LogKind::State),
+        2 => Ok(LogKind::Stream),
+        other => Err(DecodeError::UnknownKind(other)),
+    }
+}
+
+fn stored_outcome(outcome: &Result<Ops, Rejection>) -> (Bytes, u32, String) {
+    match outcome {
+        Ok(ops) => (ops.bytes().clone(), 0, String::new()),
+        Err(rejection) => (
+            Bytes::new(),
+            rejection.code as u32,
+            rejection.detail.clone(),
+        ),
+    }
+}
+
+fn outcome(ops: Bytes, code: u32, detail: String) -> Result<Result<Ops, Rejection>, DecodeError> {
+    Ok(if code == 0 {
+        Ok(Ops::read(ops)?)
+    } else {
+        Err(rejection(code, detail)?)
+    })
 }
 
 fn rejection(code: u32, detail: String) -> Result<Rejection, DecodeError> {
@@ -263,7 +491,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use tidewire_core::wire::{Clear, Field, OpKind};
+    use tidewire_core::wire::{Clear, Field, Op, OpKind};
 
     fn bodies() -> Vec<EntryBody> {
         let author = Author([7; 16]);
@@ -283,17 +511,35 @@ mod tests {
             n: 3,
             low: 2,
             deadline_ms: 1_795_000_000_000,
+            schema: 3,
+            check: Some([9; 8]),
+            trace: Some(Box::new([5; 26])),
             outcome,
         };
+        let keyed = |outcome| EntryBody::Keyed {
+            key: b"billing\0k1".to_vec(),
+            body_hash: [6; 32],
+            expires_ms: 4,
+            outcome,
+        };
+        let gone = || Rejection::new(ErrorCode::NotFound, "gone");
         vec![
-            EntryBody::Opening { ops: Vec::new() },
+            EntryBody::opening(Ops::default()),
+            EntryBody::opening(Ops::new([&put])),
             EntryBody::Opening {
-                ops: vec![put.clone()],
+                kind: LogKind::Stream,
+                ops: Ops::default(),
             },
-            mutation(Ok(vec![put, clear])),
-            mutation(Ok(Vec::new())),
-            mutation(Err(Rejection::new(ErrorCode::NotFound, "gone"))),
+            mutation(Ok(Ops::new([&put, &clear]))),
+            mutation(Ok(Ops::default())),
+            mutation(Err(gone())),
             EntryBody::Deletion,
+            keyed(Ok(Ops::new([&put]))),
+            keyed(Err(gone())),
+            EntryBody::Expiry {
+                ops: Ops::new([&clear]),
+            },
+            EntryBody::Close,
         ]
     }
 
@@ -302,6 +548,7 @@ mod tests {
         for body in bodies() {
             let entry = Entry {
                 cursor: Cursor::new(9, 8, 7),
+                previous_tag: 11,
                 ms: 6,
                 run: RunId(u64::MAX),
                 body,
@@ -324,23 +571,24 @@ mod tests {
                 last: 5,
                 rejected: vec![(4, Rejection::new(ErrorCode::Invalid, "no"))],
                 deadline_max: 1_795_000_000_000,
+                low: 3,
+                check: Some([8; 8]),
             },
         ));
         for body in bodies() {
-            if let EntryBody::Opening { ops } = body {
-                for op in &ops {
-                    snapshot.document.apply(op);
-                }
+            if let EntryBody::Opening { ops, .. } = body {
+                snapshot.document.apply_run(&ops, |_, _, _| {});
             }
         }
-        assert_eq!(decode_snapshot(&encode_snapshot(&snapshot)), Ok(snapshot));
+        let stored = crate::log::StoredSnapshot::encode(snapshot.clone(), 100);
+        assert_eq!(stored.read(), Ok(snapshot));
     }
 
     proptest! {
         #[test]
         fn rotten_bytes_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode_entry(&bytes);
-            let _ = decode_snapshot(&bytes);
+            let _ = decode_parts(&[bytes.into()]);
         }
     }
 }

@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidewire_core::planted;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::Cursor;
 
-use super::{BrokerReply, BrokerRequest, Entry, EntryBody, RunId, Snapshot};
+use super::{BrokerReply, BrokerRequest, Entry, EntryBody, RunId, SnapshotName, StoredSnapshot};
 
 /// One reply carries at most this many entries. `more` then says that there are others.
 pub(crate) const PART_ENTRIES_MAX: usize = 1024;
@@ -22,7 +23,9 @@ pub(crate) const PART_ENTRIES_MAX: usize = 1024;
 pub struct Log {
     run: RunId,
     part_entries_max: usize,
-    snapshot: Option<Arc<Snapshot>>,
+    snapshot: Option<Arc<StoredSnapshot>>,
+    /// Parts of a snapshot that was not put yet: of one cursor, the newest that anybody began.
+    parts: (Cursor, Vec<Bytes>),
     entries: VecDeque<Arc<Entry>>,
     head: Cursor,
     head_run: RunId,
@@ -36,6 +39,7 @@ impl Log {
             run,
             part_entries_max: PART_ENTRIES_MAX,
             snapshot: None,
+            parts: Default::default(),
             entries: VecDeque::new(),
             head: Cursor::default(),
             head_run: RunId::default(),
@@ -64,13 +68,15 @@ impl Log {
             }
             BrokerRequest::Read { after } => self.read(after, clock),
             BrokerRequest::Append { expected, entries } => self.append(expected, entries),
+            BrokerRequest::PutPart {
+                cursor,
+                part,
+                bytes,
+            } => self.put_part(cursor, part, bytes),
             BrokerRequest::PutSnapshot {
                 snapshot,
                 trim_through,
-            } => {
-                self.put_snapshot(snapshot, trim_through);
-                BrokerReply::SnapshotStored
-            }
+            } => self.put_snapshot(snapshot, trim_through),
         }
     }
 
@@ -87,7 +93,7 @@ impl Log {
 
     /// The newest snapshot.
     #[must_use]
-    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Option<&Arc<StoredSnapshot>> {
         self.snapshot.as_ref()
     }
 
@@ -135,12 +141,34 @@ impl Log {
         BrokerReply::Appended
     }
 
-    fn put_snapshot(&mut self, snapshot: Arc<Snapshot>, trim_through: u64) {
-        let cursor = snapshot.cursor;
+    fn put_part(&mut self, cursor: Cursor, part: u32, bytes: Bytes) -> BrokerReply {
+        let (of, parts) = &mut self.parts;
+        if *of != cursor {
+            *of = cursor;
+            parts.clear();
+        }
+        // Parts come in order; one that comes again is the same.
+        let at = part as usize;
+        if at < parts.len() {
+            parts[at] = bytes;
+        } else if at == parts.len() {
+            parts.push(bytes);
+        } else {
+            return BrokerReply::Conflict;
+        }
+        if planted!(PartCountsAtOnce) {
+            let parts = parts.clone();
+            self.snapshot = Some(Arc::new(StoredSnapshot::of(cursor, parts)));
+        }
+        BrokerReply::PartStored
+    }
+
+    fn put_snapshot(&mut self, name: SnapshotName, trim_through: u64) -> BrokerReply {
+        let cursor = name.cursor;
         let newer = self
             .snapshot
             .as_ref()
-            .is_none_or(|old| old.cursor.seq < cursor.seq);
+            .is_none_or(|old| old.name.cursor.seq < cursor.seq);
         let on_the_line = self
             .entries
             .iter()
@@ -149,9 +177,14 @@ impl Log {
         let newer = newer || planted!(SnapshotGoesBack);
         let on_the_line = on_the_line || planted!(SnapshotOffTheLine);
         if !newer || !on_the_line {
-            return;
+            return BrokerReply::SnapshotStored;
         }
-        self.snapshot = Some(snapshot);
+        let is_whole = self.parts.0 == cursor && self.parts.1.len() == name.parts as usize;
+        if !is_whole && !planted!(PartsNotCounted) {
+            return BrokerReply::Conflict;
+        }
+        let (_, parts) = std::mem::take(&mut self.parts);
+        self.snapshot = Some(Arc::new(StoredSnapshot { name, parts }));
         let through = trim_through.min(cursor.seq);
         while self
             .entries
@@ -160,6 +193,7 @@ impl Log {
         {
             self.entries.pop_front();
         }
+        BrokerReply::SnapshotStored
     }
 }
 

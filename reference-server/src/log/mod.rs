@@ -5,14 +5,19 @@
 mod author;
 pub mod codec;
 mod entry;
+#[cfg(test)]
+mod golden;
 mod memory;
+mod parts;
 mod request;
 mod snapshot;
-pub(crate) mod tag;
+pub mod tag;
 
 pub use author::Author;
-pub use entry::{Entry, EntryBody, RunId};
+pub use entry::{Check, Entry, EntryBody, LogKind, RunId, Trace};
 pub use memory::Log;
+#[cfg(feature = "net")]
 pub(crate) use memory::{PART_ENTRIES_MAX, may_append};
+pub use parts::{Encoding, SnapshotName, StoredSnapshot};
 pub use request::{BrokerReply, BrokerRequest};
 pub use snapshot::{Snapshot, TableRow};

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::Cursor;
 
-use super::{Entry, RunId, Snapshot};
+use super::{Entry, RunId, SnapshotName, StoredSnapshot};
 
 /// What a channel asks its broker for.
 #[derive(Clone, Debug)]
@@ -26,10 +27,21 @@ pub enum BrokerRequest {
         /// With contiguous seqs; `run` is what the broker said last.
         entries: Vec<Arc<Entry>>,
     },
-    /// Store a snapshot and drop entries up to `trim_through`. Only forward, only on the same line.
+    /// Keep a part of a snapshot, at most 512 KiB. It counts for nothing until the snapshot is put; parts of
+    /// another cursor that were not, nobody needs any more.
+    PutPart {
+        /// Of which snapshot.
+        cursor: Cursor,
+        /// From 0 on.
+        part: u32,
+        /// What it says.
+        bytes: Bytes,
+    },
+    /// The parts are all there: from now on they are the snapshot, in one step, and then entries up to
+    /// `trim_through` may go. Only forward, only on the same line.
     PutSnapshot {
-        /// The snapshot.
-        snapshot: Arc<Snapshot>,
+        /// Cursor, parts and digest.
+        snapshot: SnapshotName,
         /// Inclusive; 0 = keep all.
         trim_through: u64,
     },
@@ -41,7 +53,7 @@ pub enum BrokerReply {
     /// To `Load`.
     Loaded {
         /// The newest, if one was cut.
-        snapshot: Option<Arc<Snapshot>>,
+        snapshot: Option<Arc<StoredSnapshot>>,
         /// The oldest ones, in order.
         entries: Vec<Arc<Entry>>,
         /// The log goes on after them: read the rest.
@@ -66,8 +78,11 @@ pub enum BrokerReply {
     Trimmed,
     /// To `Append`.
     Appended,
-    /// To `Append`: the head is another one; nothing was appended. Catch up.
+    /// To `Append`: the head is another one; nothing was appended. Catch up. To `PutSnapshot`: some of its
+    /// parts are not there; put them again.
     Conflict,
+    /// To `PutPart`.
+    PartStored,
     /// To `PutSnapshot`, whether it was stored or was not newer.
     SnapshotStored,
     /// The broker could not answer. Whether an append happened is unknown: catch up before the next.

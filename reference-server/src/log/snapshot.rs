@@ -3,7 +3,7 @@
 use tidewire_core::document::{Document, Rejection};
 use tidewire_core::wire::Cursor;
 
-use super::Author;
+use super::{Author, Check, LogKind};
 
 /// State and table at a cursor; what a log may be trimmed to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub ms: u64,
     /// Whether the last fact about the channel is its deletion.
     pub deleted: bool,
+    /// What the log is for.
+    pub kind: LogKind,
     /// All records.
     pub document: Document,
     /// The whole table, sorted by author.
@@ -29,4 +31,8 @@ pub struct TableRow {
     pub rejected: Vec<(u64, Rejection)>,
     /// The latest deadline of its mutations, Unix milliseconds: the row is kept for the retention after it.
     pub deadline_max: u64,
+    /// The highest `low` that its pushes named: what was rejected below it is forgotten.
+    pub low: u64,
+    /// Of the item that was decided last, if its store keeps checks.
+    pub check: Option<Check>,
 }

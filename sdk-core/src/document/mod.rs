@@ -16,7 +16,7 @@ pub use equal::json_equal;
 pub use record::{Record, RecordKey};
 
 use crate::text_map::TextMap;
-use crate::wire::{self, Op, OpInPlace, OpKind, RecordInPlace};
+use crate::wire::{self, Op, OpInPlace, OpKind, Ops, RecordInPlace};
 
 /// All records of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,27 @@ impl Document {
         self.collections
             .iter()
             .flat_map(|(name, records)| records.iter().map(move |(id, r)| (name, id, r)))
+    }
+
+    /// Those that come after a record, whether or not that is still there.
+    pub fn records_after(
+        &self,
+        collection: &str,
+        id: &str,
+    ) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Record)> {
+        let here = self.collections.iter_from(collection).take(1);
+        let here = here.filter(move |(name, _)| ***name == *collection);
+        let here = here.flat_map(move |(name, records)| {
+            let after = records.iter_from(id).filter(move |(at, _)| ***at != *id);
+            after.map(move |(id, record)| (name, id, record))
+        });
+        let rest = self.collections.iter_from(collection);
+        let rest = rest.filter(move |(name, _)| ***name != *collection);
+        here.chain(
+            rest.flat_map(|(name, records)| {
+                records.iter().map(move |(id, record)| (name, id, record))
+            }),
+        )
     }
 
     /// How many records there are.
@@ -103,6 +124,29 @@ impl Document {
             OpInPlace::Clear => self.clear(),
             OpInPlace::Unknown => return None,
         })
+    }
+
+    /// The same for a run of them. `changed` hears of each record what its names and values took before and
+    /// take now, both 0 where there is none; a clearing has no record. Tells whether all of them are known:
+    /// if not, nothing has changed.
+    pub fn apply_run(
+        &mut self,
+        run: &Ops,
+        mut changed: impl FnMut(Option<(&str, &str)>, Option<usize>, Option<usize>),
+    ) -> bool {
+        if run.has_unknown() {
+            return false;
+        }
+        for op in run.in_place() {
+            let bytes = |document: &Self| {
+                let (collection, id) = op.target()?;
+                document.record(collection, id).map(Record::bytes)
+            };
+            let before = bytes(self);
+            self.apply_in_place(op);
+            changed(op.target(), before, bytes(self));
+        }
+        true
     }
 
     /// Puts a record that still stands in its message. Tells how many bytes its names and values took

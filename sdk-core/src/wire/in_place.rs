@@ -233,7 +233,7 @@ impl<'a> OpInPlace<'a> {
         }
     }
 
-    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut op = Self::Unknown;
         for field in Reader::new(body) {
             let (number, value) = field?;

@@ -11,6 +11,7 @@ mod fields;
 mod in_place;
 #[cfg(feature = "json")]
 mod json;
+mod ops;
 mod parts;
 mod reading;
 mod server;
@@ -28,6 +29,7 @@ pub use codec::{
     server_message,
 };
 pub(crate) use in_place::{OpInPlace, PartInPlace, PatchInPlace, Received, RecordInPlace};
+pub use ops::{Ops, OpsWriter, patch_message};
 pub use parts::{
     Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,
     RecordRef, Rejected, Unset,

@@ -11,7 +11,7 @@ use tidewire_server::broker::{BrokerReply, BrokerRequest, Entry, EntryBody, Log,
 
 use crate::node::UNIX_START_MS;
 use crate::truth::Truth;
-use crate::violation::{Checked, ensure};
+use crate::violation::{Checked, Violation, ensure};
 
 /// Entries in one reply: few, so that logs come in parts.
 const PART_ENTRIES_MAX: usize = 40;
@@ -111,11 +111,29 @@ impl Broker {
                 )?;
                 return Ok((reply, appended));
             }
-            BrokerRequest::PutSnapshot { snapshot, .. } => {
-                truth.check_snapshot(channel, snapshot)?;
-                let before = shelf.log.snapshot().map_or(0, |old| old.cursor.seq);
+            BrokerRequest::PutPart { bytes, .. } => {
+                ensure(bytes.len() <= 512 * 1024, "S14", || {
+                    format!("a part of {} bytes", bytes.len())
+                })?;
+                let before = shelf.log.snapshot().cloned();
                 let reply = shelf.log.handle(request, clock);
-                let after = shelf.log.snapshot().map(|new| new.cursor);
+                ensure(before.as_ref() == shelf.log.snapshot(), "log", || {
+                    "a part without its commit counts as a snapshot".into()
+                })?;
+                return Ok((reply, false));
+            }
+            BrokerRequest::PutSnapshot { .. } => {
+                let before_cursor = shelf.log.snapshot().map(|old| old.name.cursor);
+                let before = before_cursor.map_or(0, |old| old.seq);
+                let reply = shelf.log.handle(request, clock);
+                let after = shelf.log.snapshot().map(|new| new.name.cursor);
+                if let Some(new) = shelf.log.snapshot().filter(|_| after != before_cursor) {
+                    let snapshot = new.read();
+                    let snapshot = snapshot.map_err(|error| {
+                        Violation::new("log", format!("a stored snapshot: {error}"))
+                    })?;
+                    truth.check_snapshot(channel, &snapshot)?;
+                }
                 let is_right = after.is_none_or(|after| {
                     let fact = truth.at(channel, after);
                     let on_line = fact.zip(truth.head(channel));
@@ -151,6 +169,7 @@ impl Broker {
         }
         let entry = Entry {
             cursor: Cursor::new(expected.epoch, expected.seq + 1, expected.tag),
+            previous_tag: expected.tag,
             ms: 0,
             run: self.run,
             body: EntryBody::Deletion,

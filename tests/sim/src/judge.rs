@@ -167,13 +167,14 @@ impl Truth {
         self.after(channel, since.seq)
             .filter_map(|fact| match &fact.entry.body {
                 EntryBody::Deletion => Some(None),
-                EntryBody::Opening { ops } => ops.iter().any(names).then_some(None),
+                EntryBody::Opening { ops, .. } => ops.to_vec().iter().any(names).then_some(None),
                 EntryBody::Mutation {
                     author, outcome, ..
                 } => {
                     let ops = outcome.as_ref().ok()?;
-                    ops.iter().any(names).then_some(Some(*author))
+                    ops.to_vec().iter().any(names).then_some(Some(*author))
                 }
+                EntryBody::Keyed { .. } | EntryBody::Expiry { .. } | EntryBody::Close => None,
             })
             .collect()
     }

@@ -15,7 +15,7 @@
 //! outlet   the bounded queue to a connection
 //! draw     draws, the same on every target
 //! truth    the logs as they really are          watch     what every view has to show
-//! model    records as the checkers keep them
+//! model    records as the checkers keep them    tag       what names an entry, computed again
 //! report   many seeds and their sum             scene     a calm world that a test disturbs
 //! ```
 
@@ -39,6 +39,7 @@ pub mod run;
 pub mod scene;
 pub mod shape;
 mod stray;
+mod tag;
 pub mod trace;
 pub mod truth;
 pub mod violation;

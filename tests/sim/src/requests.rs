@@ -149,7 +149,7 @@ fn brief(reply: &BrokerReply) -> String {
             "Loaded, {} entries from {:?}, snapshot {:?}, {run:?}",
             entries.len(),
             entries.first().map(|e| e.cursor),
-            snapshot.as_ref().map(|s| s.cursor)
+            snapshot.as_ref().map(|s| s.name.cursor)
         ),
         BrokerReply::Entries { entries, run, .. } => {
             format!(

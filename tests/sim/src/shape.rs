@@ -109,6 +109,13 @@ impl Shape {
                 ..ChannelConfig::default()
             },
         };
+        // A snapshot of several parts, so that something can come between them. Not drawn: seeds that once
+        // failed keep their worlds.
+        shape.channel.snapshot_part_bytes = match shape.channel.history {
+            3 => 200,
+            200 => 1_000,
+            _ => shape.channel.snapshot_part_bytes,
+        };
         if let Some((ttl, retention)) = shape.lifetime_ms {
             // Hundreds of mutations take longer than they live.
             shape.has_bursts = false;

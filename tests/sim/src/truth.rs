@@ -312,6 +312,12 @@ impl Truth {
             "log",
             || format!("{cursor:?} is beyond 2^53"),
         )?;
+        let named = crate::tag::tag(before.tag, entry);
+        ensure(
+            (entry.previous_tag, cursor.tag) == (before.tag, named),
+            "log",
+            || format!("the tags say {before:?} and {named}"),
+        )?;
         ensure(
             parent.as_ref().is_none_or(|p| p.entry.ms <= entry.ms),
             "log",
@@ -345,9 +351,9 @@ impl Truth {
             .unwrap_or_default();
         let mut deleted = false;
         match &entry.body {
-            EntryBody::Opening { ops } => {
-                for op in ops {
-                    Arc::make_mut(&mut state).apply(op);
+            EntryBody::Opening { ops, .. } => {
+                for op in ops.to_vec() {
+                    Arc::make_mut(&mut state).apply(&op);
                 }
                 let starts = parent.as_ref().is_none_or(|p| p.deleted);
                 ensure(starts || ops.is_empty(), "log", || {
@@ -368,7 +374,10 @@ impl Truth {
                 n,
                 low,
                 deadline_ms,
+                check,
                 outcome,
+                schema: _,
+                trace: _,
             } => {
                 let (Some(parent), Some(parent_id)) = (&parent, self.head(channel)) else {
                     return Err(Violation::new("log", "a mutation before any opening"));
@@ -393,6 +402,8 @@ impl Truth {
                 })?;
                 row.last = *n;
                 row.deadline_max = row.deadline_max.max(*deadline_ms);
+                row.low = row.low.max(*low);
+                row.check = *check;
                 row.rejected.retain(|(at, _)| at >= low);
                 match (verdict, outcome) {
                     (
@@ -400,8 +411,8 @@ impl Truth {
                         Ok(ops),
                     ) => {
                         let next = Arc::make_mut(&mut state);
-                        for op in ops {
-                            next.apply(op);
+                        for op in ops.to_vec() {
+                            next.apply(&op);
                         }
                         ensure(*next == expected, "S1", || {
                             "ops are not what was asked for".into()
@@ -427,6 +438,9 @@ impl Truth {
                 ensure(row.rejected.len() <= REJECTIONS_MAX, "S14", || {
                     format!("{} rejections are listed", row.rejected.len())
                 })?;
+            }
+            EntryBody::Keyed { .. } | EntryBody::Expiry { .. } | EntryBody::Close => {
+                return Err(Violation::new("log", "this version writes no such entry"));
             }
         }
 

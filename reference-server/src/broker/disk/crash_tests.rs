@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Mutex;
 
-use super::tests::{RUN, append, block_on, entry, load};
+use super::tests::{RUN, append, block_on, cursor, entry, load, put_snapshot};
 use super::*;
+use crate::broker::{Snapshot, StoredSnapshot};
+use crate::log::{Author, TableRow};
 
 /// A disk in memory. It works for so many operations, then tears one write and fails for ever.
 #[derive(Debug)]
@@ -198,4 +200,66 @@ fn answered_appends_survive_a_disk_that_fails_at_any_write() {
             check(disk.after_the_machine_died(&mut rng), answered, operations);
         }
     }
+}
+
+/// A snapshot of several parts at an entry.
+fn snapshot_at(seq: u64) -> StoredSnapshot {
+    let row = |author| {
+        let row = TableRow {
+            last: seq,
+            ..TableRow::default()
+        };
+        (Author([author; 16]), row)
+    };
+    let snapshot = Snapshot {
+        cursor: cursor(seq),
+        ms: seq,
+        table: (0..5).map(row).collect(),
+        ..Snapshot::default()
+    };
+    StoredSnapshot::encode(snapshot, 1)
+}
+
+/// Whatever the disk does between the first part and the step that makes them count: one whole snapshot is
+/// found, the log is trimmed for no other, and what was begun does not stay for ever.
+#[test]
+fn a_snapshot_counts_whole_or_not_at_all_on_a_disk_that_fails_at_any_write() {
+    let disk = Disk::new(Vec::new(), usize::MAX);
+    block_on(async {
+        let broker = open(&disk).unwrap();
+        assert_eq!(fill(&broker, 1, 9).await, 9);
+        assert!(put_snapshot(&broker, &snapshot_at(3)).await);
+    });
+    let start = disk.after_the_process_died();
+    let mut rng = fastrand::Rng::with_seed(5);
+    let (mut old, mut new) = (0, 0);
+    for operations in 0..120 {
+        let disk = Disk::new(start.clone(), operations);
+        let answered = block_on(async {
+            match open(&disk) {
+                Some(broker) => put_snapshot(&broker, &snapshot_at(7)).await,
+                None => false,
+            }
+        });
+        for image in [
+            disk.after_the_process_died(),
+            disk.after_the_machine_died(&mut rng),
+        ] {
+            block_on(async {
+                let broker = open(&Disk::new(image, usize::MAX)).expect("it opens again");
+                let (found, entries, _) = load(&broker).await;
+                let found = found.expect("one is there");
+                let seq = found.name.cursor.seq;
+                assert_eq!(*found, snapshot_at(seq));
+                assert!(seq == 7 || (seq == 3 && !answered), "{seq} at {operations}");
+                let expected: Vec<_> = (seq..=9).map(entry).collect();
+                assert_eq!(entries, expected, "at {operations}");
+                (old, new) = (old + u32::from(seq == 3), new + u32::from(seq == 7));
+                // Snapshots go on.
+                assert!(put_snapshot(&broker, &snapshot_at(8)).await);
+                assert_eq!(*load(&broker).await.0.unwrap(), snapshot_at(8));
+            });
+        }
+    }
+    assert!(old > 0 && new > 0, "{old} {new}");
 }

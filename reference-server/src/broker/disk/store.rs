@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
@@ -11,8 +12,10 @@ use tidewire_core::wire::Cursor;
 use super::{OpenError, failed};
 use crate::broker::PART_BYTES_MAX;
 use crate::clock;
-use crate::log::codec::{DecodeError, FORMAT, decode_entry, decode_snapshot};
-use crate::log::{BrokerReply, Entry, PART_ENTRIES_MAX, RunId, may_append};
+use crate::log::codec::{DecodeError, FORMAT, decode_entry};
+use crate::log::{
+    BrokerReply, Entry, PART_ENTRIES_MAX, RunId, SnapshotName, StoredSnapshot, may_append,
+};
 
 /// `format` and `run`.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -20,8 +23,11 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("entries");
 /// channel → its head: epoch, seq, tag, run id.
 const HEADS: TableDefinition<&str, (u64, u64, u64, u64)> = TableDefinition::new("heads");
-/// channel → its newest snapshot: seq, bytes.
-const SNAPSHOTS: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("snapshots");
+/// channel → its newest snapshot: epoch, seq, tag, number of parts, digest.
+const SNAPSHOTS: TableDefinition<&str, SnapshotRow> = TableDefinition::new("snapshots");
+type SnapshotRow = (u64, u64, u64, u32, [u8; 16]);
+/// (channel, tag, part) → a part of the snapshot at that tag: the newest one, or one that is not put yet.
+const PARTS: TableDefinition<(&str, u64, u32), &[u8]> = TableDefinition::new("parts");
 
 /// What a store operation meets.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,8 @@ pub(super) enum StoreError {
     Database(#[source] Box<redb::Error>),
     #[error("the database holds something else than was written: {0}")]
     Rotten(#[from] DecodeError),
+    #[error("the database lacks a part of a snapshot")]
+    PartMissing,
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
@@ -52,9 +60,13 @@ pub(super) enum WriteKind {
         entries: Vec<Arc<Entry>>,
         encoded: Vec<Vec<u8>>,
     },
-    PutSnapshot {
+    PutPart {
         cursor: Cursor,
-        encoded: Vec<u8>,
+        part: u32,
+        bytes: Bytes,
+    },
+    PutSnapshot {
+        snapshot: SnapshotName,
         trim_through: u64,
     },
 }
@@ -64,7 +76,8 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         64 + match &self.kind {
             WriteKind::Append { encoded, .. } => encoded.iter().map(Vec::len).sum(),
-            WriteKind::PutSnapshot { encoded, .. } => encoded.len(),
+            WriteKind::PutPart { bytes, .. } => bytes.len(),
+            WriteKind::PutSnapshot { .. } => 0,
         }
     }
 }
@@ -116,7 +129,16 @@ impl Store {
         let channel = channel.as_str();
         let transaction = self.database.begin_read()?;
         let snapshot = match transaction.open_table(SNAPSHOTS)?.get(channel)? {
-            Some(stored) => Some(Arc::new(decode_snapshot(stored.value().1)?)),
+            Some(stored) => {
+                let name = snapshot_name(stored.value());
+                let parts = transaction.open_table(PARTS)?;
+                let part = |part| match parts.get((channel, name.cursor.tag, part))? {
+                    Some(bytes) => Ok(Bytes::copy_from_slice(bytes.value())),
+                    None => Err(StoreError::PartMissing),
+                };
+                let parts = (0..name.parts).map(part).collect::<Result<_, _>>()?;
+                Some(Arc::new(StoredSnapshot { name, parts }))
+            }
             None => None,
         };
         let (entries, more) = part(&transaction.open_table(ENTRIES)?, channel, 0)?;
@@ -172,6 +194,7 @@ impl Store {
                 entries: transaction.open_table(ENTRIES)?,
                 heads: transaction.open_table(HEADS)?,
                 snapshots: transaction.open_table(SNAPSHOTS)?,
+                parts: transaction.open_table(PARTS)?,
             };
             for write in writes {
                 replies.push(tables.write(write)?);
@@ -188,7 +211,8 @@ struct Tables<'t> {
     run: RunId,
     entries: redb::Table<'t, (&'static str, u64), &'static [u8]>,
     heads: redb::Table<'t, &'static str, (u64, u64, u64, u64)>,
-    snapshots: redb::Table<'t, &'static str, (u64, &'static [u8])>,
+    snapshots: redb::Table<'t, &'static str, SnapshotRow>,
+    parts: redb::Table<'t, (&'static str, u64, u32), &'static [u8]>,
 }
 
 impl Tables<'_> {
@@ -200,14 +224,15 @@ impl Tables<'_> {
                 entries,
                 encoded,
             } => self.append(channel, *expected, entries, encoded),
-            WriteKind::PutSnapshot {
+            WriteKind::PutPart {
                 cursor,
-                encoded,
+                part,
+                bytes,
+            } => self.put_part(channel, *cursor, *part, bytes),
+            WriteKind::PutSnapshot {
+                snapshot,
                 trim_through,
-            } => {
-                self.put_snapshot(channel, *cursor, encoded, *trim_through)?;
-                Ok(BrokerReply::SnapshotStored)
-            }
+            } => self.put_snapshot(channel, snapshot, *trim_through),
         }
     }
 
@@ -237,32 +262,75 @@ impl Tables<'_> {
         Ok(BrokerReply::Appended)
     }
 
-    /// Only forward, only on the same line.
-    fn put_snapshot(
+    /// A first part ends whatever else was begun: of one channel at most two snapshots have parts.
+    fn put_part(
         &mut self,
         channel: &str,
         cursor: Cursor,
-        encoded: &[u8],
+        part: u32,
+        bytes: &[u8],
+    ) -> Result<BrokerReply, StoreError> {
+        if part == 0 {
+            let newest = self.newest(channel)?.map(|name| name.cursor.tag);
+            self.parts
+                .retain_in(parts_of(channel), |(_, tag, _), _| Some(tag) == newest)?;
+        }
+        self.parts.insert((channel, cursor.tag, part), bytes)?;
+        Ok(BrokerReply::PartStored)
+    }
+
+    /// Only forward, only on the same line, only whole.
+    fn put_snapshot(
+        &mut self,
+        channel: &str,
+        name: &SnapshotName,
         trim_through: u64,
-    ) -> Result<(), StoreError> {
-        let older = self
-            .snapshots
-            .get(channel)?
-            .is_none_or(|stored| stored.value().0 < cursor.seq);
+    ) -> Result<BrokerReply, StoreError> {
+        let cursor = name.cursor;
+        let newest = self.newest(channel)?;
+        let is_newer = newest.is_none_or(|newest| newest.cursor.seq < cursor.seq);
         // Rotten bytes count as another line: one channel's must not fail the others' transaction.
         let on_the_line = self
             .entries
             .get((channel, cursor.seq))?
             .is_some_and(|bytes| decode_entry(bytes.value()).is_ok_and(|e| e.cursor == cursor));
-        if !older || !on_the_line {
-            return Ok(());
+        if !is_newer || !on_the_line {
+            return Ok(BrokerReply::SnapshotStored);
         }
-        self.snapshots.insert(channel, (cursor.seq, encoded))?;
+        let here = (channel, cursor.tag, 0)..=(channel, cursor.tag, u32::MAX);
+        let parts = self.parts.range(here)?;
+        let numbers = parts.map(|part| part.map(|(key, _)| key.value().2));
+        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+        if !numbers.iter().copied().eq(0..name.parts) {
+            return Ok(BrokerReply::Conflict);
+        }
+        let Cursor { epoch, seq, tag } = cursor;
+        self.snapshots
+            .insert(channel, (epoch, seq, tag, name.parts, name.digest))?;
+        self.parts
+            .retain_in(parts_of(channel), |(_, tag, _), _| tag == cursor.tag)?;
         let through = trim_through.min(cursor.seq);
         self.entries
             .retain_in((channel, 0)..=(channel, through), |_, _| false)?;
-        Ok(())
+        Ok(BrokerReply::SnapshotStored)
     }
+
+    fn newest(&self, channel: &str) -> Result<Option<SnapshotName>, StoreError> {
+        let stored = self.snapshots.get(channel)?;
+        Ok(stored.map(|stored| snapshot_name(stored.value())))
+    }
+}
+
+fn snapshot_name((epoch, seq, tag, parts, digest): (u64, u64, u64, u32, [u8; 16])) -> SnapshotName {
+    SnapshotName {
+        cursor: Cursor::new(epoch, seq, tag),
+        parts,
+        digest,
+    }
+}
+
+const fn parts_of(channel: &str) -> std::ops::RangeInclusive<(&str, u64, u32)> {
+    (channel, 0, 0)..=(channel, u64::MAX, u32::MAX)
 }
 
 fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId), StoreError> {
@@ -284,6 +352,7 @@ fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId), StoreErr
         transaction.open_table(ENTRIES)?;
         transaction.open_table(HEADS)?;
         transaction.open_table(SNAPSHOTS)?;
+        transaction.open_table(PARTS)?;
     }
     transaction.commit()?;
     Ok(found)

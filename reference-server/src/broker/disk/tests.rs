@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidewire_core::document::Document;
+use tidewire_core::wire::Ops;
 
 use super::*;
-use crate::broker::{Entry, EntryBody, Snapshot};
+use crate::broker::{Entry, EntryBody, Snapshot, StoredSnapshot};
 use crate::log::Author;
 
 pub(super) const RUN: RunId = RunId(0xfeed);
@@ -24,7 +24,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn cursor(seq: u64) -> tidewire_core::wire::Cursor {
+pub(super) fn cursor(seq: u64) -> tidewire_core::wire::Cursor {
     match seq {
         0 => tidewire_core::wire::Cursor::default(),
         _ => tidewire_core::wire::Cursor::new(9, seq, seq * 7),
@@ -33,17 +33,12 @@ fn cursor(seq: u64) -> tidewire_core::wire::Cursor {
 
 pub(super) fn entry(seq: u64) -> Arc<Entry> {
     let body = match seq {
-        1 => EntryBody::Opening { ops: Vec::new() },
-        _ => EntryBody::Mutation {
-            author: Author([3; 16]),
-            n: seq,
-            low: 1,
-            deadline_ms: 0,
-            outcome: Ok(Vec::new()),
-        },
+        1 => EntryBody::opening(Ops::default()),
+        _ => EntryBody::mutation((Author([3; 16]), seq), 1, 0, Ok(Ops::default())),
     };
     Arc::new(Entry {
         cursor: cursor(seq),
+        previous_tag: 0,
         ms: seq,
         run: RUN,
         body,
@@ -58,7 +53,9 @@ pub(super) async fn append(broker: &DiskBroker, seq: u64) -> BrokerReply {
     broker.request(&channel(), request).await
 }
 
-pub(super) async fn load(broker: &DiskBroker) -> (Option<Arc<Snapshot>>, Vec<Arc<Entry>>, RunId) {
+pub(super) async fn load(
+    broker: &DiskBroker,
+) -> (Option<Arc<StoredSnapshot>>, Vec<Arc<Entry>>, RunId) {
     match broker.request(&channel(), BrokerRequest::Load).await {
         BrokerReply::Loaded {
             snapshot,
@@ -71,26 +68,45 @@ pub(super) async fn load(broker: &DiskBroker) -> (Option<Arc<Snapshot>>, Vec<Arc
     }
 }
 
+/// Puts every part, then the snapshot, trimming up to before it; tells how far that came.
+pub(super) async fn put_snapshot(broker: &DiskBroker, snapshot: &StoredSnapshot) -> bool {
+    let cursor = snapshot.name.cursor;
+    for (part, bytes) in (0..).zip(snapshot.parts.iter().cloned()) {
+        let request = BrokerRequest::PutPart {
+            cursor,
+            part,
+            bytes,
+        };
+        if !matches!(
+            broker.request(&channel(), request).await,
+            BrokerReply::PartStored
+        ) {
+            return false;
+        }
+    }
+    let request = BrokerRequest::PutSnapshot {
+        snapshot: snapshot.name,
+        trim_through: cursor.seq - 1,
+    };
+    let reply = broker.request(&channel(), request).await;
+    matches!(reply, BrokerReply::SnapshotStored)
+}
+
 #[test]
 fn a_restart_keeps_entries_snapshot_and_run_id() {
     let dir = tempfile::tempdir().unwrap();
-    let snapshot = Arc::new(Snapshot {
+    let snapshot = Snapshot {
         cursor: cursor(2),
         ms: 2,
-        deleted: false,
-        document: Document::default(),
-        table: Vec::new(),
-    });
+        ..Snapshot::default()
+    };
+    let snapshot = Arc::new(StoredSnapshot::encode(snapshot, 1));
     block_on(async {
         let broker = DiskBroker::open(dir.path(), RUN).unwrap();
         for seq in 1..=3 {
             assert!(matches!(append(&broker, seq).await, BrokerReply::Appended));
         }
-        let request = BrokerRequest::PutSnapshot {
-            snapshot: snapshot.clone(),
-            trim_through: 1,
-        };
-        broker.request(&channel(), request).await;
+        put_snapshot(&broker, &snapshot).await;
     });
     block_on(async {
         // Another run id is offered, and not taken.

@@ -1,13 +1,16 @@
 //! The broker: conflicts, failures, silence, snapshots.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tidewire_core::document::Document;
 use tidewire_core::time::UnixTime;
-use tidewire_core::wire::{ErrorCode, ServerKind};
+use tidewire_core::wire::{Cursor, ErrorCode, Ops, ServerKind};
 
 use super::harness::*;
 use crate::channel::{ChannelConfig, ChannelInput, Lag};
-use crate::log::{BrokerReply, BrokerRequest, RunId};
+use crate::log::{Author, BrokerReply, BrokerRequest, EntryBody, Log, LogKind, RunId, tag};
 
 fn failed() -> BrokerReply {
     BrokerReply::Failed {
@@ -287,7 +290,7 @@ fn snapshots_are_cut_and_the_log_keeps_its_history_below_them() {
     let ana = harness.join(1, 1);
     for n in 1..=100 {
         harness.push(&ana, n, n, put_items(n..n + 1));
-        let snapshot = harness.log.snapshot().map_or(0, |s| s.cursor.seq);
+        let snapshot = harness.log.snapshot().map_or(0, |s| s.name.cursor.seq);
         let first = harness.log.entries().next().unwrap().cursor.seq;
         assert!(snapshot < 7 || snapshot - first >= 6);
         assert!(harness.log.entries().len() <= 27);
@@ -329,6 +332,123 @@ fn a_snapshot_that_cannot_be_stored_does_not_stop_the_log() {
     assert_eq!(tries, 1);
     harness.pass(10_000);
     assert!(harness.log.snapshot().is_some());
+}
+
+#[test]
+fn parts_of_a_snapshot_and_turns_take_their_turns() {
+    let mut harness = Harness::with(ChannelConfig {
+        snapshot_entries: 30,
+        snapshot_part_bytes: 100,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..20));
+    ana.take();
+    let document = harness.document();
+    let head = harness.log.head();
+    let mut order = String::new();
+    let mut n = 21;
+    harness.enqueue(&ana, n, n, put_items(20..29));
+    while let Some(request) = harness.poll() {
+        order.push(match &request {
+            BrokerRequest::Append { .. } => 'a',
+            BrokerRequest::PutPart { .. } => 'p',
+            BrokerRequest::PutSnapshot { .. } => 'c',
+            _ => 'r',
+        });
+        // Somebody always waits.
+        if n < 40 {
+            n = if n == 21 { 30 } else { n + 1 };
+            harness.enqueue(&ana, n, n, put_items(n..n + 1));
+        }
+        let reply = harness.broker(request);
+        harness.input(ChannelInput::Broker(reply));
+    }
+    assert!(
+        order.starts_with("apapapapap") && order.ends_with('c'),
+        "{order}"
+    );
+    let stored = harness.log.snapshot().unwrap();
+    assert!(stored.parts.len() > 5);
+    assert!(stored.name.cursor.seq > head.seq, "{head:?}");
+    let snapshot = stored.read().unwrap();
+    assert!(snapshot.document.len() > document.len());
+    // It is of its own cursor, though the log went on meanwhile.
+    let mut folded = Document::default();
+    for entry in harness.log.entries() {
+        if entry.cursor.seq <= snapshot.cursor.seq {
+            folded.apply_run(entry.body.ops().unwrap(), |_, _, _| {});
+        }
+    }
+    assert_eq!(snapshot.document, folded);
+    assert!(harness.log.head().seq > snapshot.cursor.seq);
+}
+
+#[test]
+fn parts_that_somebody_else_has_replaced_are_put_again_later() {
+    let mut harness = Harness::with(ChannelConfig {
+        snapshot_entries: 3,
+        ..ChannelConfig::default()
+    });
+    let ana = harness.join(1, 1);
+    harness.enqueue(&ana, 1, 1, put_items(1..6));
+    while let Some(request) = harness.poll() {
+        let other = matches!(request, BrokerRequest::PutPart { .. });
+        let reply = harness.broker(request);
+        if other {
+            harness.broker(BrokerRequest::PutPart {
+                cursor: Cursor::new(1, 1, 1),
+                part: 0,
+                bytes: "another's".into(),
+            });
+        }
+        harness.input(ChannelInput::Broker(reply));
+    }
+    assert_eq!(harness.log.snapshot(), None);
+    harness.pass(10_000);
+    assert!(harness.log.snapshot().unwrap().read().is_ok());
+}
+
+#[test]
+fn a_log_of_a_later_version_is_not_folded_and_says_why() {
+    let opening = |body| tag::entry(&Cursor::default(), 7, 1, RunId(1), body);
+    let of_stream = opening(EntryBody::Opening {
+        kind: LogKind::Stream,
+        ops: Ops::default(),
+    });
+    let first = opening(EntryBody::opening(Ops::default()));
+    let next = |body| tag::entry(&first.cursor, 7, 1, RunId(1), body);
+    let later_op = Ops::read(Bytes::from_static(b"\x42\x03\x7a\x01x")).unwrap();
+    let expiry = |ops| next(EntryBody::Expiry { ops });
+    let close = next(EntryBody::Close);
+    let mutation = EntryBody::mutation((Author([1; 16]), 1), 1, u64::MAX, Ok(later_op.clone()));
+    for (entries, why) in [
+        (vec![of_stream], "kind Stream"),
+        (vec![first.clone(), close], "later version"),
+        (vec![first.clone(), expiry(Ops::default())], "later version"),
+        (vec![first.clone(), next(mutation)], "later version"),
+    ] {
+        let mut log = Log::new(RunId(1));
+        let entries = entries.into_iter().map(Arc::new).collect();
+        let expected = Cursor::default();
+        let append = BrokerRequest::Append { expected, entries };
+        let reply = log.handle(append, UnixTime(1));
+        assert!(matches!(reply, BrokerReply::Appended));
+        let head = log.head();
+        let mut harness = Harness::over(log, ChannelConfig::default());
+        let ana = Client::new(1, 1);
+        harness.subscribe(&ana, None, 0);
+        let trouble = harness.channel.take_trouble().unwrap();
+        assert!(trouble.contains(why), "{trouble}");
+        assert_eq!(harness.log.head(), head, "nothing is appended");
+        let of_another_kind = |frame: &ServerKind| matches!(frame, ServerKind::Error(error) if error.code == ErrorCode::WrongKind as u32);
+        let told = ana.take();
+        assert_eq!(
+            told.iter().any(of_another_kind),
+            why == "kind Stream",
+            "{told:?}"
+        );
+    }
 }
 
 #[test]

@@ -336,7 +336,7 @@ proptest! {
         let mut decided = 0;
         for entry in harness.log.entries() {
             let (author, ops) = match &entry.body {
-                EntryBody::Opening { ops } => (None, ops.clone()),
+                EntryBody::Opening { ops, .. } => (None, ops.clone()),
                 EntryBody::Mutation { author, n, outcome, .. } => {
                     let item = &asked[usize::from(author.0[0]) - 1][*n as usize - 1];
                     let kind = item.pre[0].kind.as_ref().unwrap();
@@ -352,12 +352,11 @@ proptest! {
                     decided += 1;
                     (Some(*author), outcome.clone().unwrap_or_default())
                 }
-                EntryBody::Deletion => unreachable!(),
+                _ => unreachable!(),
             };
-            for op in &ops {
-                document.apply(op);
-                let key = crate::channel::changes::record_key(op).unwrap();
-                changed.push((entry.cursor.seq, author, key.id.to_string()));
+            document.apply_run(&ops, |_, _, _| {});
+            for (_, id) in ops.targets() {
+                changed.push((entry.cursor.seq, author, id.to_owned()));
             }
         }
         prop_assert_eq!(decided, draws.len());

@@ -7,7 +7,7 @@ use tidewire_core::ChannelName;
 use tidewire_core::document::{Document, Rejection, put_op};
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{
-    Change, ChangeKind, Cursor, ErrorCode, Field, Inc, Item, Op, Push, Record, RecordRef,
+    Change, ChangeKind, Cursor, ErrorCode, Field, Inc, Item, Op, Ops, Push, Record, RecordRef,
     ServerKind, decode_server,
 };
 
@@ -288,14 +288,10 @@ impl Harness {
         let mut document = Document::default();
         for entry in self.log.entries() {
             match &entry.body {
-                crate::log::EntryBody::Opening { ops }
-                | crate::log::EntryBody::Mutation {
-                    outcome: Ok(ops), ..
-                } => ops.iter().for_each(|op| {
-                    document.apply(op);
-                }),
                 crate::log::EntryBody::Deletion => document = Document::default(),
-                crate::log::EntryBody::Mutation { .. } => {}
+                body => body.ops().into_iter().flat_map(Ops::to_vec).for_each(|op| {
+                    document.apply(&op);
+                }),
             }
         }
         document

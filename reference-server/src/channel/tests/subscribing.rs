@@ -14,8 +14,8 @@ fn a_new_channel_starts_with_an_opening_that_carries_the_initial_records() {
     let ana = Client::new(1, 1);
     harness.subscribe(&ana, None, 0);
     let first = harness.log.entries().next().unwrap();
-    assert!(matches!(&first.body, EntryBody::Opening { ops } if ops.len() == 1));
-    assert!(first.cursor.epoch >= harness.now.unix.0 << 11);
+    assert!(matches!(&first.body, EntryBody::Opening { ops, .. } if ops.count() == 1));
+    assert!(first.cursor.epoch >= (harness.now.unix.0 - 1_577_836_800_000) << 11);
     let mut replica = Replica::default();
     replica.feed(&ana.take());
     assert_eq!(replica.document, harness.document());
@@ -452,41 +452,79 @@ fn a_deletion_is_seen_and_the_next_use_starts_from_initial() {
     );
 }
 
-#[test]
-fn an_initial_document_too_large_for_a_patch_reaches_everyone_by_snapshot() {
-    struct Large;
-    impl crate::channel::Policy for Large {
-        fn initial(&self, _: &tidewire_core::ChannelName) -> tidewire_core::document::Document {
-            let mut document = tidewire_core::document::Document::default();
-            let text = format!("\"{}\"", "x".repeat(200_000));
-            for n in 0..8 {
-                let put = record(&format!("r{n}"), &[("t", &text)]);
-                document.apply(&tidewire_core::document::put_op(put));
-            }
-            document
+/// So many initial records of 200 KB each.
+struct Large(usize);
+
+impl crate::channel::Policy for Large {
+    fn initial(&self, _: &tidewire_core::ChannelName) -> tidewire_core::document::Document {
+        let mut document = tidewire_core::document::Document::default();
+        let text = format!("\"{}\"", "x".repeat(200_000));
+        for n in 0..self.0 {
+            let put = record(&format!("r{n}"), &[("t", &text)]);
+            document.apply(&tidewire_core::document::put_op(put));
         }
-        fn validate(
-            &self,
-            _: &tidewire_core::ChannelName,
-            _: &crate::channel::View<'_>,
-            _: &str,
-            _: &tidewire_core::wire::Change,
-        ) -> Result<(), tidewire_core::document::Rejection> {
-            Ok(())
-        }
+        document
     }
+
+    fn validate(
+        &self,
+        _: &tidewire_core::ChannelName,
+        _: &crate::channel::View<'_>,
+        _: &str,
+        _: &tidewire_core::wire::Change,
+    ) -> Result<(), tidewire_core::document::Rejection> {
+        Ok(())
+    }
+}
+
+fn with_initial(records: usize) -> Harness {
     let mut harness = Harness::new();
     harness.channel = crate::channel::Channel::new(
         CHANNEL.parse().unwrap(),
         ChannelConfig::default(),
-        std::sync::Arc::new(Large),
+        std::sync::Arc::new(Large(records)),
         1,
     );
+    harness
+}
+
+#[test]
+fn initial_records_that_fit_no_entry_are_refused_with_their_size() {
+    let mut harness = with_initial(5);
+    let ana = Client::new(1, 1);
+    harness.subscribe(&ana, None, 0);
+    let frames = ana.take();
+    let [ServerKind::Error(error)] = &frames[..] else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(
+        (error.code, error.fatal),
+        (ErrorCode::TooLarge as u32, false)
+    );
+    assert!(
+        error.detail.contains("bytes, over 983040"),
+        "{}",
+        error.detail
+    );
+    let trouble = harness.channel.take_trouble().unwrap();
+    assert!(trouble.contains("initial records"), "{trouble}");
+    harness.push(&ana, 1, 1, put_items(0..1));
+    assert!(matches!(&ana.take()[..], [ServerKind::Hold(_)]));
+    assert_eq!(harness.appends(), 0);
+    assert!(
+        harness.channel.is_idle(),
+        "nothing is tried again by itself"
+    );
+}
+
+#[test]
+fn an_initial_document_too_large_for_a_patch_reaches_everyone_by_snapshot() {
+    let mut harness = with_initial(4);
     let ana = Client::new(1, 1);
     harness.subscribe(&ana, None, 0);
     let mut replica = Replica::default();
     replica.feed(&ana.take());
-    assert_eq!(replica.document.len(), 8);
+    assert_eq!(replica.document.len(), 4);
     harness.input(ChannelInput::Delete);
     harness.run();
     replica.feed(&ana.take());
@@ -497,7 +535,7 @@ fn an_initial_document_too_large_for_a_patch_reaches_everyone_by_snapshot() {
     let frames = ana.take();
     assert!(matches!(&frames[0], ServerKind::SnapshotBegin(_)));
     replica.feed(&frames);
-    assert_eq!(replica.document.len(), 8);
+    assert_eq!(replica.document.len(), 4);
 }
 
 #[test]

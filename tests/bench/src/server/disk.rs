@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use redb::{Database, Durability, TableDefinition};
 use tidewire_core::ChannelName;
-use tidewire_core::wire::{Cursor, Field, Merge, Op, OpKind};
+use tidewire_core::wire::{Cursor, Field, Merge, Op, OpKind, Ops};
 use tidewire_server::broker::{
     Broker, BrokerReply, BrokerRequest, DiskBroker, Entry, EntryBody, RunId,
 };
@@ -162,19 +162,18 @@ fn entry(seq: u64) -> Entry {
         unset: Vec::new(),
     };
     let body = match seq {
-        1 => EntryBody::Opening { ops: Vec::new() },
-        _ => EntryBody::Mutation {
-            author: Author([3; 16]),
-            n: seq,
-            low: 1,
-            deadline_ms: 1_800_000_000_000,
-            outcome: Ok(vec![Op {
+        1 => EntryBody::opening(Ops::default()),
+        _ => {
+            let op = Op {
                 kind: Some(OpKind::Merge(merge)),
-            }]),
-        },
+            };
+            let outcome = Ok(Ops::new([&op]));
+            EntryBody::mutation((Author([3; 16]), seq), 1, 1_800_000_000_000, outcome)
+        }
     };
     Entry {
         cursor: Cursor::new(9, seq, seq * 7),
+        previous_tag: (seq - 1) * 7,
         ms: 1_700_000_000_000 + seq,
         run: RUN,
         body,

@@ -6,7 +6,7 @@ use tidewire_core::document::Document;
 use tidewire_core::document::change::{apply_change, check_changes, target};
 use tidewire_core::document::precondition::{holds, subject};
 use tidewire_core::wire::{
-    ChangeKind, Cursor, ErrorCode, Item, Limits, NUMBER_MAX, PreconditionKind,
+    ChangeKind, Cursor, ErrorCode, Item, Limits, NUMBER_MAX, Ops, PreconditionKind,
 };
 use tidewire_server::broker::{Entry, EntryBody, Log};
 use tidewire_server::channel::Author;
@@ -78,10 +78,13 @@ impl Truth {
         );
         let mut document = self.states.get(&head).cloned().unwrap_or_default();
         match &entry.body {
-            EntryBody::Opening { ops } => ops.iter().for_each(|op| {
+            EntryBody::Opening { ops, .. } => ops.to_vec().iter().for_each(|op| {
                 document.apply(op);
             }),
             EntryBody::Deletion => document = Document::default(),
+            EntryBody::Keyed { .. } | EntryBody::Expiry { .. } | EntryBody::Close => {
+                panic!("nothing writes {:?} yet", entry.body)
+            }
             EntryBody::Mutation {
                 author,
                 n,
@@ -105,8 +108,8 @@ impl Truth {
                 self.decided.insert((*author, *n));
                 let highest = self.low.entry(*author).or_default();
                 *highest = (*highest).max(*low);
-                for op in outcome.iter().flatten() {
-                    document.apply(op);
+                for op in outcome.iter().flat_map(Ops::to_vec) {
+                    document.apply(&op);
                 }
                 if let (Some(item), Ok(_)) = (self.asked.get(&(*author, *n)), outcome) {
                     let before = self.states.get(&head).cloned().unwrap_or_default();
