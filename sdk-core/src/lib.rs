@@ -36,6 +36,7 @@ mod channel;
 mod config;
 mod connect;
 pub mod document;
+mod link;
 mod mutation;
 #[doc(hidden)]
 pub mod planted;
@@ -53,6 +54,6 @@ pub use mutation::{
     MutationHandle, MutationId, MutationStatus, OutboxReply, OutboxRequest, Settlement,
 };
 pub use session::{
-    ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, NetworkHint, Output,
-    PresenceError, Reason, Recovery, Session, SubscribeError, TokenError, TransportKind,
+    ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, LinkStage, NetworkHint,
+    Output, PresenceError, Reason, Recovery, Session, SubscribeError, TokenError, TransportKind,
 };

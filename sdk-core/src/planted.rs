@@ -88,6 +88,12 @@ mod variants {
         OldLinkHeard: "frames of an older link are dropped";
         SilenceTolerated: "a link without a frame for too long is dead";
         BackoffWithoutPause: "attempts to connect keep a growing distance";
+        NextFailureEndsSession: "what happens to the next link never ends the session";
+        RefusedDialClosesCurrent: "after `goaway` the link goes on until the next one has taken over";
+        AllChannelsMustAnswer: "a move ends after 10 s, whether or not all channels have their answer";
+        AnswerOfOtherEpochCounts: "a resume on the next link counts only if its log is the base's";
+        SnapshotOfOlderEpochCounts: "a snapshot on the next link counts only if no later epoch is known";
+        BaseGoesBack: "a snapshot on the next link never moves the base back";
         PresenceNotRepeated: "presence is said again to every new stream";
 
         // Documents, on both sides.

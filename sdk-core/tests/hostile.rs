@@ -325,7 +325,11 @@ struct World {
     store_at_once: bool,
     replies: Vec<OutboxReply>,
     now: Now,
+    /// The newest link.
     conn: ConnId,
+    /// What is open or being opened.
+    links: Vec<ConnId>,
+    messages: usize,
     wants_token: bool,
     channel: ChannelId,
     wake_at: Option<MonoTime>,
@@ -346,6 +350,8 @@ impl World {
             replies: Vec::new(),
             now,
             conn: ConnId(0),
+            links: Vec::new(),
+            messages: 0,
             wants_token: false,
             channel,
             wake_at: None,
@@ -392,12 +398,20 @@ impl World {
     }
 
     fn receive(&mut self, message: Bytes) {
-        let conn = self.conn;
+        // While there are two links, in turn.
+        self.messages += 1;
+        let conn = match self.links.len() {
+            0 => self.conn,
+            len => self.links[self.messages % len],
+        };
         let more = message.len();
         self.input(Input::Received { conn, message }, more);
     }
 
     fn input(&mut self, input: Input, more: usize) {
+        if let Input::Closed { conn, .. } = input {
+            self.links.retain(|open| *open != conn);
+        }
         self.session.handle_input(self.now, input);
         self.drain(more);
     }
@@ -411,9 +425,15 @@ impl World {
                 Output::Open { conn, .. } => {
                     assert!(conn > self.conn);
                     self.conn = conn;
+                    self.links.push(conn);
+                    assert!(self.links.len() <= 2, "open: {:?}", self.links);
                 }
-                Output::Send { conn, .. } | Output::Close { conn, .. } => {
-                    assert_eq!(conn, self.conn)
+                Output::Send { conn, .. } => {
+                    assert!(self.links.contains(&conn), "{conn:?} of {:?}", self.links);
+                }
+                Output::Close { conn, .. } => {
+                    assert!(self.links.contains(&conn), "{conn:?} of {:?}", self.links);
+                    self.links.retain(|open| *open != conn);
                 }
                 Output::FetchToken => {
                     assert!(!self.wants_token, "never two at a time");

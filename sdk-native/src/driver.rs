@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tidewire_core::time::MonoTime;
@@ -27,8 +28,8 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     dialer: Dialer,
     provider: Arc<dyn TokenProvider>,
-    /// At most one: the core opens the next only after it gave up the last.
-    link: Option<(ConnId, WebSocket)>,
+    /// The present link, and during a move the next one.
+    links: Vec<(ConnId, WebSocket)>,
     /// At most one: the core never asks twice. A task of its own, so that a panic stays there.
     token: JoinSet<Result<String, TokenError>>,
     /// Goodbyes under way, each bounded in time.
@@ -54,7 +55,7 @@ impl Driver {
             shared,
             dialer,
             provider,
-            link: None,
+            links: Vec::with_capacity(2),
             token: JoinSet::new(),
             goodbyes: JoinSet::new(),
         }
@@ -78,42 +79,41 @@ impl Driver {
             }
             alarm.set(work.deadline, |deadline| shared.clock().instant(deadline));
             input = tokio::select! {
-                input = next_of(&mut self.link) => Some(input),
+                input = next_of(&mut self.links) => Some(input),
                 Some(token) = self.token.join_next() => Some(Input::Token(settle_token(token))),
                 () = shared.wake.notified() => None,
                 () = alarm.ring() => Some(Input::Timeout),
                 Some(_) = self.goodbyes.join_next() => None,
             };
-            if let Some(Input::Closed { .. }) = input
-                && let Some((_, link)) = self.link.take()
-            {
-                self.goodbyes.spawn(link.shut_down(CloseCode::Normal));
+            if let Some(Input::Closed { conn, .. }) = input {
+                self.shut_down(conn, CloseCode::Normal);
             }
         }
-        if let Some((_, link)) = self.link.take() {
+        for (_, link) in self.links.drain(..) {
             self.goodbyes.spawn(link.shut_down(CloseCode::Normal));
         }
         while self.goodbyes.join_next().await.is_some() {}
     }
 
+    fn shut_down(&mut self, conn: ConnId, code: CloseCode) {
+        if let Some(at) = self.links.iter().position(|(of, _)| *of == conn) {
+            let (_, link) = self.links.remove(at);
+            self.goodbyes.spawn(link.shut_down(code));
+        }
+    }
+
     fn perform(&mut self, order: Output) {
         match order {
-            Output::Open { conn, kind } => {
+            Output::Open { conn, kind, first } => {
                 tracing::debug!(?conn, transport = kind.name(), "dialling");
-                if let Some((_, old)) = self.link.replace((conn, self.dialer.dial())) {
-                    self.goodbyes.spawn(old.shut_down(CloseCode::Normal));
-                }
+                self.links.push((conn, self.dialer.dial(first)));
             }
             Output::Send { conn, message } => {
-                if let Some((_, link)) = self.link.as_mut().filter(|(of, _)| *of == conn) {
+                if let Some((_, link)) = self.links.iter_mut().find(|(of, _)| *of == conn) {
                     link.send(message);
                 }
             }
-            Output::Close { conn, code } => {
-                if let Some((_, link)) = self.link.take_if(|(of, _)| *of == conn) {
-                    self.goodbyes.spawn(link.shut_down(code));
-                }
-            }
+            Output::Close { conn, code } => self.shut_down(conn, code),
             Output::FetchToken => {
                 let provider = self.provider.clone();
                 self.token.spawn(async move {
@@ -133,17 +133,23 @@ impl Driver {
     }
 }
 
-/// The next input from the link, if there is one.
-async fn next_of(link: &mut Option<(ConnId, WebSocket)>) -> Input {
-    let Some((conn, link)) = link else {
-        return std::future::pending().await;
-    };
-    let conn = *conn;
-    match std::future::poll_fn(|cx| link.poll(cx)).await {
-        LinkEvent::Opened => Input::Opened { conn },
-        LinkEvent::Received(message) => Input::Received { conn, message },
-        LinkEvent::Closed(reason) => Input::Closed { conn, reason },
-    }
+/// The next input from any link. The newest is asked first: what an old one still has can wait, and it
+/// falls silent before long, while a busy old one could starve the link that takes its place.
+async fn next_of(links: &mut [(ConnId, WebSocket)]) -> Input {
+    std::future::poll_fn(|cx| {
+        for (conn, link) in links.iter_mut().rev() {
+            let conn = *conn;
+            if let Poll::Ready(event) = link.poll(cx) {
+                return Poll::Ready(match event {
+                    LinkEvent::Opened => Input::Opened { conn },
+                    LinkEvent::Received(message) => Input::Received { conn, message },
+                    LinkEvent::Closed(reason) => Input::Closed { conn, reason },
+                });
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn settle_token(

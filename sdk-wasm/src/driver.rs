@@ -14,7 +14,9 @@ use bytes::Bytes;
 use js_sys::{Array, Function};
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::CloseCode;
-use tidewire_core::{ConnId, Input, LinkClosed, MemoryOutbox, OutboxRequest, Output, Session};
+use tidewire_core::{
+    ConnId, Input, LinkClosed, LinkStage, MemoryOutbox, OutboxRequest, Output, Session,
+};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -43,7 +45,7 @@ pub(crate) struct Driver {
     me: Weak<Self>,
     session: RefCell<Session>,
     outbox: RefCell<MemoryOutbox>,
-    /// The present link, and during a move the one before it.
+    /// The present link, and during a move the next one.
     links: RefCell<Vec<WebSocketLink>>,
     timer: Timer,
     deadline: Cell<Option<MonoTime>>,
@@ -111,6 +113,16 @@ impl Driver {
         result
     }
 
+    /// A message could not be sent.
+    pub(crate) fn send_failed(&self, conn: ConnId, thrown: &JsValue) {
+        let reason = LinkClosed {
+            stage: LinkStage::Opened,
+            detail: message_of(thrown),
+            ..LinkClosed::default()
+        };
+        self.run(|session, now| session.handle_input(now, Input::SendFailed { conn, reason }));
+    }
+
     /// A link is gone.
     pub(crate) fn closed(&self, conn: ConnId, reason: LinkClosed) {
         drop(self.take_link(conn));
@@ -133,7 +145,11 @@ impl Driver {
                 }
             };
             match output {
-                Output::Open { conn, kind: _ } => self.open(conn),
+                Output::Open {
+                    conn,
+                    kind: _,
+                    first,
+                } => self.open(conn, first),
                 Output::Send { conn, message } => self.send(conn, &message),
                 Output::Close { conn, code } => self.close(conn, code),
                 Output::Outbox(request) => self.store(request),
@@ -160,8 +176,8 @@ impl Driver {
         }
     }
 
-    fn open(&self, conn: ConnId) {
-        match WebSocketLink::open(conn, &self.websocket, &self.url, &self.me) {
+    fn open(&self, conn: ConnId, first: Bytes) {
+        match WebSocketLink::open(conn, &self.websocket, &self.url, first, &self.me) {
             Ok(link) => self.links.borrow_mut().push(link),
             Err(thrown) => self.closed(
                 conn,
@@ -183,14 +199,7 @@ impl Driver {
         if let Some(socket) = socket
             && let Err(thrown) = websocket::send(&socket, message)
         {
-            self.closed(
-                conn,
-                LinkClosed {
-                    detail: message_of(&thrown),
-                    ..LinkClosed::default()
-                },
-            );
-            websocket::close(&socket, CloseCode::Internal);
+            self.send_failed(conn, &thrown);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod decide;
 mod gap;
+mod moving;
 pub(crate) mod name;
 mod presence;
 mod push;
@@ -21,10 +22,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+pub(crate) use moving::Role;
 pub use state::{ChannelState, StreamCounts};
 pub use status::{ChannelId, ChannelStatus};
 
 use self::gap::GapFill;
+use self::moving::Ask;
 use self::name::ChannelName;
 use self::presence::Presence;
 use self::push::Pusher;
@@ -33,13 +36,13 @@ use self::snapshot::IncomingSnapshot;
 use self::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use crate::config::Config;
 use crate::connect::Backoff;
+use crate::link::outbound::Outbound;
 use crate::mutation::MutationHandle;
 use crate::mutation::dirty::Dirty;
 use crate::mutation::marks::Marks;
 use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
-use crate::session::outbound::Outbound;
-use crate::session::{Event, Recovery};
+use crate::session::{ConnId, Event, Load, Recovery};
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{
     ClientKind, Cursor, ErrorCode, Limits, PartInPlace, PatchInPlace, PresenceSet, ServerKind,
@@ -56,10 +59,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) limits: Limits,
     /// Whose mutations are one's own, once welcomed.
     pub(crate) author: &'a [u8],
-    /// Whether frames can be sent: a welcomed link.
+    /// Whether frames can be sent: the channel is on a welcomed link.
     pub(crate) linked: bool,
-    /// Whether new pushes may start: not while draining.
-    pub(crate) pushing: bool,
     pub(crate) rng: &'a mut Rng,
     pub(crate) out: &'a mut Outbound,
 }
@@ -85,6 +86,10 @@ pub(crate) struct Channel {
     losing: Vec<MutationHandle>,
     pub(crate) status: ChannelStatus,
     presence: Presence,
+    /// The link that carries the stream and its pushes, once it is welcomed.
+    link: Option<ConnId>,
+    /// The session moves, and no answer on the next link has counted yet.
+    ask: Option<Box<Ask>>,
     state: ChannelState,
     /// The base has been at the head once: from then on there is a view to show.
     was_live: bool,
@@ -118,6 +123,10 @@ pub(crate) struct Channel {
     asked_at: UnixTime,
     pacing: Backoff,
     pub(crate) dirty: Dirty,
+    /// Something happened to it since the session waited last.
+    pub(crate) is_touched: bool,
+    /// When the session will look at it by itself.
+    pub(crate) wakes_at: Option<MonoTime>,
 }
 
 impl Channel {
@@ -133,6 +142,8 @@ impl Channel {
             marks: Marks::default(),
             status: ChannelStatus::Loading,
             presence: Presence::default(),
+            link: None,
+            ask: None,
             state: ChannelState::Idle,
             was_live: false,
             counts: StreamCounts::default(),
@@ -154,6 +165,17 @@ impl Channel {
             asked_at: UnixTime::default(),
             pacing: Backoff::new(RESUBSCRIBE_BASE, RESUBSCRIBE_MAX),
             dirty,
+            is_touched: false,
+            wakes_at: None,
+        }
+    }
+
+    /// What it adds to the sums over all channels.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            rows: self.queue.len(),
+            bytes: self.queue.bytes(),
+            unmoved: usize::from(!self.has_moved()),
         }
     }
 
@@ -188,11 +210,6 @@ impl Channel {
         self.losing.contains(&handle) || row.is_some_and(|row| row.follows.is_some())
     }
 
-    /// Whether pushes are on their way.
-    pub(crate) fn is_pushing(&self) -> bool {
-        self.pusher.is_waiting()
-    }
-
     /// Whether a push has waited too long for its answer.
     pub(crate) fn is_push_overdue(&self, turn: &Turn<'_>) -> bool {
         self.pusher
@@ -206,10 +223,9 @@ impl Channel {
         config: &Config,
         now: MonoTime,
         server_now: UnixTime,
-        linked: bool,
     ) -> Option<MonoTime> {
         let expiry = self.expiry(now, server_now);
-        if !linked {
+        if self.link.is_none() {
             return expiry;
         }
         let presence = self
@@ -219,6 +235,7 @@ impl Channel {
             .flatten();
         [
             self.subscribe_at,
+            self.ask_deadline(),
             self.progress_by,
             self.pusher.deadline(config.progress_timeout),
             presence,
@@ -243,6 +260,7 @@ impl Channel {
         if self.progress_by.is_some_and(|by| turn.now >= by) {
             self.handle_stall(turn);
         }
+        self.ask_if_due(turn);
         self.send_fetch(turn);
         // A push that nobody answers: the answer to a subscribe says what to push.
         if self.is_push_overdue(turn) {

@@ -62,6 +62,11 @@ impl Presence {
         }
     }
 
+    /// What another link has said of who is here takes the place of what is known.
+    pub(crate) fn take_peers(&mut self, other: Self) {
+        self.peers = other.peers;
+    }
+
     pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers.values().map(|peer| &**peer)
     }

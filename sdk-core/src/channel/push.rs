@@ -23,6 +23,8 @@ pub(crate) struct Pusher {
     hold_until: Option<MonoTime>,
     /// When the oldest unanswered push was sent or answered last.
     waiting_since: Option<MonoTime>,
+    /// The highest number in flight on the link before this one, while [`Self::hold_until`] waits for it.
+    elsewhere: Option<u64>,
 }
 
 const NEEDED_MAX: usize = 64;
@@ -36,11 +38,22 @@ impl Pusher {
     /// The stream runs again and the server has decided everything up to `last`.
     pub(crate) fn open(&mut self, last: u64) {
         self.open = true;
+        self.settle_elsewhere(last);
         self.restart(last + 1);
     }
 
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.in_flight.is_empty()
+    /// The stream goes on over another link. What is in flight gets a moment to be decided before it goes
+    /// again: of a row that went twice nobody can say that a refusal is its end.
+    pub(crate) fn change_link(&mut self, until: MonoTime) {
+        let elsewhere = self.in_flight.back().map(|&(n, _)| n);
+        self.close();
+        self.elsewhere = elsewhere;
+        self.hold_until = elsewhere.map(|_| until);
+    }
+
+    /// Whether the link before may still bring the answers of pushes.
+    pub(crate) const fn waits_elsewhere(&self) -> bool {
+        self.elsewhere.is_some()
     }
 
     /// When something must have happened: the end of a hold, or an overdue answer.
@@ -56,6 +69,7 @@ impl Pusher {
 
     /// The server has decided everything up to `last`.
     pub(crate) fn on_decided(&mut self, last: u64, now: MonoTime) {
+        self.settle_elsewhere(last);
         while let Some(&(n, bytes)) = self.in_flight.front()
             && n <= last
         {
@@ -102,6 +116,15 @@ impl Pusher {
     /// A hold that is over asks for no more wake-ups, whether or not anything may be pushed now.
     pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
         self.hold_until = self.hold_until.filter(|&until| now < until);
+        self.elsewhere = self.elsewhere.filter(|_| self.hold_until.is_some());
+    }
+
+    /// Everything up to `last` is decided: what was in flight on another link may be.
+    fn settle_elsewhere(&mut self, last: u64) {
+        if self.elsewhere.is_some_and(|n| n <= last) {
+            self.elsewhere = None;
+            self.hold_until = None;
+        }
     }
 
     /// One number will not be answered.

@@ -13,7 +13,7 @@ impl Channel {
     /// Pushes what may go, and has the store mark what comes next. Once at the end of a turn, so that
     /// one push carries all that the turn brought.
     pub(crate) fn send_pushes(&mut self, turn: &mut Turn<'_>) {
-        if !turn.linked || !turn.pushing || !self.state.is_streaming() {
+        if !turn.linked || !self.state.is_streaming() {
             return;
         }
         self.expire_unsent(turn);

@@ -17,7 +17,7 @@ use crate::wire::{
 const SNAPSHOTS_MAX: u32 = 3;
 
 /// Where a patch stands against the base.
-enum Place {
+pub(super) enum Place {
     /// It brings nothing new.
     Behind,
     /// It applies now.
@@ -51,13 +51,23 @@ impl Channel {
             self.resubscribe(turn);
             return Ok(());
         }
+        self.begin_stream(turn, from, head, known.last)
+    }
+
+    /// A resume counts: its log holds the base, so nothing of it is lost.
+    pub(super) fn begin_stream(
+        &mut self,
+        turn: &mut Turn<'_>,
+        base: Cursor,
+        head: Cursor,
+        last: u64,
+    ) -> Result<(), Violation> {
         self.incoming = None;
         self.head = head;
-        // Its log holds our base: nothing of it is lost.
         self.max_epoch = head.epoch;
-        self.open_stream(head.epoch, known.last);
+        self.open_stream(head.epoch, last);
         self.end_outdated(turn);
-        let entries = head.seq - from.seq;
+        let entries = head.seq.saturating_sub(base.seq);
         self.recovery = Some(if entries == 0 {
             Recovery::Resumed
         } else {
@@ -164,7 +174,7 @@ impl Channel {
     }
 
     /// The snapshot becomes the base.
-    fn swap(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
+    pub(super) fn swap(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
         let Some(incoming) = self.incoming.take() else {
             return Ok(());
         };
@@ -247,7 +257,7 @@ impl Channel {
         }
     }
 
-    fn place(&self, patch: &PatchInPlace<'_>, applied: Cursor) -> Place {
+    pub(super) fn place(&self, patch: &PatchInPlace<'_>, applied: Cursor) -> Place {
         if patch.epoch > self.max_epoch {
             return Place::Elsewhere;
         }
@@ -271,7 +281,11 @@ impl Channel {
         }
     }
 
-    fn apply(&mut self, turn: &mut Turn<'_>, patch: &PatchInPlace<'_>) -> Result<(), Violation> {
+    pub(super) fn apply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        patch: &PatchInPlace<'_>,
+    ) -> Result<(), Violation> {
         self.applied = Some(Cursor::new(patch.epoch, patch.to, patch.to_tag));
         if !self.settle_patch(turn, patch) {
             return Err(Violation(ErrorCode::UnknownFrame));
@@ -286,7 +300,7 @@ impl Channel {
     }
 
     /// The base moved, or a patch was kept: takes what fits now, and finds the state.
-    fn advance(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> Result<(), Violation> {
         while let Some(applied) = self.applied
             && let Some(kept) = self.reorder.pop(applied)
         {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Channel, ChannelState, Turn};
 use crate::planted;
-use crate::session::Event;
+use crate::session::{ConnId, Event};
 use crate::wire::{ClientKind, ErrorCode, Subscribe, Unsubscribe};
 
 /// First and longest delay between subscribes that follow each other closely.
@@ -17,7 +17,8 @@ const RESUBSCRIBE_CALM: Duration = Duration::from_secs(5);
 
 impl Channel {
     /// A welcomed link is there: subscribe at once.
-    pub(crate) fn handle_connected(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn handle_connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        self.set_link(turn, Some(conn));
         if matches!(self.state, ChannelState::Idle | ChannelState::Backoff) {
             self.drop_oversized(turn);
             self.pacing.reset();
@@ -27,6 +28,8 @@ impl Channel {
 
     /// The link is gone, and with it the stream, its parts and its pushes.
     pub(crate) fn handle_disconnected(&mut self, turn: &mut Turn<'_>) {
+        self.ask = None;
+        self.set_link(turn, None);
         match self.state {
             ChannelState::Idle | ChannelState::Suspended | ChannelState::Failed => {}
             _ => self.leave_stream(turn, ChannelState::Backoff),
@@ -37,6 +40,10 @@ impl Channel {
     pub(crate) fn fail(&mut self, turn: &mut Turn<'_>, code: ErrorCode, detail: String) {
         if self.state == ChannelState::Failed {
             return;
+        }
+        if self.ask.is_some() {
+            // Refused on one link, it goes on on the other one.
+            self.tell_unsubscribed(turn);
         }
         self.leave_stream(turn, ChannelState::Failed);
         self.status = super::ChannelStatus::Failed {
@@ -68,11 +75,7 @@ impl Channel {
         if matches!(self.state, ChannelState::Suspended | ChannelState::Failed) {
             return;
         }
-        if turn.linked {
-            turn.out.frame(ClientKind::Unsubscribe(Unsubscribe {
-                channel: self.name.to_string(),
-            }));
-        }
+        self.tell_unsubscribed(turn);
         self.leave_stream(turn, ChannelState::Suspended);
     }
 
@@ -94,7 +97,13 @@ impl Channel {
         self.counts.subscribes += 1;
         self.state = ChannelState::Subscribing;
         self.expect_progress(turn);
-        turn.out.frame(ClientKind::Subscribe(Subscribe {
+        turn.out.frame(self.subscribe_frame());
+        self.refresh_status(turn);
+    }
+
+    /// What asks for the stream from the base on.
+    pub(super) fn subscribe_frame(&self) -> ClientKind {
+        ClientKind::Subscribe(Subscribe {
             channel: self.name.to_string(),
             have: self.applied,
             max_epoch: if planted!(ClaimNotSent) {
@@ -102,8 +111,7 @@ impl Channel {
             } else {
                 self.max_epoch
             },
-        }));
-        self.refresh_status(turn);
+        })
     }
 
     /// Subscribes again: at once if the last time is long ago, else after a growing delay. No fault of
@@ -128,8 +136,16 @@ impl Channel {
         self.refresh_status(turn);
     }
 
+    /// The server need not send anything any more, on whatever link.
+    fn tell_unsubscribed(&self, turn: &mut Turn<'_>) {
+        turn.out.frame_on_all(&ClientKind::Unsubscribe(Unsubscribe {
+            channel: self.name.to_string(),
+        }));
+    }
+
     /// No stream any more, and nobody in it.
     fn leave_stream(&mut self, turn: &mut Turn<'_>, to: ChannelState) {
+        self.ask = None;
         self.close_stream();
         self.state = to;
         if self.presence.on_disconnected() {
@@ -139,7 +155,9 @@ impl Channel {
     }
 
     /// What belonged to one stream: its parts, what waits in it, its pushes and its clocks.
-    fn close_stream(&mut self) {
+    pub(super) fn close_stream(&mut self) {
+        // One that was asked for on the next link goes on.
+        self.ask.take_if(|ask| self.link == Some(ask.conn));
         self.pusher.close();
         self.incoming = None;
         self.reorder.clear();

@@ -24,14 +24,14 @@ impl Backoff {
         }
     }
 
-    /// The next delay; `floor` is what the other side asked for (`Retry-After`).
+    /// The next delay; `floor` is what the other side asked for (`Retry-After`). The jitter comes on top:
+    /// everybody heard the same number, and must not be back in the same second.
     pub(crate) fn next_delay(&mut self, floor: Option<Duration>, rng: &mut Rng) -> Duration {
         let factor = 1u32.checked_shl(self.attempt).unwrap_or(u32::MAX);
         let ceiling = self.base.saturating_mul(factor).min(self.max);
         self.attempt = self.attempt.saturating_add(1);
         let ceiling_ms = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
-        let delay = Duration::from_millis(rng.u64(0..=ceiling_ms));
-        delay.max(floor.unwrap_or_default())
+        floor.unwrap_or_default() + Duration::from_millis(rng.u64(0..=ceiling_ms))
     }
 
     /// How many delays were drawn since the last reset.
@@ -71,10 +71,16 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_a_floor() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+    fn retry_after_is_a_floor_and_nobody_comes_back_in_the_same_second_as_all_others() {
         let floor = Duration::from_secs(60);
-        let delay = backoff.next_delay(Some(floor), &mut Rng::with_seed(1));
-        assert_eq!(delay, floor);
+        let delays: std::collections::BTreeSet<_> = (0..100)
+            .map(|seed| {
+                let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+                backoff.next_delay(Some(floor), &mut Rng::with_seed(seed))
+            })
+            .collect();
+        assert!(delays.first() >= Some(&floor));
+        assert!(delays.last() <= Some(&(floor + Duration::from_secs(1))));
+        assert!(delays.len() > 50, "{} different delays", delays.len());
     }
 }

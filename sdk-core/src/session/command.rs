@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::Session;
 use super::phase::Phase;
+use super::{Load, Session};
 use crate::channel::name::ChannelName;
 use crate::channel::unsent::is_oversized;
 use crate::channel::{Channel, ChannelId, ChannelStatus};
@@ -62,6 +62,7 @@ impl Session {
         }
         if let Some(&id) = self.names.get(&name) {
             self.with_channel(id, |channel, turn| channel.revive(turn));
+            self.ask_beside(id);
             return Ok(id);
         }
         if self.channels.len() >= self.config.channels_max {
@@ -79,8 +80,12 @@ impl Session {
         };
         let channel = Channel::new(id, name, dirty);
         self.channels.insert(id, Box::new(channel));
-        if matches!(self.phase, Phase::Connected(_)) {
-            self.with_channel(id, |channel, turn| channel.handle_connected(turn));
+        if let Phase::Linked(links) = &self.phase
+            && links.current.welcomed().is_some()
+        {
+            let conn = links.current.conn;
+            self.with_channel(id, |channel, turn| channel.handle_connected(turn, conn));
+            self.ask_beside(id);
         }
         Ok(id)
     }
@@ -98,6 +103,7 @@ impl Session {
                 channel.resume(turn);
             }
         });
+        self.ask_beside(channel);
         self.finish_turn();
     }
 
@@ -107,12 +113,14 @@ impl Session {
     pub fn pause(&mut self, now: Now, channel: ChannelId) {
         self.observe(now);
         self.with_channel(channel, |channel, turn| channel.pause(turn));
+        self.finish_turn();
     }
 
     /// Ends a pause: the channel comes back to the head, and what waits is pushed.
     pub fn resume(&mut self, now: Now, channel: ChannelId) {
         self.observe(now);
         self.with_channel(channel, |channel, turn| channel.resume(turn));
+        self.ask_beside(channel);
     }
 
     /// Applies a mutation to the view at once and queues it. All of its changes, or none.
@@ -153,8 +161,7 @@ impl Session {
                 format!("mutation of {encoded} encoded bytes does not fit into one message"),
             )));
         }
-        let rows: usize = self.channels.values().map(|c| c.queue.len()).sum();
-        let bytes: usize = self.channels.values().map(|c| c.queue.bytes()).sum();
+        let Load { rows, bytes, .. } = self.attention.load;
         if rows >= self.config.outbox_rows_max || bytes >= self.config.outbox_bytes_max {
             return Err(MutateError::QueueFull { rows });
         }

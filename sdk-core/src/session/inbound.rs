@@ -5,89 +5,111 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::phase::Phase;
-use super::{ConnId, Event, Session, contract};
-use crate::channel::{Channel, ChannelId, Turn, Violation};
+use super::{ConnId, Event, Session};
+use crate::channel::{Channel, ChannelId, Role, Turn, Violation};
+use crate::link::{Link, contract};
 use crate::wire::{self, ClientKind, ErrorCode, ErrorFrame, Limits, Pong, Received, ServerKind};
 
 impl Session {
     pub(super) fn handle_message(&mut self, conn: ConnId, message: Bytes) {
-        if self.phase.conn() != Some(conn) && !crate::planted!(OldLinkHeard) {
-            return;
+        let mut conn = conn;
+        if self.link_mut(conn).is_none() {
+            match &self.phase {
+                Phase::Linked(links) if crate::planted!(OldLinkHeard) => conn = links.current.conn,
+                _ => return,
+            }
         }
-        if let Phase::Connected(connected) = &mut self.phase {
-            connected.liveness.on_frame(self.now.mono);
+        let now = self.now.mono;
+        if let Some(welcomed) = self.link_mut(conn).and_then(Link::welcomed_mut) {
+            welcomed.liveness.on_frame(now);
         }
         // What `hello` said, whatever the server says of itself.
         let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
         let message = self.config.codec.into_protobuf(message, bytes_max);
         let frames = match &message {
             Ok(message) => wire::read_in_place(message),
-            Err(error) => return self.handle_violation(error.code()),
+            Err(error) => return self.handle_violation(conn, error.code()),
         };
         let frames = match frames {
             Ok(frames) => frames,
-            Err(error) => return self.handle_violation(error.code()),
+            Err(error) => return self.handle_violation(conn, error.code()),
         };
         for frame in frames {
             let done = match frame {
                 Received::Patch(patch) => contract::check_patch(&patch).and_then(|()| {
-                    self.route(self.names.get(patch.channel).copied(), |channel, turn| {
-                        channel.handle_patch(turn, &patch)
+                    let id = self.names.get(patch.channel).copied();
+                    self.route(conn, id, |channel, turn| match channel.role(conn) {
+                        Role::Stream => channel.handle_patch(turn, &patch),
+                        Role::Asked | Role::Other => channel.handle_patch_beside(turn, &patch),
                     })
                 }),
                 Received::Part(part) => contract::check_part(&part).and_then(|()| {
-                    self.route(self.names.get(part.channel).copied(), |channel, turn| {
-                        channel.handle_part(turn, &part)
+                    let id = self.names.get(part.channel).copied();
+                    self.route(conn, id, |channel, turn| match channel.role(conn) {
+                        Role::Stream => channel.handle_part(turn, &part),
+                        Role::Asked => channel.handle_part_beside(turn, &part),
+                        Role::Other => Ok(()),
                     })
                 }),
                 Received::Frame(frame) => {
-                    contract::check(&frame).and_then(|()| self.handle_frame(*frame))
+                    contract::check(&frame).and_then(|()| self.handle_frame(conn, *frame))
                 }
             };
             if let Err(code) = done {
-                return self.handle_violation(code);
+                return self.handle_violation(conn, code);
             }
             // A frame may have ended the link; what followed it is void.
-            if self.phase.conn() != Some(conn) {
+            if self.link_mut(conn).is_none() {
                 return;
             }
         }
     }
 
-    /// Gives a frame to the channel that it names. `None`: there is none, or it was let go while the frame
-    /// was on its way.
+    /// Gives a frame of a link to the channel that it names. `None`: there is none, or it was let go while
+    /// the frame was on its way.
     fn route(
         &mut self,
+        conn: ConnId,
         channel: Option<ChannelId>,
         handle: impl FnOnce(&mut Channel, &mut Turn<'_>) -> Result<(), Violation>,
     ) -> Result<(), ErrorCode> {
-        if !matches!(self.phase, Phase::Connected(_)) {
+        if !self.is_welcomed(conn) {
             return Err(ErrorCode::UnexpectedFrame);
         }
-        let done = channel.and_then(|id| self.with_channel(id, handle));
+        let done = channel.and_then(|id| {
+            self.with_channel(id, |channel, turn| {
+                handle(channel, turn)?;
+                channel.finish_ask(turn)
+            })
+        });
         done.unwrap_or(Ok(())).map_err(|violation| violation.0)
     }
 
-    fn handle_frame(&mut self, frame: ServerKind) -> Result<(), ErrorCode> {
+    fn handle_frame(&mut self, conn: ConnId, frame: ServerKind) -> Result<(), ErrorCode> {
         match frame {
-            ServerKind::Welcome(welcome) => return self.handle_welcome(welcome),
+            ServerKind::Welcome(welcome) => return self.handle_welcome(conn, welcome),
             ServerKind::Error(error) => {
-                self.handle_error(error);
+                self.handle_error(conn, error);
                 return Ok(());
             }
-            _ if !matches!(self.phase, Phase::Connected(_)) => {
+            _ if !self.is_welcomed(conn) => {
                 return Err(ErrorCode::UnexpectedFrame);
             }
             ServerKind::Heartbeat(heartbeat) => {
-                self.server_clock.sample(heartbeat.server_ms, self.now.mono);
-                self.out.frame(ClientKind::Pong(Pong {
-                    t: heartbeat.server_ms,
-                }));
+                let t = heartbeat.server_ms;
+                if self.is_current(conn) {
+                    self.server_clock.sample(t, self.now.mono);
+                }
+                self.out.frame_on(conn, ClientKind::Pong(Pong { t }));
                 for head in heartbeat.heads {
                     if let (Some(&id), Some(cursor)) =
                         (self.names.get(head.channel.as_str()), head.cursor)
                     {
-                        self.with_channel(id, |channel, turn| channel.handle_head(turn, cursor));
+                        self.with_channel(id, |channel, turn| {
+                            if channel.role(conn) == Role::Stream {
+                                channel.handle_head(turn, cursor);
+                            }
+                        });
                     }
                 }
                 return Ok(());
@@ -97,18 +119,22 @@ impl Session {
                 return Ok(());
             }
             ServerKind::Goaway(goaway) => {
-                self.handle_goaway(goaway);
+                self.handle_goaway(conn, goaway);
                 return Ok(());
             }
             _ => {}
         }
         let id = frame.channel().and_then(|name| self.names.get(name));
-        self.route(id.copied(), |channel, turn| {
-            channel.handle_frame(turn, frame)
+        self.route(conn, id.copied(), |channel, turn| {
+            match channel.role(conn) {
+                Role::Stream => channel.handle_frame(turn, frame),
+                Role::Asked => channel.handle_frame_beside(turn, frame),
+                Role::Other => Ok(()),
+            }
         })
     }
 
-    fn handle_error(&mut self, error: ErrorFrame) {
+    fn handle_error(&mut self, conn: ConnId, error: ErrorFrame) {
         // A number from a later version is still a refusal.
         let code = ErrorCode::from_number(error.code).unwrap_or(ErrorCode::Refused);
         let detail = wire::cut_detail(error.detail);
@@ -116,15 +142,23 @@ impl Session {
             .retry_ms
             .map(|ms| Duration::from_millis(u64::from(ms)));
         if error.fatal {
-            return self.handle_refusal(code, detail, retry_after);
+            return self.handle_refusal(conn, code, detail, retry_after);
         }
-        if error.channel.is_none() && error.id.is_none() {
+        if error.channel.is_none() && error.id.is_none() && self.is_current(conn) {
             self.handle_refresh_error(code, retry_after);
         }
         let channel = error
             .channel
             .and_then(|name| self.names.get(name.as_str()).copied());
+        let role = channel.and_then(|id| Some(self.channels.get(&id)?.role(conn)));
         match (channel, error.n) {
+            // The channel has moved: what this link says of it no longer concerns it.
+            (Some(_), _) if role == Some(Role::Other) => {}
+            (Some(id), None) if role == Some(Role::Asked) && !code.ends_channel() => {
+                self.with_channel(id, |channel, turn| {
+                    channel.handle_ask_refused(turn, retry_after);
+                });
+            }
             (Some(id), Some(n)) => {
                 self.with_channel(id, |channel, turn| {
                     channel.handle_row_error(turn, n, code, &detail);
@@ -144,5 +178,14 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn is_welcomed(&self, conn: ConnId) -> bool {
+        matches!(&self.phase, Phase::Linked(links)
+            if links.get(conn).and_then(Link::welcomed).is_some())
+    }
+
+    fn is_current(&self, conn: ConnId) -> bool {
+        matches!(&self.phase, Phase::Linked(links) if links.current.conn == conn)
     }
 }

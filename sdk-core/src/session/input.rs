@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::mutation::OutboxReply;
 
-/// One transport attempt. What is tagged with an older one than the present is ignored.
+/// One transport attempt. A session has at most two at a time; what is tagged with another is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
@@ -33,7 +33,7 @@ impl TransportKind {
 /// Exhaustive on purpose: a new variant should break every driver at compile time.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The link that [`crate::Output::Open`] asked for is up.
+    /// The link that [`crate::Output::Open`] asked for is up, and its first bytes are on their way.
     Opened {
         /// Which link.
         conn: ConnId,
@@ -44,6 +44,13 @@ pub enum Input {
         conn: ConnId,
         /// `Frames`, undecoded.
         message: Bytes,
+    },
+    /// A message could not be sent. On a link that keeps order nothing may follow it: the core closes it.
+    SendFailed {
+        /// Which link.
+        conn: ConnId,
+        /// What the driver knows about it.
+        reason: LinkClosed,
     },
     /// The link failed to open, or is gone.
     Closed {
@@ -65,12 +72,28 @@ pub enum Input {
 /// How a link ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkClosed {
+    /// How far it had come.
+    pub stage: LinkStage,
     /// The WebSocket close code, if there was a close frame.
     pub code: Option<u16>,
-    /// `Retry-After` of a refused handshake.
+    /// The status of an HTTP answer that refused it, where the platform tells.
+    pub http_status: Option<u16>,
+    /// `Retry-After` of such an answer.
     pub retry_after: Option<Duration>,
     /// For people.
     pub detail: String,
+}
+
+/// How far a link had come when it ended, as its driver saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkStage {
+    /// It never came up.
+    #[default]
+    Dialling,
+    /// It came up, and nothing was heard on it.
+    Opened,
+    /// The server had sent something.
+    Talking,
 }
 
 /// Why the application could not hand out a token.

@@ -1,15 +1,15 @@
 //! The client's logical life with a server: routes inputs to parts and owns the output queue.
 //!
 //! `command.rs` holds what applications ask for, `view.rs` what they read, `inbound.rs` what a link brings,
-//! `outbox.rs` what the store answers, `link.rs` the life of a connection. Channels and mutations have
-//! rooms of their own.
+//! `outbox.rs` what the store answers, `connection.rs` and `moving.rs` the life of its links. Links, channels
+//! and mutations have rooms of their own.
 
+mod attention;
 mod command;
-mod contract;
+mod connection;
 mod inbound;
 mod input;
-mod link;
-pub(crate) mod outbound;
+mod moving;
 mod outbox;
 mod output;
 mod phase;
@@ -19,16 +19,18 @@ mod view;
 use bytes::Bytes;
 use fastrand::Rng;
 
+pub(crate) use attention::Load;
 pub use command::{PresenceError, SubscribeError};
-pub use input::{ConnId, Input, LinkClosed, NetworkHint, TokenError, TransportKind};
+pub use input::{ConnId, Input, LinkClosed, LinkStage, NetworkHint, TokenError, TransportKind};
 pub use output::{ConnectionPhase, ConnectionState, Event, Output, Reason, Recovery};
 
-use self::outbound::Outbound;
+use self::attention::Attention;
 use self::phase::Phase;
 use crate::channel::name::ChannelName;
-use crate::channel::{Channel, ChannelId, Turn};
+use crate::channel::{Channel, ChannelId};
 use crate::config::Config;
 use crate::connect::{Backoff, ServerClock};
+use crate::link::outbound::Outbound;
 use crate::mutation::ended::Ended;
 use crate::mutation::{ClientId, MutationHandle};
 use crate::sorted::SortedMap;
@@ -51,7 +53,6 @@ pub struct Session {
     state: ConnectionState,
     backoff: Backoff,
     last_conn: ConnId,
-    token: String,
     /// A token was asked for and has not come.
     fetching: bool,
     /// Who the store belongs to, from the first welcome on.
@@ -65,6 +66,7 @@ pub struct Session {
     last_channel: u32,
     last_handle: u64,
     ended: Ended,
+    attention: Attention,
     /// Something happened since pushes were sent last.
     pushes_due: bool,
     out: Outbound,
@@ -90,7 +92,6 @@ impl Session {
                 reason: None,
             },
             last_conn: ConnId(0),
-            token: String::new(),
             fetching: false,
             principal: None,
             author: Bytes::new(),
@@ -101,6 +102,7 @@ impl Session {
             last_channel: 0,
             last_handle: 0,
             ended: Ended::default(),
+            attention: Attention::default(),
             pushes_due: false,
             out,
         }
@@ -112,6 +114,7 @@ impl Session {
         match input {
             Input::Opened { conn } => self.handle_opened(conn),
             Input::Received { conn, message } => self.handle_message(conn, message),
+            Input::SendFailed { conn, reason } => self.handle_send_failed(conn, reason),
             Input::Closed { conn, reason } => self.handle_closed(conn, reason),
             Input::Token(token) => self.handle_token(token),
             Input::Outbox(reply) => self.handle_outbox(reply),
@@ -136,20 +139,16 @@ impl Session {
             return output;
         }
         if std::mem::take(&mut self.pushes_due) {
-            self.each_channel(|channel, turn| channel.send_pushes(turn));
-            self.report_changes();
+            self.each_touched(|channel, turn| {
+                channel.send_pushes(turn);
+                channel.report_dirty(turn.out);
+            });
         }
         if let Some(output) = self.out.poll() {
             return output;
         }
-        let in_flight = self.channels.values().any(|channel| channel.is_pushing());
-        let linked = matches!(self.phase, Phase::Connected(_));
-        let (now, server_now) = (self.now.mono, self.server_clock.at_least(self.now));
-        let channels = self
-            .channels
-            .values()
-            .filter_map(|channel| channel.deadline(&self.config, now, server_now, linked));
-        Output::Wait(channels.chain(self.phase.deadline(in_flight)).min())
+        let channels = self.channel_deadline();
+        Output::Wait(channels.into_iter().chain(self.link_deadline()).min())
     }
 
     const fn is_closed(&self) -> bool {
@@ -164,10 +163,12 @@ impl Session {
     fn handle_timeout(&mut self) {
         self.handle_link_timeout();
         let mut overdue = false;
-        self.each_channel(|channel, turn| {
-            overdue |= channel.is_push_overdue(turn);
-            channel.handle_timeout(turn);
-        });
+        for id in self.due_channels() {
+            self.with_channel(id, |channel, turn| {
+                overdue |= channel.is_push_overdue(turn);
+                channel.handle_timeout(turn);
+            });
+        }
         if overdue {
             self.probe();
         }
@@ -175,57 +176,12 @@ impl Session {
 
     /// After every input and command: tell what changed, and close what was let go.
     fn finish_turn(&mut self) {
-        self.report_changes();
+        self.finish_move();
+        self.each_touched(|channel, turn| channel.report_dirty(turn.out));
         self.pushes_due = true;
-        let done: Vec<ChannelId> = self
-            .channels
-            .values()
-            .filter(|channel| channel.is_done())
-            .map(|channel| channel.id)
-            .collect();
-        for id in done {
-            if let Some(channel) = self.channels.remove(&id) {
-                self.names.remove(&channel.name);
-                if matches!(self.phase, Phase::Connected(_)) {
-                    self.out.frame(ClientKind::Unsubscribe(Unsubscribe {
-                        channel: channel.name.to_string(),
-                    }));
-                }
-            }
-        }
-    }
-
-    fn report_changes(&mut self) {
-        for channel in self.channels.values_mut() {
-            channel.report_dirty(&mut self.out);
-        }
-    }
-
-    fn with_channel<T>(
-        &mut self,
-        id: ChannelId,
-        act: impl FnOnce(&mut Channel, &mut Turn<'_>) -> T,
-    ) -> Option<T> {
-        let channel = self.channels.get_mut(&id)?;
-        let mut turn = Turn {
-            now: self.now.mono,
-            server_now: self.server_clock.now(self.now),
-            server_now_min: self.server_clock.at_least(self.now),
-            config: &self.config,
-            limits: self.limits,
-            author: &self.author,
-            linked: matches!(self.phase, Phase::Connected(_)),
-            pushing: matches!(&self.phase, Phase::Connected(c) if c.leave.is_none()),
-            rng: &mut self.rng,
-            out: &mut self.out,
-        };
-        Some(act(channel, &mut turn))
-    }
-
-    fn each_channel(&mut self, mut act: impl FnMut(&mut Channel, &mut Turn<'_>)) {
-        let ids: Vec<ChannelId> = self.channels.keys().copied().collect();
-        for id in ids {
-            self.with_channel(id, &mut act);
+        for channel in self.take_done() {
+            self.out
+                .frame_on_all(&ClientKind::Unsubscribe(Unsubscribe { channel }));
         }
     }
 }

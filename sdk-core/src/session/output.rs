@@ -13,12 +13,16 @@ use crate::wire::{CloseCode, Cursor, ErrorCode};
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Open a link; answer with `Opened` or `Closed`.
+    /// Open a link beside those that are open; answer with `Opened` or `Closed`.
+    ///
+    /// There are never more than two: the next one while the session moves, and the current one.
     Open {
         /// The new link's number.
         conn: ConnId,
         /// Over which transport.
         kind: TransportKind,
+        /// The first message, encoded: sent as soon as the link is up, or as the request that opens it.
+        first: Bytes,
     },
     /// Send one message.
     Send {
@@ -146,7 +150,7 @@ pub enum ConnectionPhase {
     Connected,
     /// The link is gone; the next attempt waits for its time.
     Waiting,
-    /// The server asked to move; a new link comes soon.
+    /// The server asked to move: the link goes on until the next one has taken over.
     Draining,
     /// Over, by the application's wish or for a reason that a retry cannot mend.
     Closed,

@@ -13,10 +13,13 @@ impl Session {
     /// Does what is due for the token of the present link.
     pub(super) fn renew(&mut self) {
         let now = self.now.mono;
-        let Phase::Connected(connected) = &mut self.phase else {
+        let Phase::Linked(links) = &mut self.phase else {
             return;
         };
-        match connected.renewal.poll(now) {
+        let Some(welcomed) = links.welcomed_mut() else {
+            return;
+        };
+        match welcomed.renewal.poll(now) {
             RenewalDue::Nothing => {}
             RenewalDue::Token => self.ask_for_token(),
             RenewalDue::Unanswered => self.reconnect(Reason::Timeout),
@@ -34,15 +37,20 @@ impl Session {
     /// The application's answer, for a link that has a token still.
     pub(super) fn handle_new_token(&mut self, token: Result<String, TokenError>) {
         let now = self.now.mono;
-        let Phase::Connected(connected) = &mut self.phase else {
+        let Phase::Linked(links) = &mut self.phase else {
+            return;
+        };
+        let Some(welcomed) = links.welcomed_mut() else {
             return;
         };
         match token {
             Ok(token) => {
-                connected.renewal.on_sent(now);
-                self.out.frame(ClientKind::Refresh(Refresh { token }));
+                welcomed.renewal.on_sent(now);
+                let conn = links.current.conn;
+                self.out
+                    .frame_on(conn, ClientKind::Refresh(Refresh { token }));
             }
-            Err(error) if error.retryable => connected.renewal.on_failed(None, now, &mut self.rng),
+            Err(error) if error.retryable => welcomed.renewal.on_failed(None, now, &mut self.rng),
             Err(error) => self.end(error.into()),
         }
     }
@@ -50,12 +58,13 @@ impl Session {
     /// The server took the token. One that nobody waits for is a copy.
     pub(super) fn handle_refreshed(&mut self, refreshed: Refreshed) {
         let server_now = self.server_clock.now(self.now);
-        if let Phase::Connected(connected) = &mut self.phase
-            && connected.renewal.is_sent()
+        if let Phase::Linked(links) = &mut self.phase
+            && let Some(welcomed) = links.welcomed_mut()
+            && welcomed.renewal.is_sent()
         {
             let life_ms = refreshed.expires_ms.saturating_sub(server_now.0);
             let life = (refreshed.expires_ms > 0).then(|| Duration::from_millis(life_ms));
-            connected.renewal.plan(life, self.now.mono, &mut self.rng);
+            welcomed.renewal.plan(life, self.now.mono, &mut self.rng);
         }
     }
 
@@ -63,16 +72,19 @@ impl Session {
     /// is fatal, and ends the link.
     pub(super) fn handle_refresh_error(&mut self, code: ErrorCode, retry_after: Option<Duration>) {
         let now = self.now.mono;
-        let Phase::Connected(connected) = &mut self.phase else {
+        let Phase::Linked(links) = &mut self.phase else {
             return;
         };
-        if !connected.renewal.is_sent() {
+        let Some(welcomed) = links.welcomed_mut() else {
+            return;
+        };
+        if !welcomed.renewal.is_sent() {
             return;
         }
         match code {
             // The old token is still good.
             ErrorCode::AuthUnavailable | ErrorCode::Overloaded => {
-                connected.renewal.on_failed(retry_after, now, &mut self.rng);
+                welcomed.renewal.on_failed(retry_after, now, &mut self.rng);
             }
             ErrorCode::Unsupported => self.reconnect(Reason::Refused {
                 code,

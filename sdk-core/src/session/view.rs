@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionState, Session};
+use super::phase::Phase;
+use super::{ConnId, ConnectionState, Session};
 use crate::channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
 use crate::document::{Document, Record};
 use crate::mutation::{ClientId, Durability, MutationHandle, MutationId, MutationStatus};
@@ -92,6 +93,30 @@ impl Session {
     #[must_use]
     pub const fn connection(&self) -> &ConnectionState {
         &self.state
+    }
+
+    /// The links that the server has welcomed: the current one, then the next one while the session moves.
+    /// For diagnosis.
+    #[must_use]
+    pub fn welcomed_links(&self) -> Vec<ConnId> {
+        let Phase::Linked(links) = &self.phase else {
+            return Vec::new();
+        };
+        let welcomed = links.each().filter(|link| link.welcomed().is_some());
+        welcomed.map(|link| link.conn).collect()
+    }
+
+    /// The link that carries a channel's stream. For diagnosis.
+    #[must_use]
+    pub fn stream_link(&self, channel: ChannelId) -> Option<ConnId> {
+        self.channels.get(&channel)?.link()
+    }
+
+    /// How often a channel was looked at so far. For diagnosis: an input costs by the channels that it
+    /// concerns.
+    #[must_use]
+    pub const fn channel_visits(&self) -> u64 {
+        self.attention.visits
     }
 
     /// The client's id.

@@ -24,7 +24,14 @@ pub(crate) struct Driver {
     /// Requests that the store has not got to yet, while it is slow.
     pub(crate) waiting: Option<Vec<OutboxRequest>>,
     pub(crate) now: Now,
+    /// The link that tests mean: the only one, or during a move the one before.
     pub(crate) conn: ConnId,
+    /// What is open or being opened: never more than two.
+    pub(crate) links: Vec<ConnId>,
+    /// What links were opened with.
+    pub(crate) firsts: Vec<ClientKind>,
+    /// Frames with their links, those of `frames` and no others.
+    pub(crate) sent: Vec<(ConnId, ClientKind)>,
     pub(crate) opens: u32,
     pub(crate) messages: u32,
     pub(crate) token_fetches: u32,
@@ -61,6 +68,9 @@ impl Driver {
             waiting: None,
             now,
             conn: ConnId(0),
+            links: Vec::new(),
+            firsts: Vec::new(),
+            sent: Vec::new(),
             opens: 0,
             messages: 0,
             token_fetches: 0,
@@ -123,14 +133,30 @@ impl Driver {
         self.welcome();
     }
 
+    fn forget(&mut self, conn: ConnId) {
+        self.links.retain(|open| *open != conn);
+        self.conn = self.links.first().copied().unwrap_or(self.conn);
+    }
+
+    /// The link that the session moves to.
+    pub(crate) fn next(&self) -> ConnId {
+        self.links[1]
+    }
+
     pub(crate) fn input(&mut self, input: Input) {
+        if let Input::Closed { conn, .. } = input {
+            self.forget(conn);
+        }
         self.session.handle_input(self.now, input);
         self.drain();
     }
 
     pub(crate) fn receive(&mut self, frame: ServerKind) {
+        self.receive_on(self.conn, frame);
+    }
+
+    pub(crate) fn receive_on(&mut self, conn: ConnId, frame: ServerKind) {
         let message = server_message(frame);
-        let conn = self.conn;
         self.input(Input::Received { conn, message });
     }
 
@@ -150,19 +176,27 @@ impl Driver {
     pub(crate) fn drain(&mut self) {
         loop {
             match self.session.poll_output() {
-                Output::Open { conn, .. } => {
-                    self.conn = conn;
+                Output::Open { conn, first, .. } => {
+                    self.links.push(conn);
+                    assert!(self.links.len() <= 2, "open: {:?}", self.links);
+                    self.conn = self.links[0];
+                    let limit = Limits::DEFAULT.frame_up_bytes as usize;
+                    self.firsts.extend(decode_client(first, limit).unwrap());
                     self.opens += 1;
                     self.closed = false;
                 }
                 Output::Send { conn, message } => {
-                    assert_eq!(conn, self.conn);
+                    assert!(self.links.contains(&conn), "{conn:?} of {:?}", self.links);
                     self.messages += 1;
                     let limit = Limits::DEFAULT.frame_up_bytes as usize;
-                    self.frames.extend(decode_client(message, limit).unwrap());
+                    let frames = decode_client(message, limit).unwrap();
+                    let tagged = frames.iter().map(|frame| (conn, frame.clone()));
+                    self.sent.extend(tagged);
+                    self.frames.extend(frames);
                 }
                 Output::Close { conn, .. } => {
-                    assert_eq!(conn, self.conn);
+                    assert!(self.links.contains(&conn), "{conn:?} of {:?}", self.links);
+                    self.forget(conn);
                     self.closed = true;
                 }
                 Output::FetchToken => self.token_fetches += 1,

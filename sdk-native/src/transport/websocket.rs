@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use rustls::{ClientConfig, RootCertStore};
-use tidewire_core::LinkClosed;
 use tidewire_core::wire::{self, CloseCode, Codec, Limits};
+use tidewire_core::{LinkClosed, LinkStage};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -76,8 +76,8 @@ impl Dialer {
         })
     }
 
-    /// Starts a link. Nothing happens until it is polled.
-    pub(crate) fn dial(&self) -> WebSocket {
+    /// Starts a link. Nothing happens until it is polled; `first` is written as soon as it is up.
+    pub(crate) fn dial(&self, first: Bytes) -> WebSocket {
         let request = self.request.clone();
         let connector = Connector::Rustls(self.tls.clone());
         let message_bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
@@ -95,8 +95,9 @@ impl Dialer {
                     .await
                     .map(|(socket, _response)| socket)
             })),
-            unsent: VecDeque::new(),
-            unsent_bytes: 0,
+            stage: LinkStage::Dialling,
+            unsent_bytes: first.len(),
+            unsent: VecDeque::from([first]),
             unflushed: false,
         }
     }
@@ -116,6 +117,7 @@ fn web_roots() -> Result<ClientConfig, TlsError> {
 pub(crate) struct WebSocket {
     codec: Codec,
     phase: Phase,
+    stage: LinkStage,
     unsent: VecDeque<Bytes>,
     unsent_bytes: usize,
     unflushed: bool,
@@ -140,6 +142,7 @@ impl WebSocket {
             Phase::Dialling(dial) => match ready!(dial.as_mut().poll(cx)) {
                 Ok(socket) => {
                     self.phase = Phase::Open(Box::new(socket));
+                    self.stage = LinkStage::Opened;
                     Poll::Ready(LinkEvent::Opened)
                 }
                 Err(error) => {
@@ -148,11 +151,23 @@ impl WebSocket {
                 }
             },
             Phase::Open(_) => {
-                if let Err(closed) = self.poll_write(cx) {
-                    self.phase = Phase::Over;
-                    return Poll::Ready(LinkEvent::Closed(closed));
-                }
-                self.poll_read(cx)
+                let event = match self.poll_write(cx) {
+                    Ok(()) => ready!(self.poll_read(cx)),
+                    Err(closed) => LinkEvent::Closed(closed),
+                };
+                Poll::Ready(match event {
+                    LinkEvent::Closed(closed) => {
+                        self.phase = Phase::Over;
+                        LinkEvent::Closed(LinkClosed {
+                            stage: self.stage,
+                            ..closed
+                        })
+                    }
+                    event => {
+                        self.stage = LinkStage::Talking;
+                        event
+                    }
+                })
             }
             Phase::Over => Poll::Pending,
         }
@@ -260,8 +275,8 @@ fn closed_with(frame: Option<CloseFrame>) -> LinkClosed {
     match frame {
         Some(frame) => LinkClosed {
             code: Some(frame.code.into()),
-            retry_after: None,
             detail: wire::cut_detail(frame.reason.as_str().to_owned()),
+            ..LinkClosed::default()
         },
         None => LinkClosed {
             detail: "closed by the server without a code".into(),
@@ -288,8 +303,9 @@ fn refused(response: &Response<Option<Vec<u8>>>) -> LinkClosed {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     LinkClosed {
-        code: None,
+        http_status: Some(response.status().as_u16()),
         retry_after,
         detail: format!("the handshake was answered with HTTP {}", response.status()),
+        ..LinkClosed::default()
     }
 }

@@ -1,11 +1,12 @@
 //! One WebSocket, of the browser or of a constructor that speaks its language.
 
-use std::rc::Weak;
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use js_sys::{Array, ArrayBuffer, Function, Reflect, Uint8Array};
 use tidewire_core::wire::{CloseCode, SUBPROTOCOL_PROTO};
-use tidewire_core::{ConnId, Input, LinkClosed};
+use tidewire_core::{ConnId, Input, LinkClosed, LinkStage};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
@@ -27,11 +28,12 @@ pub(crate) struct WebSocketLink {
 }
 
 impl WebSocketLink {
-    /// Starts to connect. Errors: what the constructor throws, for instance for a malformed URL.
+    /// Starts to connect; `first` goes out as soon as it is up. Errors: what the constructor throws, for instance for a malformed URL.
     pub(crate) fn open(
         conn: ConnId,
         constructor: &Function,
         url: &str,
+        first: Bytes,
         driver: &Weak<Driver>,
     ) -> Result<Self, JsValue> {
         let protocols = Array::of1(&SUBPROTOCOL_PROTO.into());
@@ -39,13 +41,23 @@ impl WebSocketLink {
             Reflect::construct(constructor, &Array::of2(&url.into(), &protocols))?.unchecked_into();
         socket.set_binary_type(BinaryType::Arraybuffer);
 
+        let stage = Rc::new(Cell::new(LinkStage::Dialling));
         let opened = {
-            let driver = driver.clone();
-            Closure::<dyn Fn()>::new(move || tell(&driver, Input::Opened { conn }))
+            let (driver, socket) = (driver.clone(), socket.clone());
+            let stage = Rc::clone(&stage);
+            Closure::<dyn Fn()>::new(move || {
+                stage.set(LinkStage::Opened);
+                match (send(&socket, &first), driver.upgrade()) {
+                    (Err(thrown), Some(driver)) => driver.send_failed(conn, &thrown),
+                    _ => tell(&driver, Input::Opened { conn }),
+                }
+            })
         };
         let message = {
             let driver = driver.clone();
+            let stage = Rc::clone(&stage);
             Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+                stage.set(LinkStage::Talking);
                 let message = bytes_of(&event.data());
                 tell(&driver, Input::Received { conn, message });
             })
@@ -54,7 +66,7 @@ impl WebSocketLink {
             let driver = driver.clone();
             Closure::<dyn Fn(CloseEvent)>::new(move |event: CloseEvent| {
                 if let Some(driver) = driver.upgrade() {
-                    driver.closed(conn, link_closed(&event));
+                    driver.closed(conn, link_closed(&event, stage.get()));
                 }
             })
         };
@@ -120,17 +132,19 @@ fn bytes_of(data: &JsValue) -> Bytes {
     }
 }
 
-fn link_closed(event: &CloseEvent) -> LinkClosed {
+fn link_closed(event: &CloseEvent, stage: LinkStage) -> LinkClosed {
     let code = event.code();
     let reason = event.reason();
     LinkClosed {
         // 1005 and 1006 are the platform's words for "no close frame".
         code: (!matches!(code, 1005 | 1006)).then_some(code),
-        retry_after: None,
+        stage,
         detail: match (reason.is_empty(), code) {
             (false, _) => reason,
             (true, 1006) => "the connection broke, or could not be opened".into(),
             (true, _) => "the server closed the connection".into(),
         },
+        // A browser tells no page how a handshake was refused.
+        ..LinkClosed::default()
     }
 }

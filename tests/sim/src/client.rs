@@ -34,11 +34,14 @@ const MESSAGES_PER_SECOND_MAX: u64 = 600;
 const OPENS_MAX: usize = 20;
 const OPENS_PERIOD_MS: u64 = 10_000;
 
+/// A move that lasts longer waits for something that nobody owes it.
+const MOVE_MS_MAX: u64 = 11_000;
+
 /// What a client wants from the world.
 #[derive(Debug)]
 pub enum Wish {
-    /// Open a link.
-    Open(ConnId),
+    /// Open a link; the first message goes with it.
+    Open(ConnId, Bytes),
     /// Send on a link.
     Send(ConnId, Bytes),
     /// Close a link.
@@ -51,6 +54,8 @@ pub enum Wish {
     Wake(MonoTime),
     /// A channel has failed: the application will try it again.
     Retry(usize),
+    /// The next link has taken over while the one before lived.
+    Moved,
     /// Something worth a line in the timeline.
     Note(Event),
 }
@@ -99,6 +104,10 @@ struct Running {
     opened: VecDeque<u64>,
     asked: Asked,
     links_keep_order: bool,
+    /// The links that were welcomed after the last turn.
+    links: Vec<ConnId>,
+    /// A move that is under way: to which link, and since when channels ask there.
+    moving: Option<(ConnId, u64)>,
 }
 
 impl Client {
@@ -170,6 +179,8 @@ impl Client {
             opened: VecDeque::new(),
             asked: Asked::default(),
             links_keep_order: self.links_keep_order,
+            links: Vec::new(),
+            moving: None,
         });
         self.drive(now_ms, truth)
     }
@@ -242,7 +253,13 @@ impl Client {
             && running.wake_at.is_some_and(|at| at <= now)
         {
             running.wake_at = None;
-            return self.handle(now_ms, Input::Timeout, truth);
+            let wishes = self.handle(now_ms, Input::Timeout, truth)?;
+            let moving = self.running.as_ref().and_then(|r| r.moving);
+            let lasts_ms = moving.map_or(0, |(_, since_ms)| now_ms - since_ms);
+            ensure(lasts_ms <= MOVE_MS_MAX, "move", || {
+                format!("{moving:?} has lasted for {lasts_ms} ms")
+            })?;
+            return Ok(wishes);
         }
         Ok(Vec::new())
     }
@@ -420,13 +437,13 @@ impl Client {
                 format!("{OUTPUTS_PER_SECOND_MAX} outputs within a second, the last ones {last:?}")
             })?;
             match running.session.poll_output() {
-                Output::Open { conn, .. } => {
+                Output::Open { conn, first, .. } => {
                     running.opened.retain(|at| at + OPENS_PERIOD_MS > now_ms);
                     running.opened.push_back(now_ms);
                     ensure(running.opened.len() <= OPENS_MAX, "L4", || {
                         format!("{OPENS_MAX} attempts to connect within {OPENS_PERIOD_MS} ms")
                     })?;
-                    wishes.push(Wish::Open(conn));
+                    wishes.push(Wish::Open(conn, first));
                 }
                 Output::Send { conn, message } => {
                     running.messages += 1;
@@ -478,11 +495,25 @@ impl Client {
                 }
             }
         }
+        let links = running.session.welcomed_links();
+        if running
+            .links
+            .get(1)
+            .is_some_and(|next| links.first() == Some(next))
+        {
+            wishes.push(Wish::Moved);
+        }
+        running.moving = match (links.get(1), running.moving) {
+            (Some(&next), Some((conn, since_ms))) if next == conn => Some((conn, since_ms)),
+            (next, _) => next.map(|&next| (next, now_ms)),
+        };
+        running.links = links;
         for watch in running.watches.values_mut() {
             watch.check(&running.session, truth)?;
             if running.session.status(watch.id) == Some(&ChannelStatus::Live) {
                 let (asked, in_order) = (&running.asked, running.links_keep_order);
-                asked.check(watch.channel, watch.base(), in_order, truth)?;
+                let conn = running.session.stream_link(watch.id);
+                asked.check(conn, watch.channel, watch.base(), in_order, truth)?;
             }
             watch.check_pace(now_ms, &running.session)?;
         }
@@ -557,7 +588,18 @@ impl Running {
             Input::Received { .. } => self.watches.values_mut().for_each(Watch::on_message),
             _ => {}
         }
+        let current = self.session.welcomed_links().first().copied();
+        let ended = match input {
+            Input::Closed { conn, .. } | Input::SendFailed { conn, .. } => Some(conn),
+            _ => None,
+        };
         self.session.handle_input(now, input);
+        if ended.is_some() && current.is_some() && ended != current {
+            let now = self.session.welcomed_links().first().copied();
+            ensure(now == current, "move", || {
+                format!("{ended:?} ended, and with it {current:?}: now {now:?}")
+            })?;
+        }
         Ok(())
     }
 

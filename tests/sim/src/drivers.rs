@@ -132,7 +132,8 @@ impl World {
         let life = self.clients[client].life;
         for wish in wishes {
             match wish {
-                Wish::Open(conn) => self.open(client, conn),
+                Wish::Moved => self.faults.count(Fault::Moved),
+                Wish::Open(conn, first) => self.open(client, conn, first),
                 Wish::Send(conn, message) => self.client_sends(client, conn, message),
                 Wish::Close(conn, code) => self.client_closes(client, conn, code),
                 Wish::Token => {

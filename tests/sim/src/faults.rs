@@ -98,6 +98,10 @@ faults! {
     NodeCrash = "node_crash", Rate::Every(15_000, 60_000);
     /// A node drains: goaway, then it closes and starts again.
     NodeDrain = "node_drain", Rate::Every(20_000, 60_000);
+    /// A node sends one client away, goes on with it for a while, then ends its link.
+    SentAway = "sent_away", Rate::Every(4_000, 30_000);
+    /// A client went over to a next link while the one before still lived.
+    Moved = "moved", Rate::Consequence;
     /// A node's wall clock jumps.
     NodeClock = "node_clock", Rate::Every(10_000, 60_000);
     /// A principal may not write to a channel for a while.

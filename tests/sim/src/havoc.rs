@@ -116,6 +116,15 @@ impl World {
                     self.drain_node(node)?;
                 }
             }
+            Fault::SentAway => {
+                if let Some(link) = self.pick_link() {
+                    let by_ms = [2_000, 8_000, 30_000][self.rng.index(0..3)];
+                    let window_ms = self.rng.u32(0..2_500);
+                    if self.send_away(link, by_ms, window_ms)? {
+                        self.faults.count(fault);
+                    }
+                }
+            }
             Fault::NodeClock => {
                 self.faults.count(fault);
                 let node = self.rng.index(0..self.nodes.len());
@@ -274,12 +283,17 @@ impl World {
         self.after(after, Event::NodeStarts { node, life });
     }
 
-    /// A node says goaway, and is gone a little later.
+    /// A node says goaway, and is gone some time later.
     pub fn drain_node(&mut self, node: usize) -> Checked {
+        let by_ms = [6_000, 30_000][self.rng.index(0..2)];
+        let (by_ms, window_ms) = (self.rng.u32(500..by_ms), self.rng.u32(0..3_000));
+        self.drain_node_within(node, by_ms, window_ms)
+    }
+
+    /// A node says goaway with these times.
+    pub fn drain_node_within(&mut self, node: usize, by_ms: u32, window_ms: u32) -> Checked {
         self.note("node drains", &[node as u64], || format!("node {node}"));
         let life = self.nodes[node].life;
-        let by_ms = self.rng.u32(500..6_000);
-        let window_ms = self.rng.u32(0..3_000);
         self.on_node(node, life, |node, _, effects| {
             node.drain(by_ms, window_ms, effects);
             Ok(())

@@ -141,6 +141,8 @@ pub struct Link {
     pub phase: LinkPhase,
     /// Whether the client's driver still has it.
     pub client_has_it: bool,
+    /// What the client sends as soon as it is up.
+    pub first: Bytes,
     /// Messages to the node.
     pub up: Lane,
     /// Messages to the client.

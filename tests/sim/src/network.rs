@@ -1,8 +1,11 @@
 //! Links in the world: opening, carrying, cutting, closing.
 
 use bytes::Bytes;
-use tidewire_core::wire::{ClientKind, CloseCode, ErrorCode, decode_client, decode_server};
-use tidewire_core::{ConnId, Input, LinkClosed};
+use tidewire_core::wire::{
+    ClientKind, CloseCode, ErrorCode, Goaway, ServerKind, decode_client, decode_server,
+    server_message,
+};
+use tidewire_core::{ConnId, Input, LinkClosed, LinkStage};
 use tidewire_server::channel::PeerId;
 
 use crate::draw::Draw as _;
@@ -27,7 +30,6 @@ pub(crate) struct Inspected {
 
 impl Inspected {
     fn new(node: usize, message: &Bytes) -> Checked<Self> {
-        use tidewire_core::wire::ServerKind;
         let frames = decode_server(message.clone(), DOWN_BYTES_MAX)
             .map_err(|e| Violation::new("wire", format!("node {node} sent nonsense: {e}")))?;
         let says = |frame: &ServerKind| match frame {
@@ -51,7 +53,7 @@ impl Inspected {
 }
 
 impl World {
-    pub(crate) fn open(&mut self, client: usize, conn: ConnId) {
+    pub(crate) fn open(&mut self, client: usize, conn: ConnId, first: Bytes) {
         let id = LinkId(self.links.len());
         let any = self.rng.index(0..self.nodes.len());
         let node = self.pins.get(&client).copied().unwrap_or(any);
@@ -65,6 +67,7 @@ impl World {
             server_conn: PeerId(id.0 as u64 + 1),
             phase: LinkPhase::Opening,
             client_has_it: true,
+            first,
             up: Lane::default(),
             down: Lane::default(),
             delay_ms,
@@ -107,14 +110,27 @@ impl World {
         let (client, conn) = (link.client, link.client_conn);
         if link.client_has_it && self.clients[client].life == link.client_life {
             self.note("opened", &[id.0 as u64], || format!("link {}", id.0));
+            let first = self.links[id.0].first.clone();
+            self.client_sends(client, conn, first);
             return self.tell(client, Input::Opened { conn });
         }
         Ok(())
     }
 
     pub(crate) fn open_fails(&mut self, id: LinkId) -> Checked {
-        self.links[id.0].phase = LinkPhase::Dead;
-        self.client_hears(id, None)
+        let link = &mut self.links[id.0];
+        link.phase = LinkPhase::Dead;
+        let had_it = std::mem::replace(&mut link.client_has_it, false);
+        let (client, conn, life) = (link.client, link.client_conn, link.client_life);
+        if !had_it || self.clients[client].life != life {
+            return Ok(());
+        }
+        self.note("refused", &[id.0 as u64], || format!("link {}", id.0));
+        let reason = LinkClosed {
+            http_status: Some(503),
+            ..LinkClosed::default()
+        };
+        self.tell(client, Input::Closed { conn, reason })
     }
 
     pub(crate) fn client_sends(&mut self, client: usize, conn: ConnId, message: Bytes) {
@@ -240,7 +256,9 @@ impl World {
     fn has_newer(&self, id: LinkId) -> bool {
         let link = &self.links[id.0];
         let client = &self.clients[link.client];
-        client.life == link.client_life && client.links.keys().next_back() > Some(&link.client_conn)
+        client.life == link.client_life
+            && !link.client_has_it
+            && client.links.keys().next_back() > Some(&link.client_conn)
     }
 
     /// Moves what a node has queued for a connection onto its link, as far as the socket takes it.
@@ -353,6 +371,7 @@ impl World {
             format!("link {} is gone, {code:?}", id.0)
         });
         let reason = LinkClosed {
+            stage: LinkStage::Opened,
             code: code.map(|code| code as u16),
             ..LinkClosed::default()
         };
@@ -388,6 +407,34 @@ impl World {
             self.at(at, Event::NodeHears { link: id });
         }
         self.links[id.0].phase = LinkPhase::Dead;
+    }
+
+    /// A node asks one client to go, and ends its link when that time is over. Returns whether there was
+    /// somebody to be asked.
+    pub fn send_away(&mut self, id: LinkId, by_ms: u32, window_ms: u32) -> Checked<bool> {
+        let (at, conn) = (self.links[id.0].node, self.links[id.0].server_conn);
+        let is_known = self.links[id.0].phase == LinkPhase::Up && self.nodes[at].knows(conn);
+        let Some(queue) = self.nodes[at].queue(conn).filter(|_| is_known) else {
+            return Ok(false);
+        };
+        queue.put(&server_message(ServerKind::Goaway(Goaway {
+            by_ms,
+            window_ms,
+            reason: "somebody else has room".into(),
+        })));
+        self.note("sent away", &[id.0 as u64], || format!("link {}", id.0));
+        self.after(u64::from(by_ms), Event::SentAwayEnds { link: id });
+        self.flush(at, conn)?;
+        Ok(true)
+    }
+
+    pub(crate) fn sent_away_ends(&mut self, id: LinkId) -> Checked {
+        let link = &self.links[id.0];
+        let is_there = link.phase == LinkPhase::Up && self.nodes[link.node].life == link.node_life;
+        if is_there {
+            return self.node_hangs_up(link.node, link.server_conn, CloseCode::GoingAway);
+        }
+        Ok(())
     }
 
     /// The node closes: what it queued still arrives, then the client hears of it.

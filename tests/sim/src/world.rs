@@ -59,6 +59,10 @@ pub(crate) enum Event {
     NodeHears {
         link: LinkId,
     },
+    /// A client that was sent away is still there.
+    SentAwayEnds {
+        link: LinkId,
+    },
     // Clients.
     ClientStarts {
         client: usize,
@@ -414,6 +418,7 @@ impl World {
             } => self.replays(client, life, &message),
             Event::ClientHears { link, code } => self.client_hears(link, code),
             Event::NodeHears { link } => self.node_hears(link),
+            Event::SentAwayEnds { link } => self.sent_away_ends(link),
             Event::ClientStarts { client, life } => self.client_starts(client, life),
             Event::ClientTimer { client, life } => self.client_timer(client, life),
             Event::ClientThaws { client, life } => self.client_thaws(client, life),

@@ -1,5 +1,8 @@
 //! One disturbance each, in a calm world, under all checkers.
 
+#[path = "scenarios/moves.rs"]
+mod moves;
+
 use tidewire_core::wire::{ChangeKind, ErrorCode, Field, Record, RecordRef};
 use tidewire_core::{ConnectionPhase, Event, MutationStatus, Recovery};
 use tidewire_server::channel::Lag;

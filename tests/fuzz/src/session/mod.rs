@@ -71,6 +71,10 @@ struct World {
     up: VecDeque<(ConnId, ClientKind)>,
     conn: Option<ConnId>,
     opened: bool,
+    /// Beside the link: it is refused, sooner or later.
+    next: Option<ConnId>,
+    /// What the newest link was opened with.
+    first: Bytes,
     token_due: bool,
     wait: Option<MonoTime>,
     rows: BTreeMap<MutationHandle, Row>,
@@ -102,6 +106,8 @@ impl World {
             up: VecDeque::new(),
             conn: None,
             opened: false,
+            next: None,
+            first: Bytes::new(),
             token_due: false,
             wait: None,
             rows: BTreeMap::new(),
@@ -154,10 +160,10 @@ impl World {
                 if let Some(conn) = self.conn.take() {
                     let reason = LinkClosed {
                         code: script.flag().then_some(1013),
-                        retry_after: None,
-                        detail: String::new(),
+                        ..LinkClosed::default()
                     };
                     self.opened = false;
+                    self.conn = self.next.take();
                     self.input(Input::Closed { conn, reason });
                 }
             }
@@ -282,7 +288,12 @@ impl World {
         } else if let Some(conn) = self.conn.filter(|_| !self.opened) {
             self.opened = true;
             self.server.open_link();
+            let first = std::mem::take(&mut self.first);
+            self.sent(conn, first);
             self.input(Input::Opened { conn });
+        } else if let Some(conn) = self.next.take() {
+            let reason = LinkClosed::default();
+            self.input(Input::Closed { conn, reason });
         } else if self.conn.is_none() {
             self.session.connect(self.now);
             self.drain();
@@ -393,16 +404,24 @@ impl World {
                     self.wait = at;
                     return;
                 }
-                Output::Open { conn, .. } => {
+                Output::Open { conn, first, .. } => {
                     assert!(self.conn.is_none_or(|old| old < conn));
-                    self.conn = Some(conn);
-                    self.opened = false;
+                    assert_eq!(self.next, None, "more than two links");
+                    self.first = first;
+                    if self.conn.is_some() {
+                        self.next = Some(conn);
+                    } else {
+                        self.conn = Some(conn);
+                        self.opened = false;
+                    }
                 }
                 Output::Send { conn, message } => self.sent(conn, message),
                 Output::Close { conn, .. } => {
                     if self.conn == Some(conn) {
-                        self.conn = None;
+                        self.conn = self.next.take();
                         self.opened = false;
+                    } else if self.next == Some(conn) {
+                        self.next = None;
                     }
                 }
                 Output::FetchToken => {

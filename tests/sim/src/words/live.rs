@@ -55,20 +55,19 @@ impl Asked {
         }
     }
 
-    /// The client says that a channel is live, with this base. `in_order`: its links neither copy nor
-    /// reorder, so that the k-th answer is to the k-th subscribe or to a later one; else it may be to any.
+    /// The client says that a channel is live by a stream on this link, with this base. `in_order`: its
+    /// links neither copy nor reorder, so that the k-th answer is to the k-th subscribe or to a later one;
+    /// else it may be to any.
     pub fn check(
         &self,
+        conn: Option<ConnId>,
         channel: usize,
         base: Option<FactId>,
         in_order: bool,
         truth: &Truth,
     ) -> Checked {
-        let answered = self.streams.iter().rev();
-        let mut answered =
-            answered.filter(|((_, of), stream)| *of == channel && stream.answers > 0);
-        let stream = answered.next().map(|(_, stream)| stream);
-        let Some(stream) = stream else {
+        let stream = conn.and_then(|conn| self.streams.get(&(conn, channel)));
+        let Some(stream) = stream.filter(|stream| stream.answers > 0) else {
             return ensure(false, "live", || {
                 format!("channel {channel} is called live, and no subscribe was answered")
             });
