@@ -24,6 +24,7 @@ pub(crate) async fn drain(app: &App, reason: &str) {
         by_ms: millis(grace),
         window_ms: millis(app.config.timeouts.goaway_window.min(grace)),
         reason: reason.into(),
+        ..Goaway::default()
     });
     if tokio::time::timeout(grace, connections.empty())
         .await

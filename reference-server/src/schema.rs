@@ -131,8 +131,10 @@ mod tests {
                 .map(|(name, value)| Field {
                     name: (*name).into(),
                     value: (*value).to_owned().into(),
+                    ..Field::default()
                 })
                 .collect(),
+            ..tidewire_core::wire::Record::default()
         }
     }
 

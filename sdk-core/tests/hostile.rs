@@ -98,18 +98,26 @@ fn known() -> impl Strategy<Value = Option<Known>> {
     });
     prop::option::weighted(
         0.95,
-        (number(), prop::collection::vec(rejected, 0..4))
-            .prop_map(|(last, rejected)| Known { last, rejected }),
+        (number(), prop::collection::vec(rejected, 0..4)).prop_map(|(last, rejected)| Known {
+            last,
+            rejected,
+            ..Known::default()
+        }),
     )
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let field = (name(), value()).prop_map(|(name, value)| Field { name, value });
+    let field = (name(), value()).prop_map(|(name, value)| Field {
+        name,
+        value,
+        ..Field::default()
+    });
     (name(), name(), prop::collection::vec(field, 0..4)).prop_map(|(collection, id, fields)| {
         Record {
             collection,
             id,
             fields,
+            ..Record::default()
         }
     })
 }
@@ -139,6 +147,7 @@ fn mid() -> impl Strategy<Value = Mid> {
         n,
         code,
         detail: "no".into(),
+        ..Mid::default()
     })
 }
 
@@ -168,6 +177,7 @@ fn welcome() -> impl Strategy<Value = ServerKind> {
                 limits: Some(limits),
                 heartbeat_ms,
                 flags: 0,
+                ..Welcome::default()
             })
         },
     )
@@ -203,7 +213,9 @@ fn frame() -> impl Strategy<Value = ServerKind> {
         3 => welcome(),
         6 => patch,
         4 => (channel(), prop::option::of(cursor()), prop::option::of(cursor()), known()).prop_map(
-            |(channel, from, head, known)| ServerKind::Resume(Resume { channel, from, head, known })
+            |(channel, from, head, known)| ServerKind::Resume(Resume {
+                channel, from, head, known, ..Resume::default()
+            })
         ),
         4 => (channel(), prop::option::of(cursor()), known(), prop::option::of(cursor())).prop_map(
             |(channel, cursor, known, head)| {
@@ -238,7 +250,7 @@ fn frame() -> impl Strategy<Value = ServerKind> {
             |(channel, full, peers)| ServerKind::Presence(Presence { channel, full, peers })
         ),
         1 => (any::<u32>(), any::<u32>(), any::<String>()).prop_map(|(by_ms, window_ms, reason)| {
-            ServerKind::Goaway(Goaway { by_ms, window_ms, reason })
+            ServerKind::Goaway(Goaway { by_ms, window_ms, reason, ..Goaway::default() })
         }),
         2 => (prop::collection::vec((channel(), prop::option::of(cursor())), 0..4), any::<u64>()).prop_map(
             |(heads, server_ms)| ServerKind::Heartbeat(Heartbeat {

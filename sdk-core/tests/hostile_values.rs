@@ -24,7 +24,9 @@ fn record(vector: &Vector) -> Record {
         fields: vec![Field {
             name: at(vector, "field", "f"),
             value: at(vector, "value", "1").into(),
+            ..Field::default()
         }],
+        ..Record::default()
     }
 }
 

@@ -160,6 +160,7 @@ impl Batch {
                 collection: collection.to_owned(),
                 id: id.to_owned(),
                 fields,
+                ..Record::default()
             })),
             Err(refused) => {
                 self.refused.get_or_insert(refused);

@@ -46,6 +46,7 @@ impl<'de> Deserialize<'de> for Fields {
                     fields.push(Field {
                         name,
                         value: value.get().to_owned().into(),
+                        ..Field::default()
                     });
                 }
                 Ok(Fields(fields))

@@ -100,12 +100,14 @@ fn record(
         fields.push(Field {
             name: words.next()?,
             value: Bytes::from(words.next()?),
+            ..Field::default()
         });
     }
     Some(Record {
         collection,
         id,
         fields,
+        ..Record::default()
     })
 }
 

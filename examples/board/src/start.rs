@@ -101,7 +101,9 @@ pub(crate) fn record(collection: &str, id: &str, fields: Value) -> wire::Record 
             .map(|(name, value)| wire::Field {
                 name: name.clone(),
                 value: value.to_string().into(),
+                ..wire::Field::default()
             })
             .collect(),
+        ..wire::Record::default()
     }
 }

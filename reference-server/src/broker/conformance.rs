@@ -48,6 +48,7 @@ fn mutation(epoch: u64, seq: u64) -> Arc<Entry> {
         collection: "c".into(),
         id: format!("r{seq}"),
         fields: Vec::new(),
+        ..Record::default()
     };
     let outcome = Ok(Ops::new([&put_op(record)]));
     let body = EntryBody::mutation((Author([1; 16]), seq), 1, 1, outcome);
@@ -60,6 +61,7 @@ fn snapshot(cursor: Cursor) -> Snapshot {
         collection: "c".into(),
         id: "x".into(),
         fields: Vec::new(),
+        ..Record::default()
     }));
     let row = TableRow {
         last: 4,

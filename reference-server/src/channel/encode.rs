@@ -186,6 +186,7 @@ fn mid(author: &Author, n: u64, outcome: &Result<Ops, Rejection>) -> Mid {
         n,
         code,
         detail,
+        ..Mid::default()
     }
 }
 
@@ -252,6 +253,7 @@ pub(super) fn resume(channel: &str, from: Cursor, head: Cursor, known: Known) ->
         from: Some(from),
         head: Some(head),
         known: Some(known),
+        ..Resume::default()
     })
 }
 

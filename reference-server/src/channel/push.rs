@@ -147,11 +147,13 @@ mod tests {
         let field = |at: usize| Field {
             name: "f".into(),
             value: message.slice(at..at + value_bytes),
+            ..Field::default()
         };
         let record = Record {
             collection: "c".into(),
             id: "i".into(),
             fields: vec![field(0), field(1)],
+            ..Record::default()
         };
         let eq = Equals {
             value: message.slice(2..2 + value_bytes),

@@ -104,6 +104,7 @@ pub(super) fn known(row: Option<&TableRow>) -> Known {
                 detail: rejection.detail.clone(),
             })
             .collect(),
+        ..Known::default()
     })
 }
 

@@ -126,6 +126,12 @@ impl Connection {
                 detail: cut_detail(format!("no route {:?}", call.route)),
                 ..Reply::default()
             })),
+            ClientKind::History(history) => self.queue.send(ServerKind::Error(ErrorFrame {
+                code: ErrorCode::Unsupported as u32,
+                id: Some(history.id),
+                detail: "this server has no channel with pages of history".into(),
+                ..ErrorFrame::default()
+            })),
             ClientKind::Publish(publish) => self.refuse_beside(
                 publish.channel,
                 Refusal::new(
@@ -191,6 +197,7 @@ impl Connection {
             heartbeat_ms: u32::try_from(self.app.config.timeouts.heartbeat.as_millis())
                 .unwrap_or(u32::MAX),
             flags: 0,
+            ..Welcome::default()
         }));
         self.queue.link().set_who(principal.shared_name());
         self.app.connections.welcome(&self.queue);

@@ -62,6 +62,7 @@ impl Faults {
                         by_ms: *window_ms,
                         window_ms: *window_ms,
                         reason: "a fault plan says so".into(),
+                        ..Goaway::default()
                     }));
                 }
                 asked.len()

@@ -47,6 +47,9 @@ pub enum FrameKind {
     Heartbeat,
     Refreshed,
     Error,
+    // Younger than the first release: what a plan does to the others depends on their places.
+    History,
+    Page,
 }
 
 /// What rules match on, and what is told about a frame that was struck.
@@ -108,6 +111,7 @@ impl<'a> Seen<'a> {
             ClientKind::Refresh(_) => Self::bare(K::Refresh),
             ClientKind::Ping(_) => Self::bare(K::Ping),
             ClientKind::Pong(_) => Self::bare(K::Pong),
+            ClientKind::History(f) => Self::on(K::History, &f.channel),
         }
     }
 
@@ -134,6 +138,7 @@ impl<'a> Seen<'a> {
             ServerKind::Goaway(_) => Self::bare(K::Goaway),
             ServerKind::Heartbeat(_) => Self::bare(K::Heartbeat),
             ServerKind::Refreshed(_) => Self::bare(K::Refreshed),
+            ServerKind::Page(f) => Self::on(K::Page, &f.channel),
             ServerKind::Error(f) => Self {
                 channel: f.channel.as_deref(),
                 n: f.n,

@@ -501,7 +501,9 @@ mod tests {
             fields: vec![Field {
                 name: "f".into(),
                 value: "1".into(),
+                ..Field::default()
             }],
+            ..Record::default()
         });
         let clear = Op {
             kind: Some(OpKind::Clear(Clear {})),

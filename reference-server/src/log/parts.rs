@@ -172,7 +172,9 @@ mod tests {
                 fields: vec![Field {
                     name: "f".into(),
                     value: format!("\"{}\"", "x".repeat(n * 37 % 200)).into(),
+                    ..Field::default()
                 }],
+                ..Record::default()
             };
             snapshot.document.apply(&put_op(record));
         }

@@ -167,6 +167,7 @@ async fn what_a_channel_refuses_leaves_the_connection_alone() {
     let publish = ClientKind::Publish(tidewire_core::wire::Publish {
         channel: ROOM.into(),
         data: "1".into(),
+        ..tidewire_core::wire::Publish::default()
     });
     let fetch = ClientKind::Fetch(tidewire_core::wire::Fetch {
         channel: ROOM.into(),
@@ -216,6 +217,20 @@ async fn what_a_channel_refuses_leaves_the_connection_alone() {
         })
         .await;
     assert_eq!((reply.id, reply.code), (7, ErrorCode::InvalidRoute as u32));
+    ana.send([ClientKind::History(tidewire_core::wire::History {
+        id: 8,
+        channel: ROOM.into(),
+        ..Default::default()
+    })])
+    .await;
+    let error = ana
+        .find(|frame| match frame {
+            ServerKind::Error(error) => Some(error),
+            _ => None,
+        })
+        .await;
+    let told = (error.id, error.code, error.channel, error.fatal);
+    assert_eq!(told, (Some(8), ErrorCode::Unsupported as u32, None, false));
     ana.subscribe(ROOM).await;
 }
 

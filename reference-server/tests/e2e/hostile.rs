@@ -21,7 +21,9 @@ fn record(n: usize, vector: &Vector) -> Record {
         fields: vec![Field {
             name: at(vector, "field", "f"),
             value: at(vector, "value", "1").into(),
+            ..Field::default()
         }],
+        ..Record::default()
     }
 }
 

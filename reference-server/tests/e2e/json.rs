@@ -65,11 +65,13 @@ async fn both_codecs_show_one_document_byte_for_byte() {
     let fields = VALUES.iter().enumerate().map(|(i, value)| Field {
         name: format!("f{i}"),
         value: (*value).into(),
+        ..Field::default()
     });
     let item = put(Record {
         collection: "cards".into(),
         id: "2".into(),
         fields: fields.collect(),
+        ..Record::default()
     });
     proto
         .send([push(CHANNEL, start.cursor.epoch, 1, vec![item])])
@@ -194,7 +196,9 @@ fn a_mutation_is_written_as_the_documentation_shows_it() {
         fields: vec![Field {
             name: "title".into(),
             value: "\"Hello\"".into(),
+            ..Field::default()
         }],
+        ..Record::default()
     });
     assert!(matches!(item.changes[0].kind, Some(ChangeKind::Put(_))));
     let mut message = bytes::BytesMut::new();

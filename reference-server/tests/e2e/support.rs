@@ -405,6 +405,7 @@ pub(crate) fn hello(name: &str) -> ClientKind {
         conn: 1,
         client: client_id(name),
         max_frame: 0,
+        ..Hello::default()
     })
 }
 
@@ -413,6 +414,7 @@ pub(crate) fn subscribe(channel: &str, have: Option<Cursor>) -> ClientKind {
         channel: channel.into(),
         have,
         max_epoch: have.map_or(0, |cursor| cursor.epoch),
+        ..Subscribe::default()
     })
 }
 
@@ -423,7 +425,9 @@ pub(crate) fn card(id: &str, title: &str) -> Record {
         fields: vec![Field {
             name: "title".into(),
             value: format!("{title:?}").into(),
+            ..Field::default()
         }],
+        ..Record::default()
     }
 }
 

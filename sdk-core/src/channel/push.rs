@@ -251,5 +251,6 @@ fn to_item(row: &Row) -> Item {
         pre: row.options.preconditions.clone(),
         deadline_ms,
         after: row.after,
+        ..Item::default()
     }
 }

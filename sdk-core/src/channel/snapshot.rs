@@ -125,7 +125,9 @@ mod tests {
             fields: vec![wire::Field {
                 name: "f".into(),
                 value: "1".into(),
+                ..wire::Field::default()
             }],
+            ..wire::Record::default()
         };
         let part = SnapshotPart {
             channel: "a:b".into(),

@@ -200,7 +200,7 @@ impl Channel {
         } else {
             head
         };
-        let Known { last, rejected } = known;
+        let Known { last, rejected, .. } = known;
         self.settle_known(turn, last, &rejected, document);
         self.open_stream(cursor.epoch, last);
         self.recovery = Some(Recovery::Snapshot);

@@ -111,6 +111,7 @@ impl Channel {
             } else {
                 self.max_epoch
             },
+            ..Subscribe::default()
         })
     }
 

@@ -28,7 +28,7 @@ impl Rejection {
     }
 }
 
-/// The record that an intent touches.
+/// The record that an intent touches; what is about a log as a whole names none, with two empty names.
 #[must_use]
 pub fn target(change: &ChangeKind) -> (&str, &str) {
     match change {
@@ -36,13 +36,16 @@ pub fn target(change: &ChangeKind) -> (&str, &str) {
         ChangeKind::Unset(u) => (&u.collection, &u.id),
         ChangeKind::Del(r) => (&r.collection, &r.id),
         ChangeKind::Inc(i) => (&i.collection, &i.id),
+        ChangeKind::Append(a) => (&a.collection, &a.id),
+        ChangeKind::Send(_) | ChangeKind::Close(_) => ("", ""),
     }
 }
 
 /// What `change` makes of a record; `None` is an absent record.
 ///
 /// Errors: `not_found` for `set`, `unset`, `inc` on an absent record; `invalid` for `inc` of a
-/// non-integer or past `i64`; `too_large` for a record over `limits.record_bytes`.
+/// non-integer or past `i64`; `too_large` for a record over `limits.record_bytes`; `unsupported` for what
+/// is reserved.
 pub fn apply_change(
     current: Option<&Record>,
     change: &ChangeKind,
@@ -87,6 +90,9 @@ pub fn apply_change(
             next
         }
         ChangeKind::Del(_) => return Ok(None),
+        ChangeKind::Append(_) | ChangeKind::Send(_) | ChangeKind::Close(_) => {
+            return Err(unsupported());
+        }
     };
     let bytes = next.bytes();
     if bytes > limits.record_bytes as usize {
@@ -124,18 +130,31 @@ pub fn to_op(change: &ChangeKind, next: Option<&Record>) -> Op {
                 .map(|value| wire::Field {
                     name: inc.field.clone(),
                     value: value.to_vec().into(),
+                    ..wire::Field::default()
                 })
                 .into_iter()
                 .collect(),
             unset: Vec::new(),
         }),
+        // Nothing applies them yet.
+        ChangeKind::Append(_) | ChangeKind::Send(_) | ChangeKind::Close(_) => {
+            return Op { kind: None };
+        }
     };
     Op { kind: Some(kind) }
 }
 
+/// A change, or a part of one, that is reserved for a later version or comes from one.
+fn unsupported() -> Rejection {
+    Rejection::new(
+        ErrorCode::Unsupported,
+        "a change that this version does not know: update the server",
+    )
+}
+
 /// Checks what can be checked without state: names, values, sizes, each field once, at least one change.
 ///
-/// Errors: `invalid` or `too_large`.
+/// Errors: `invalid`, `too_large`, or `unsupported` for changes and parts of them of a later version.
 pub fn check_changes(changes: &[Change], limits: &Limits) -> Result<(), Rejection> {
     if changes.is_empty() {
         return Err(Rejection::new(
@@ -145,9 +164,7 @@ pub fn check_changes(changes: &[Change], limits: &Limits) -> Result<(), Rejectio
     }
     let mut bytes = 0;
     for change in changes {
-        let kind = change.kind.as_ref().ok_or_else(|| {
-            Rejection::new(ErrorCode::Invalid, "an op that this version does not know")
-        })?;
+        let kind = change.kind.as_ref().ok_or_else(unsupported)?;
         bytes += check_change(kind)?;
     }
     if bytes > limits.mutation_bytes as usize {
@@ -176,7 +193,9 @@ pub fn changes_bytes(changes: &[Change]) -> usize {
                 }
                 ChangeKind::Unset(u) => u.fields.iter().map(String::len).sum(),
                 ChangeKind::Inc(i) => i.field.len() + 8,
-                ChangeKind::Del(_) => 0,
+                ChangeKind::Append(a) => a.field.len() + a.text.len(),
+                ChangeKind::Send(s) => s.data.len(),
+                ChangeKind::Del(_) | ChangeKind::Close(_) => 0,
             };
             collection.len() + id.len() + rest
         })
@@ -185,6 +204,9 @@ pub fn changes_bytes(changes: &[Change]) -> usize {
 
 fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
     let invalid = |detail: String| Err(Rejection::new(ErrorCode::Invalid, detail));
+    if is_reserved(kind) {
+        return Err(unsupported());
+    }
     let (collection, id) = target(kind);
     if !is_segment(collection) {
         return invalid(format!(
@@ -218,7 +240,7 @@ fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
             names.push(&inc.field);
             bytes += 8;
         }
-        ChangeKind::Del(_) => {}
+        _ => {}
     }
     names.sort_unstable();
     for (at, name) in names.iter().enumerate() {
@@ -237,6 +259,17 @@ fn check_change(kind: &ChangeKind) -> Result<usize, Rejection> {
         bytes += name.len();
     }
     Ok(bytes)
+}
+
+/// Whether a change is, or holds, something whose number is reserved and which nothing applies yet.
+fn is_reserved(kind: &ChangeKind) -> bool {
+    match kind {
+        ChangeKind::Set(record) | ChangeKind::Put(record) => {
+            record.ttl_ms != 0 || record.fields.iter().any(|field| field.fill != 0)
+        }
+        ChangeKind::Unset(_) | ChangeKind::Del(_) | ChangeKind::Inc(_) => false,
+        ChangeKind::Append(_) | ChangeKind::Send(_) | ChangeKind::Close(_) => true,
+    }
 }
 
 /// Whether `text` can be a record id or a field name.

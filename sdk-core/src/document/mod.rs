@@ -110,6 +110,7 @@ impl Document {
             }
             OpKind::Del(del) => self.remove(&del.collection, &del.id),
             OpKind::Clear(_) => self.clear(),
+            OpKind::Splice(_) | OpKind::Message(_) => return None,
         })
     }
 

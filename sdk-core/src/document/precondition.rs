@@ -87,8 +87,8 @@ pub fn check_preconditions(
     for one in pre {
         let kind = one.kind.as_ref().ok_or_else(|| {
             Rejection::new(
-                ErrorCode::Invalid,
-                "a precondition that this version does not know",
+                ErrorCode::Unsupported,
+                "a precondition that this version does not know: update the server",
             )
         })?;
         check(kind).map_err(|detail| Rejection::new(ErrorCode::Invalid, detail))?;
@@ -163,6 +163,7 @@ mod tests {
         let record = Record::from_fields(&[Field {
             name: "a".into(),
             value: "{\"n\":1,\"m\":2}".into(),
+            ..Field::default()
         }]);
         let exists = PreconditionKind::Exists(record_ref("x"));
         let absent = PreconditionKind::Absent(record_ref("x"));
@@ -203,7 +204,7 @@ mod tests {
         assert_eq!(refused(&[pre(eq("a", "x"))]), Some(ErrorCode::Invalid));
         assert_eq!(
             refused(&[Precondition::default()]),
-            Some(ErrorCode::Invalid)
+            Some(ErrorCode::Unsupported)
         );
         let nowhere = pre(PreconditionKind::Exists(record_ref("")));
         assert_eq!(refused(&[nowhere]), Some(ErrorCode::Invalid));

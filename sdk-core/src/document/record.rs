@@ -141,11 +141,13 @@ impl Record {
         let field = |(name, value): (&str, &[u8])| wire::Field {
             name: name.into(),
             value: value.to_vec().into(),
+            ..wire::Field::default()
         };
         wire::Record {
             collection: collection.into(),
             id: id.into(),
             fields: self.fields().map(field).collect(),
+            ..wire::Record::default()
         }
     }
 
@@ -325,6 +327,7 @@ mod tests {
         let field = |&(name, value): &(&str, &str)| wire::Field {
             name: name.into(),
             value: value.to_owned().into(),
+            ..wire::Field::default()
         };
         pairs.iter().map(field).collect()
     }
@@ -362,6 +365,7 @@ mod tests {
             .map(|n| wire::Field {
                 name: format!("{n:06}"),
                 value: Bytes::from_static(b"1"),
+                ..wire::Field::default()
             })
             .collect();
         let mut record = Record::from_fields(&wire);

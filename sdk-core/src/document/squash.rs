@@ -58,6 +58,7 @@ pub fn squash(ops: Vec<Op>) -> Vec<Op> {
                 cleared = true;
                 records.clear();
             }
+            OpKind::Splice(_) | OpKind::Message(_) => {}
         }
     }
     let clear = cleared.then_some(OpKind::Clear(Clear {}));
@@ -102,7 +103,11 @@ impl Squashed {
                 let mut unset = Vec::new();
                 for (name, value) in patch {
                     match value {
-                        Some(value) => fields.push(Field { name, value }),
+                        Some(value) => fields.push(Field {
+                            name,
+                            value,
+                            ..Field::default()
+                        }),
                         None => unset.push(name),
                     }
                 }
@@ -135,6 +140,7 @@ mod tests {
                     .map(|(name, value)| Field {
                         name: format!("f{name}"),
                         value: value.to_string().into(),
+                        ..Field::default()
                     })
                     .collect::<Vec<_>>()
             })
@@ -147,6 +153,7 @@ mod tests {
                     collection,
                     id,
                     fields,
+                    ..wire::Record::default()
                 }),
                 3..7 => OpKind::Merge(Merge {
                     collection,
@@ -195,6 +202,7 @@ mod tests {
                 fields: vec![Field {
                     name: name.into(),
                     value: "1".into(),
+                    ..Field::default()
                 }],
                 unset: Vec::new(),
             })

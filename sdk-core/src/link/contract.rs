@@ -33,6 +33,8 @@ pub(crate) fn check(frame: &ServerKind) -> Result<(), ErrorCode> {
         | ServerKind::Lagged(_)
         | ServerKind::Reply(_)
         | ServerKind::Message(_)
+        // Nobody asks for one yet.
+        | ServerKind::Page(_)
         | ServerKind::Goaway(_)
         | ServerKind::Refreshed(_) => true,
     };
@@ -77,7 +79,9 @@ fn cursor(cursor: Option<Cursor>) -> bool {
 }
 
 fn known(known: Option<&Known>) -> bool {
-    known.is_none_or(|known| number(known.last) && known.rejected.iter().all(|r| number(r.n)))
+    known.is_none_or(|known| {
+        number(known.last) && number(known.low) && known.rejected.iter().all(|r| number(r.n))
+    })
 }
 
 fn peer(peer: &Peer) -> bool {

@@ -301,7 +301,9 @@ mod tests {
             fields: vec![Field {
                 name: field.to_string(),
                 value: value.to_string().into(),
+                ..Field::default()
             }],
+            ..WireRecord::default()
         }
     }
 

@@ -104,6 +104,7 @@ impl Session {
             conn: conn.0,
             client: bytes::Bytes::copy_from_slice(&self.client.0),
             max_frame: Limits::DEFAULT.frame_down_bytes,
+            ..Hello::default()
         };
         let mut first = BytesMut::new();
         self.config

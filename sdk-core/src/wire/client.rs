@@ -19,7 +19,7 @@ pub struct ClientFrames {
 #[derive(Clone, PartialEq, Message)]
 pub struct ClientFrame {
     /// `None`: unknown to this version, or a server's frame; refused with `unknown_frame`.
-    #[prost(oneof = "ClientKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "ClientKind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub kind: Option<ClientKind>,
 }
 
@@ -48,6 +48,8 @@ pub enum ClientKind {
     Ping(Ping),
     #[prost(message, tag = "11")]
     Pong(Pong),
+    #[prost(message, tag = "12")]
+    History(History),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -62,6 +64,16 @@ pub struct Hello {
     pub client: Bytes,
     #[prost(uint32, tag = "5")]
     pub max_frame: u32,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub session: Bytes,
+    #[prost(bytes = "bytes", tag = "7")]
+    pub continues: Bytes,
+    #[prost(uint32, tag = "8")]
+    pub poll: u32,
+    #[prost(bytes = "bytes", tag = "9")]
+    pub expect_author: Bytes,
+    #[prost(uint32, tag = "10")]
+    pub schema: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,6 +84,10 @@ pub struct Subscribe {
     pub have: Option<Cursor>,
     #[prost(uint64, tag = "3")]
     pub max_epoch: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub proof: Bytes,
+    #[prost(uint32, optional, tag = "5")]
+    pub tail: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -119,6 +135,12 @@ pub struct Item {
     pub deadline_ms: u64,
     #[prost(uint64, tag = "5")]
     pub after: u64,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub trace: Bytes,
+    #[prost(bytes = "bytes", tag = "7")]
+    pub check: Bytes,
+    #[prost(uint32, tag = "8")]
+    pub schema: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -169,6 +191,8 @@ pub struct Call {
     pub route: String,
     #[prost(bytes = "bytes", tag = "3")]
     pub args: Bytes,
+    #[prost(uint32, tag = "4")]
+    pub timeout_ms: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -177,6 +201,8 @@ pub struct Publish {
     pub channel: String,
     #[prost(bytes = "bytes", tag = "2")]
     pub data: Bytes,
+    #[prost(uint64, tag = "3")]
+    pub to: u64,
 }
 
 /// `data: None` means: no longer present.
@@ -204,4 +230,17 @@ pub struct Ping {
 pub struct Pong {
     #[prost(uint64, tag = "1")]
     pub t: u64,
+}
+
+/// A page of a stream's messages, the newest before `before`. Answered by `page`.
+#[derive(Clone, PartialEq, Message)]
+pub struct History {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub channel: String,
+    #[prost(message, optional, tag = "3")]
+    pub before: Option<Cursor>,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
 }

@@ -10,6 +10,8 @@ pub enum Actor {
     Caller,
     /// Whoever wrote the peer: it broke the protocol.
     Peer,
+    /// The client itself, without anybody's help.
+    Client,
     /// Whoever hands out tokens and grants.
     Auth,
     /// Nobody: wait and try again.
@@ -107,6 +109,11 @@ codes! {
     /// The principal may not do this on this channel.
     Forbidden = 2004, "forbidden", Auth, false;
 
+    /// The principal's rights were taken away: nobody signs in with this token again.
+    Revoked = 2005, "revoked", Auth, false;
+    /// The store, or the session, belongs to another principal.
+    WrongPrincipal = 2006, "wrong_principal", Auth, false;
+
     /// The mutation breaks a rule of the data model.
     Invalid = 3001, "invalid", Caller, false;
     /// `set`, `unset` or `inc` on a record that does not exist.
@@ -121,6 +128,10 @@ codes! {
     DepFailed = 3006, "dep_failed", Caller, false;
     /// The application's own `validate` said no; `detail` says why.
     Refused = 3007, "refused", Caller, false;
+    /// The same idempotency key came with another request.
+    IdempotencyMismatch = 3008, "idempotency_mismatch", Caller, false;
+    /// Two copies of one store have given the same number to different mutations.
+    Fork = 3009, "fork", Client, false;
 
     /// Too much at once: try again after `retry_ms`.
     Overloaded = 4001, "overloaded", Time, true;
@@ -142,9 +153,19 @@ codes! {
     PresenceFull = 4009, "presence_full", Time, true;
     /// Rejections of this client pile up unread.
     RejectionsFull = 4010, "rejections_full", Time, true;
+    /// More requests than the rate that is allowed: try again after `retry_ms`.
+    RateLimited = 4011, "rate_limited", Time, true;
+    /// The channel takes mutations of a newer version of the application only.
+    UpgradeRequired = 4012, "upgrade_required", Operator, false;
 
     /// No such route.
     InvalidRoute = 5001, "invalid_route", Caller, false;
+    /// The arguments of a call do not fit its route.
+    InvalidArgs = 5002, "invalid_args", Caller, false;
+    /// The route did not answer in time.
+    RouteTimeout = 5003, "route_timeout", Time, true;
+    /// The route failed.
+    RouteFailed = 5004, "route_failed", Caller, false;
 
     /// The channel's name breaks the rules, or its namespace is not configured.
     InvalidChannel = 6001, "invalid_channel", Caller, false;
@@ -152,6 +173,10 @@ codes! {
     UnknownChannel = 6002, "unknown_channel", Caller, false;
     /// The channel's kind does not offer this.
     WrongKind = 6003, "wrong_kind", Caller, false;
+    /// The stream was closed: nothing more is appended.
+    StreamClosed = 6004, "stream_closed", Caller, false;
+    /// The messages asked for are no longer kept.
+    HistoryTrimmed = 6005, "history_trimmed", Caller, false;
 }
 
 impl fmt::Display for ErrorCode {
@@ -192,11 +217,14 @@ impl CloseCode {
             ErrorCode::Unauthenticated
             | ErrorCode::TokenExpired
             | ErrorCode::HelloTimeout
+            | ErrorCode::Revoked
+            | ErrorCode::WrongPrincipal
             | ErrorCode::Forbidden => Self::PolicyViolation,
             ErrorCode::GoingAway => Self::GoingAway,
             ErrorCode::Internal => Self::Internal,
             ErrorCode::AuthUnavailable
             | ErrorCode::Overloaded
+            | ErrorCode::RateLimited
             | ErrorCode::SlowConsumer
             | ErrorCode::BackpressureOverflow => Self::TryAgainLater,
             _ => Self::ProtocolError,

@@ -3,7 +3,6 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::SUBPROTOCOL_PROTO;
 use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
 use super::code::ErrorCode;
 use super::in_place::{self, PATCH, Received, SNAPSHOT_PART};
@@ -13,6 +12,7 @@ use super::parts::Change;
 use super::reading::{Malformed, Read, Reader, Value};
 use super::server::{ServerFrame, ServerFrames, ServerKind};
 use super::writing::Writer;
+use super::{CHECK_BYTES, SUBPROTOCOL_PROTO, TRACE_BYTES};
 
 /// Why bytes from the peer are not frames. The connection ends with [`DecodeError::code`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -264,8 +264,8 @@ pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
         .expect("a growing buffer takes every message");
 }
 
-/// Tag and length of an item, its deadline and what it comes after, at their longest.
-const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9;
+/// Tag and length of an item, its deadline, what it comes after, trace, check and schema, at their longest.
+const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9 + (2 + TRACE_BYTES) + (2 + CHECK_BYTES) + 6;
 
 /// One server's frame as a message of its own.
 #[must_use]
@@ -296,6 +296,7 @@ mod tests {
             channel: "a:b".into(),
             have: None,
             max_epoch: 7,
+            ..Subscribe::default()
         });
         message.extend_from_slice(&client_message(subscribe.clone()));
         assert_eq!(

@@ -80,6 +80,8 @@ pub(crate) struct MidInPlace<'a> {
     pub(crate) n: u64,
     pub(crate) code: u32,
     pub(crate) detail: &'a str,
+    /// Of the row, 8 bytes; empty: it has none.
+    pub(crate) check: &'a [u8],
 }
 
 /// A server's writer puts some tens of patches into a message when much is going on.
@@ -245,6 +247,8 @@ impl<'a> OpInPlace<'a> {
                     Reader::new(value.slice()?).try_for_each(|field| field.map(drop))?;
                     Self::Clear
                 }
+                // Reserved: nobody looks into what is refused.
+                5 | 6 => Self::Unknown,
                 _ => continue,
             };
         }
@@ -275,6 +279,8 @@ impl<'a> RecordInPlace<'a> {
                     record.has_unsound_value |= !is_json(value);
                     begin(&mut record.fields, rest);
                 }
+                // For how long, or until when: reserved.
+                (4 | 5, value) if last == RECORD => value.uint64(&mut 0)?,
                 (4, value) if last >= MERGE => {
                     value.text()?;
                     begin(&mut record.unset, rest);
@@ -305,6 +311,8 @@ impl<'a> MidInPlace<'a> {
                 2 => value.uint64(&mut mid.n)?,
                 3 => value.uint32(&mut mid.code)?,
                 4 => mid.detail = value.text()?,
+                5 => drop(value.slice()?),
+                6 => mid.check = value.slice()?,
                 _ => {}
             }
         }
@@ -318,6 +326,7 @@ fn read_field<'a>(value: Value<'a>) -> Result<(&'a str, &'a [u8]), Malformed> {
         match field? {
             (1, value) => parts.0 = value.text()?,
             (2, value) => parts.1 = value.slice()?,
+            (3, value) => value.uint64(&mut 0)?,
             _ => {}
         }
     }
@@ -353,12 +362,14 @@ mod tests {
         let field = ("[a-c]{0,2}", "[0-9\"]{0,3}").prop_map(|(name, value)| Field {
             name,
             value: value.into(),
+            ..Field::default()
         });
         let fields = prop::collection::vec(field, 0..3);
         ("[a-c]{0,2}", "[a-cü]{0,2}", fields).prop_map(|(collection, id, fields)| Record {
             collection,
             id,
             fields,
+            ..Record::default()
         })
     }
 
@@ -369,6 +380,7 @@ mod tests {
                 collection,
                 id,
                 fields,
+                ..
             } = record.clone();
             let kind = match kind {
                 0 => OpKind::Put(record),
@@ -391,6 +403,7 @@ mod tests {
             n,
             code: n as u32,
             detail,
+            ..Mid::default()
         });
         let mids = prop::collection::vec(mid, 0..3);
         let patch =
@@ -420,6 +433,7 @@ mod tests {
         let field = |(name, value): (&str, &[u8])| Field {
             name: name.into(),
             value: value.to_vec().into(),
+            ..Field::default()
         };
         record.fields().map(field).collect()
     }
@@ -429,6 +443,7 @@ mod tests {
             collection: record.collection.into(),
             id: record.id.into(),
             fields: owned_fields(record),
+            ..Record::default()
         }
     }
 
@@ -461,6 +476,8 @@ mod tests {
                         n: mid.n,
                         code: mid.code,
                         detail: mid.detail.into(),
+                        check: mid.check.to_vec().into(),
+                        ..Mid::default()
                     })
                     .collect();
                 assert_eq!(
@@ -472,7 +489,7 @@ mod tests {
                 let values = ops.iter().filter_map(|op| match op.kind.as_ref()? {
                     OpKind::Put(put) => Some(&put.fields),
                     OpKind::Merge(merge) => Some(&merge.fields),
-                    OpKind::Del(_) | OpKind::Clear(_) => None,
+                    _ => None,
                 });
                 let is_unsound = |field: &Field| !is_json(&field.value);
                 assert_eq!(values.flatten().any(is_unsound), patch.has_unsound_value);
@@ -497,11 +514,39 @@ mod tests {
     }
 
     /// What a client has no use for.
-    fn without_time(mut frame: ServerKind) -> ServerKind {
-        if let ServerKind::Patch(patch) = &mut frame {
-            patch.ms = 0;
+    fn without_the_unused(mut frame: ServerKind) -> ServerKind {
+        fn fields(fields: &mut [Field]) {
+            fields.iter_mut().for_each(|field| field.fill = 0);
+        }
+        fn record(record: &mut Record) {
+            (record.ttl_ms, record.expires_ms) = (0, 0);
+            fields(&mut record.fields);
+        }
+        match &mut frame {
+            ServerKind::Patch(patch) => {
+                patch.ms = 0;
+                patch.mids.iter_mut().for_each(|mid| mid.trace.clear());
+                for op in &mut patch.ops {
+                    match &mut op.kind {
+                        Some(OpKind::Put(put)) => record(put),
+                        Some(OpKind::Merge(merge)) => fields(&mut merge.fields),
+                        Some(OpKind::Splice(_) | OpKind::Message(_)) => op.kind = None,
+                        Some(OpKind::Del(_) | OpKind::Clear(_)) | None => {}
+                    }
+                }
+            }
+            ServerKind::SnapshotPart(part) => part.records.iter_mut().for_each(record),
+            _ => {}
         }
         frame
+    }
+
+    /// Whether a patch holds an op that is refused without a look into it.
+    fn is_refused(frames: &[ServerKind]) -> bool {
+        frames.iter().any(|frame| match frame {
+            ServerKind::Patch(patch) => patch.ops.iter().any(|op| op.kind.is_none()),
+            _ => false,
+        })
     }
 
     proptest! {
@@ -523,8 +568,10 @@ mod tests {
             let in_place = read_in_place(&message);
             let in_place = in_place.map(|frames| frames.into_iter().map(owned).collect::<Vec<_>>());
             let taken_out = decode_server(message.clone(), usize::MAX);
-            let taken_out = taken_out.map(|frames| frames.into_iter().map(without_time).collect::<Vec<_>>());
-            prop_assert_eq!(in_place, taken_out);
+            let taken_out = taken_out.map(|frames| frames.into_iter().map(without_the_unused).collect::<Vec<_>>());
+            let is_alike = in_place == taken_out
+                || taken_out.is_err() && in_place.as_ref().is_ok_and(|frames| is_refused(frames));
+            prop_assert!(is_alike, "{:?} in place, {:?} taken out", in_place, taken_out);
         }
     }
 }

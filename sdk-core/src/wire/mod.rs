@@ -18,7 +18,7 @@ mod server;
 mod writing;
 
 pub use client::{
-    Call, ClientFrame, ClientFrames, ClientKind, Equals, Fetch, Hello, Item, Ping, Pong,
+    Call, ClientFrame, ClientFrames, ClientKind, Equals, Fetch, Hello, History, Item, Ping, Pong,
     Precondition, PreconditionKind, PresenceSet, Publish, Push, Refresh, Subscribe, Unchanged,
     Unsubscribe,
 };
@@ -31,12 +31,12 @@ pub use codec::{
 pub(crate) use in_place::{OpInPlace, PartInPlace, PatchInPlace, Received, RecordInPlace};
 pub use ops::{Ops, OpsWriter, patch_message};
 pub use parts::{
-    Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,
-    RecordRef, Rejected, Unset,
+    Append, Change, ChangeKind, Clear, Close, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op,
+    OpKind, Record, RecordRef, Rejected, Send, Splice, StreamMessage, Unset,
 };
 pub use server::{
-    Ack, ChannelMessage, ErrorFrame, Goaway, Head, Heartbeat, Hold, Lagged, Need, Patch, Peer,
-    Presence, Refreshed, Reply, Resume, ServerFrame, ServerFrames, ServerKind, SnapshotBegin,
+    Ack, ChannelMessage, ErrorFrame, Goaway, Head, Heartbeat, Hold, Lagged, Need, Page, Patch,
+    Peer, Presence, Refreshed, Reply, Resume, ServerFrame, ServerFrames, ServerKind, SnapshotBegin,
     SnapshotEnd, SnapshotPart, StaleEpoch, Welcome,
 };
 
@@ -51,6 +51,12 @@ pub const SUBPROTOCOL_JSON: &str = "tidewire.v1.json";
 
 /// `detail` texts are cut to this many bytes.
 pub const DETAIL_BYTES_MAX: usize = 200;
+
+/// Bytes of a mutation's `trace`: version, trace id, parent id and flags of a `traceparent`.
+pub const TRACE_BYTES: usize = 26;
+
+/// Bytes of a row's `check`.
+pub const CHECK_BYTES: usize = 8;
 
 /// Sequence numbers, epochs and tags stay below this, so that JavaScript holds them exactly.
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;

@@ -165,7 +165,9 @@ mod tests {
             fields: vec![Field {
                 name: "f".into(),
                 value: "1".into(),
+                ..Field::default()
             }],
+            ..Record::default()
         })
     }
 

@@ -39,6 +39,9 @@ pub struct Field {
     pub name: String,
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+    /// Not 0: the server makes the value of a change. No number is in use yet.
+    #[prost(uint32, tag = "3")]
+    pub fill: u32,
 }
 
 impl Field {
@@ -57,6 +60,12 @@ pub struct Record {
     pub id: String,
     #[prost(message, repeated, tag = "3")]
     pub fields: Vec<Field>,
+    /// Of a change: how long the record is to live. Not in use yet.
+    #[prost(uint64, tag = "4")]
+    pub ttl_ms: u64,
+    /// Of an op or a part of a snapshot: when the record ends. Not in use yet.
+    #[prost(uint64, tag = "5")]
+    pub expires_ms: u64,
 }
 
 /// Names a record.
@@ -71,12 +80,12 @@ pub struct RecordRef {
 /// One intent of a mutation.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct Change {
-    /// `None`: an op this version does not know, refused with `invalid`.
-    #[prost(oneof = "ChangeKind", tags = "1, 2, 3, 4, 5")]
+    /// `None`: a change that this version does not know, rejected with `unsupported`.
+    #[prost(oneof = "ChangeKind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub kind: Option<ChangeKind>,
 }
 
-/// The five intents (docs/protocol.md §1).
+/// The intents. The first five are in use (docs/protocol.md §1); the others are rejected with `unsupported`.
 #[derive(Clone, PartialEq, Eq, Hash, Oneof)]
 pub enum ChangeKind {
     #[prost(message, tag = "1")]
@@ -89,6 +98,12 @@ pub enum ChangeKind {
     Del(RecordRef),
     #[prost(message, tag = "5")]
     Inc(Inc),
+    #[prost(message, tag = "6")]
+    Append(Append),
+    #[prost(message, tag = "7")]
+    Send(Send),
+    #[prost(message, tag = "8")]
+    Close(Close),
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
@@ -113,15 +128,39 @@ pub struct Inc {
     pub by: i64,
 }
 
+/// Text to put behind a field that is a JSON string: content of such a string, without its quotes.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Append {
+    #[prost(string, tag = "1")]
+    pub collection: String,
+    #[prost(string, tag = "2")]
+    pub id: String,
+    #[prost(string, tag = "3")]
+    pub field: String,
+    #[prost(string, tag = "4")]
+    pub text: String,
+}
+
+/// A message for a stream; `data` is JSON text.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Send {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: Bytes,
+}
+
+/// The end of a stream for its writers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Message)]
+pub struct Close {}
+
 /// One absolute result, what a log entry consists of.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct Op {
     /// `None`: an op this version does not know; the connection ends with `unknown_frame`.
-    #[prost(oneof = "OpKind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "OpKind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: Option<OpKind>,
 }
 
-/// The four results.
+/// The results. The first four are in use; who meets another treats it as one that it does not know.
 #[derive(Clone, PartialEq, Eq, Hash, Oneof)]
 pub enum OpKind {
     #[prost(message, tag = "1")]
@@ -132,6 +171,10 @@ pub enum OpKind {
     Del(RecordRef),
     #[prost(message, tag = "4")]
     Clear(Clear),
+    #[prost(message, tag = "5")]
+    Splice(Splice),
+    #[prost(message, tag = "6")]
+    Message(StreamMessage),
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
@@ -149,6 +192,38 @@ pub struct Merge {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Message)]
 pub struct Clear {}
 
+/// Text that stands from `at` on in a field that is a JSON string; both count the bytes between its quotes.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Splice {
+    #[prost(string, tag = "1")]
+    pub collection: String,
+    #[prost(string, tag = "2")]
+    pub id: String,
+    #[prost(string, tag = "3")]
+    pub field: String,
+    #[prost(uint64, tag = "4")]
+    pub at: u64,
+    #[prost(string, tag = "5")]
+    pub text: String,
+}
+
+/// One message of a stream, as its log holds it.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct StreamMessage {
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    #[prost(uint64, tag = "2")]
+    pub ms: u64,
+    #[prost(string, tag = "3")]
+    pub principal: String,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub author: Bytes,
+    #[prost(uint64, tag = "5")]
+    pub n: u64,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub data: Bytes,
+}
+
 /// The subscriber's own row of the server's table.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Known {
@@ -156,6 +231,10 @@ pub struct Known {
     pub last: u64,
     #[prost(message, repeated, tag = "2")]
     pub rejected: Vec<Rejected>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub check: Bytes,
+    #[prost(uint64, tag = "4")]
+    pub low: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
@@ -179,6 +258,10 @@ pub struct Mid {
     pub code: u32,
     #[prost(string, tag = "4")]
     pub detail: String,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub trace: Bytes,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub check: Bytes,
 }
 
 /// Limits of a connection, as the server states them in `welcome`.

@@ -28,8 +28,7 @@ pub(super) struct Reader<'a> {
 pub(super) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
-    /// No field of ours is one.
-    Fixed32,
+    Fixed32(u32),
     Bytes(&'a [u8]),
 }
 
@@ -66,8 +65,9 @@ impl<'a> Reader<'a> {
                 Value::Bytes(self.take(bytes)?)
             }
             5 => {
-                self.take(4)?;
-                Value::Fixed32
+                let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
+                self.rest = rest;
+                Value::Fixed32(u32::from_le_bytes(*bytes))
             }
             _ => return Err(Malformed),
         };
@@ -172,6 +172,14 @@ impl Value<'_> {
 
     pub(super) fn fixed64(self, field: &mut u64) -> Result<(), Malformed> {
         let Self::Fixed64(value) = self else {
+            return Err(Malformed);
+        };
+        *field = value;
+        Ok(())
+    }
+
+    pub(super) fn fixed32(self, field: &mut u32) -> Result<(), Malformed> {
+        let Self::Fixed32(value) = self else {
             return Err(Malformed);
         };
         *field = value;

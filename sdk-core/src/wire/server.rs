@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use super::client::Pong;
-use super::parts::{Cursor, Known, Limits, Mid, Op, Record};
+use super::parts::{Cursor, Known, Limits, Mid, Op, Record, StreamMessage};
 
 /// What one message from a server carries.
 #[derive(Clone, PartialEq, Message)]
@@ -22,7 +22,7 @@ pub struct ServerFrame {
     /// `None`: unknown to this version, or a client's frame; refused with `unknown_frame`.
     #[prost(
         oneof = "ServerKind",
-        tags = "11, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49"
+        tags = "11, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50"
     )]
     pub kind: Option<ServerKind>,
 }
@@ -68,6 +68,8 @@ pub enum ServerKind {
     Refreshed(Refreshed),
     #[prost(message, tag = "49")]
     Error(ErrorFrame),
+    #[prost(message, tag = "50")]
+    Page(Page),
 }
 
 impl ServerKind {
@@ -87,6 +89,7 @@ impl ServerKind {
             Self::Lagged(f) => &f.channel,
             Self::Message(f) => &f.channel,
             Self::Presence(f) => &f.channel,
+            Self::Page(f) => &f.channel,
             Self::Error(f) => return f.channel.as_deref(),
             Self::Pong(_)
             | Self::Welcome(_)
@@ -116,6 +119,12 @@ pub struct Welcome {
     pub heartbeat_ms: u32,
     #[prost(uint64, tag = "8")]
     pub flags: u64,
+    #[prost(fixed32, tag = "9")]
+    pub home: u32,
+    #[prost(uint32, tag = "10")]
+    pub fallback_poll_ms: u32,
+    #[prost(string, tag = "11")]
+    pub tenant: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -128,6 +137,8 @@ pub struct Resume {
     pub head: Option<Cursor>,
     #[prost(message, optional, tag = "4")]
     pub known: Option<Known>,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub proof: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,6 +149,8 @@ pub struct SnapshotBegin {
     pub cursor: Option<Cursor>,
     #[prost(message, optional, tag = "3")]
     pub known: Option<Known>,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub proof: Bytes,
     #[prost(message, optional, tag = "5")]
     pub head: Option<Cursor>,
 }
@@ -239,9 +252,11 @@ pub struct Reply {
     pub code: u32,
     #[prost(string, tag = "4")]
     pub detail: String,
+    #[prost(uint64, tag = "5")]
+    pub server_ms: u64,
 }
 
-/// `message` of the protocol: what was published on a stream or broadcast channel.
+/// `message` of the protocol: what was published on a broadcast channel.
 #[derive(Clone, PartialEq, Message)]
 pub struct ChannelMessage {
     #[prost(string, tag = "1")]
@@ -283,6 +298,8 @@ pub struct Goaway {
     pub window_ms: u32,
     #[prost(string, tag = "3")]
     pub reason: String,
+    #[prost(bool, tag = "4")]
+    pub alone: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -322,6 +339,25 @@ pub struct ErrorFrame {
     pub n: Option<u64>,
     #[prost(uint32, optional, tag = "6")]
     pub retry_ms: Option<u32>,
+    #[prost(string, tag = "7")]
+    pub detail: String,
+}
+
+/// The answer to a `history`. `code` 0 means fine; `next` absent: nothing is older.
+#[derive(Clone, PartialEq, Message)]
+pub struct Page {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub channel: String,
+    #[prost(message, repeated, tag = "3")]
+    pub messages: Vec<StreamMessage>,
+    #[prost(message, optional, tag = "4")]
+    pub next: Option<Cursor>,
+    #[prost(message, optional, tag = "5")]
+    pub first: Option<Cursor>,
+    #[prost(uint32, tag = "6")]
+    pub code: u32,
     #[prost(string, tag = "7")]
     pub detail: String,
 }

@@ -37,6 +37,13 @@ impl Writer {
         }
     }
 
+    pub(super) fn fixed32(&mut self, number: u32, &value: &u32) {
+        if value != 0 {
+            self.key(number, 5);
+            self.0.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
     pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
         if !value.is_empty() {
             self.part(number, value);

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use tidewire_core::wire::{
-    Ack, Call, Change, ChangeKind, ChannelMessage, Clear, ClientKind, Cursor, Equals, ErrorFrame,
-    Fetch, Field, Goaway, Head, Heartbeat, Hello, Hold, Inc, Item, Known, Lagged, Limits, Merge,
-    Mid, Need, Op, OpKind, Patch, Peer, Ping, Pong, Precondition, PreconditionKind, Presence,
-    PresenceSet, Publish, Push, Record, RecordRef, Refresh, Refreshed, Rejected, Reply, Resume,
-    ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch, Subscribe, Unchanged, Unset,
-    Unsubscribe, Welcome,
+    Ack, Append, Call, Change, ChangeKind, ChannelMessage, Clear, ClientKind, Close, Cursor,
+    Equals, ErrorFrame, Fetch, Field, Goaway, Head, Heartbeat, Hello, History, Hold, Inc, Item,
+    Known, Lagged, Limits, Merge, Mid, Need, Op, OpKind, Page, Patch, Peer, Ping, Pong,
+    Precondition, PreconditionKind, Presence, PresenceSet, Publish, Push, Record, RecordRef,
+    Refresh, Refreshed, Rejected, Reply, Resume, Send, ServerKind, SnapshotBegin, SnapshotEnd,
+    SnapshotPart, Splice, StaleEpoch, StreamMessage, Subscribe, Unchanged, Unset, Unsubscribe,
+    Welcome,
 };
 
 const CHANNEL: &str = "board:main";
@@ -28,6 +29,7 @@ fn field(name: &str, value: &'static str) -> Field {
     Field {
         name: name.into(),
         value: Bytes::from_static(value.as_bytes()),
+        ..Field::default()
     }
 }
 
@@ -45,6 +47,7 @@ fn record(id: &str) -> Record {
             field("__proto__", r#"{"__proto__":{"polluted":true}}"#),
             field("a \"quoted\\ name 🌊", "false"),
         ],
+        ..Record::default()
     }
 }
 
@@ -121,6 +124,7 @@ fn known() -> Known {
             code: 3002,
             detail: "no record cards/c9".into(),
         }],
+        ..Known::default()
     }
 }
 
@@ -136,6 +140,7 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
                 conn: 1,
                 client: id(0xf0),
                 max_frame: 1_048_576,
+                ..Hello::default()
             })],
         ),
         (
@@ -144,6 +149,7 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
                 channel: channel(),
                 have: None,
                 max_epoch: 0,
+                ..Subscribe::default()
             })],
         ),
         (
@@ -152,6 +158,7 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
                 channel: channel(),
                 have: Some(CURSOR),
                 max_epoch: CURSOR.epoch,
+                ..Subscribe::default()
             })],
         ),
         (
@@ -181,6 +188,7 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
                         pre: preconditions(),
                         deadline_ms: 1_764_633_600_000,
                         after: 3,
+                        ..Item::default()
                     },
                     Item {
                         noop: true,
@@ -195,6 +203,7 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
                 id: 5,
                 route: "cards.archive".into(),
                 args: Bytes::from_static(br#"{"older_than":1e2}"#),
+                ..Call::default()
             })],
         ),
         (
@@ -202,6 +211,7 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
             vec![ClientKind::Publish(Publish {
                 channel: channel(),
                 data: Bytes::from_static(b"[1,2]"),
+                ..Publish::default()
             })],
         ),
         (
@@ -241,7 +251,145 @@ pub(crate) fn client() -> Vec<(&'static str, Vec<ClientKind>)> {
             ],
         ),
         ("a push of zeros", vec![ClientKind::Push(Push::default())]),
+        (
+            "hello with all that is reserved",
+            vec![ClientKind::Hello(Hello {
+                version: 1,
+                token: "dev:ana".into(),
+                conn: 3,
+                client: id(0xf0),
+                max_frame: 65_536,
+                session: (0..20).collect::<Vec<_>>().into(),
+                continues: id(4),
+                poll: 7,
+                expect_author: id(0xa0),
+                schema: 3,
+            })],
+        ),
+        (
+            "subscribe with a proof, and to the end of a stream",
+            vec![
+                ClientKind::Subscribe(Subscribe {
+                    channel: channel(),
+                    have: Some(CURSOR),
+                    max_epoch: CURSOR.epoch,
+                    proof: proof(),
+                    tail: None,
+                }),
+                ClientKind::Subscribe(Subscribe {
+                    channel: channel(),
+                    tail: Some(0),
+                    ..Subscribe::default()
+                }),
+            ],
+        ),
+        (
+            "push with trace, check, schema, and changes of later versions",
+            vec![ClientKind::Push(Push {
+                channel: channel(),
+                epoch: CURSOR.epoch,
+                first_n: 4,
+                low: 4,
+                items: vec![Item {
+                    changes: later_changes(),
+                    trace: (1..=26).collect::<Vec<_>>().into(),
+                    check: id(0)[..8].to_vec().into(),
+                    schema: 3,
+                    ..Item::default()
+                }],
+            })],
+        ),
+        (
+            "call with a time limit, publish to one peer",
+            vec![
+                ClientKind::Call(Call {
+                    id: 5,
+                    route: "cards/archive".into(),
+                    args: Bytes::from_static(b"null"),
+                    timeout_ms: 5_000,
+                }),
+                ClientKind::Publish(Publish {
+                    channel: channel(),
+                    data: Bytes::from_static(b"null"),
+                    to: 9_007_199_254_740_991,
+                }),
+            ],
+        ),
+        (
+            "history",
+            vec![
+                ClientKind::History(History {
+                    id: 6,
+                    channel: channel(),
+                    before: Some(CURSOR),
+                    limit: 500,
+                }),
+                ClientKind::History(History {
+                    id: 7,
+                    channel: channel(),
+                    before: None,
+                    limit: 1,
+                }),
+            ],
+        ),
     ]
+}
+
+fn proof() -> Bytes {
+    (0xe0..0xf1).collect::<Vec<_>>().into()
+}
+
+/// What has its numbers and is rejected until a version uses it.
+fn later_changes() -> Vec<Change> {
+    let mut of_a_day = record("c3");
+    of_a_day.ttl_ms = 86_400_000;
+    of_a_day.fields.truncate(1);
+    of_a_day.fields[0].fill = 1;
+    let kinds = [
+        ChangeKind::Put(of_a_day),
+        ChangeKind::Append(Append {
+            collection: "cards".into(),
+            id: "c1".into(),
+            field: "title".into(),
+            text: "\\n\\\"more\\\" 🌊".into(),
+        }),
+        ChangeKind::Send(Send {
+            data: Bytes::from_static(br#"{"text":"hi"}"#),
+        }),
+        ChangeKind::Close(Close {}),
+    ];
+    let changes = kinds.into_iter().map(|kind| Change { kind: Some(kind) });
+    changes.collect()
+}
+
+fn stream_message() -> StreamMessage {
+    StreamMessage {
+        seq: 18,
+        ms: 1_764_028_801_000,
+        principal: "ana".into(),
+        author: id(0xa0),
+        n: 4,
+        data: Bytes::from_static(br#"{"text":"hi"}"#),
+    }
+}
+
+fn later_ops() -> Vec<Op> {
+    let mut ending = record("c3");
+    ending.expires_ms = 1_764_115_201_000;
+    ending.fields.truncate(1);
+    let kinds = [
+        OpKind::Put(ending),
+        OpKind::Splice(Splice {
+            collection: "cards".into(),
+            id: "c1".into(),
+            field: "title".into(),
+            at: 12,
+            text: "\\n\\\"more\\\" 🌊".into(),
+        }),
+        OpKind::Message(stream_message()),
+    ];
+    let ops = kinds.into_iter().map(|kind| Op { kind: Some(kind) });
+    ops.collect()
 }
 
 /// Name and frames of every message that a server may send.
@@ -259,6 +407,7 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
                 limits: Some(Limits::DEFAULT),
                 heartbeat_ms: 25_000,
                 flags: 0,
+                ..Welcome::default()
             })],
         ),
         (
@@ -272,6 +421,7 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
                     ..CURSOR
                 }),
                 known: Some(known()),
+                ..Resume::default()
             })],
         ),
         (
@@ -321,12 +471,14 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
                         n: 8,
                         code: 0,
                         detail: String::new(),
+                        ..Mid::default()
                     },
                     Mid {
                         author: id(0xa0),
                         n: 9,
                         code: 3007,
                         detail: "a title\nof \"two\" lines".into(),
+                        ..Mid::default()
                     },
                 ],
             })],
@@ -422,6 +574,7 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
                 by_ms: 10_000,
                 window_ms: 5_000,
                 reason: "a new version".into(),
+                ..Goaway::default()
             })],
         ),
         (
@@ -473,6 +626,113 @@ pub(crate) fn server() -> Vec<(&'static str, Vec<ServerKind>)> {
         (
             "a patch of zeros",
             vec![ServerKind::Patch(Patch::default())],
+        ),
+        (
+            "welcome with all that is reserved",
+            vec![ServerKind::Welcome(Welcome {
+                session: id(0),
+                principal: "ana".into(),
+                author: id(0xa0),
+                server_ms: 1_764_028_800_000,
+                limits: Some(Limits::DEFAULT),
+                heartbeat_ms: 25_000,
+                flags: 1,
+                home: 0xdead_beef,
+                fallback_poll_ms: 3_000,
+                tenant: "acme".into(),
+                ..Welcome::default()
+            })],
+        ),
+        (
+            "answers with proofs, a snapshot that names the head",
+            vec![
+                ServerKind::Resume(Resume {
+                    channel: channel(),
+                    from: Some(CURSOR),
+                    head: Some(CURSOR),
+                    known: Some(Known {
+                        check: id(0)[..8].to_vec().into(),
+                        low: 8,
+                        ..known()
+                    }),
+                    proof: proof(),
+                }),
+                ServerKind::SnapshotBegin(SnapshotBegin {
+                    channel: channel(),
+                    cursor: Some(CURSOR),
+                    known: Some(Known::default()),
+                    proof: proof(),
+                    head: Some(Cursor {
+                        seq: 20,
+                        tag: 4410,
+                        ..CURSOR
+                    }),
+                }),
+                ServerKind::SnapshotPart(SnapshotPart {
+                    channel: channel(),
+                    records: vec![Record {
+                        expires_ms: 1_764_115_201_000,
+                        ..Record::default()
+                    }],
+                }),
+            ],
+        ),
+        (
+            "patch with trace, check, and ops of later versions",
+            vec![ServerKind::Patch(Patch {
+                channel: channel(),
+                epoch: CURSOR.epoch,
+                from: 17,
+                from_tag: CURSOR.tag,
+                to: 18,
+                to_tag: 4410,
+                ms: 1_764_028_801_000,
+                ops: later_ops(),
+                mids: vec![Mid {
+                    author: id(0xa0),
+                    n: 4,
+                    trace: (1..=26).collect::<Vec<_>>().into(),
+                    check: id(0)[..8].to_vec().into(),
+                    ..Mid::default()
+                }],
+            })],
+        ),
+        (
+            "reply with the server's time, goaway of a server that is alone",
+            vec![
+                ServerKind::Reply(Reply {
+                    id: 5,
+                    data: Bytes::from_static(b"true"),
+                    server_ms: 1_764_028_801_000,
+                    ..Reply::default()
+                }),
+                ServerKind::Goaway(Goaway {
+                    by_ms: 10_000,
+                    window_ms: 5_000,
+                    reason: "a new version".into(),
+                    alone: true,
+                }),
+            ],
+        ),
+        (
+            "pages",
+            vec![
+                ServerKind::Page(Page {
+                    id: 6,
+                    channel: channel(),
+                    messages: vec![stream_message()],
+                    next: Some(CURSOR),
+                    ..Page::default()
+                }),
+                ServerKind::Page(Page {
+                    id: 7,
+                    channel: channel(),
+                    first: Some(CURSOR),
+                    code: 6005,
+                    detail: "the oldest message that is kept is 17".into(),
+                    ..Page::default()
+                }),
+            ],
         ),
     ]
 }

@@ -84,6 +84,7 @@ fn numbers_out_of_range_end_the_link() {
             known: Some(Known {
                 last: 0,
                 rejected: vec![],
+                ..Known::default()
             }),
             head: Some(Cursor::new(1 << 53, 1, 1)),
             ..SnapshotBegin::default()

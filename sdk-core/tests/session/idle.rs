@@ -153,6 +153,7 @@ fn the_bounds_of_the_outbox_count_over_all_channels() {
         known: Some(Known {
             last: 1,
             rejected: vec![],
+            ..Known::default()
         }),
         head: Some(Cursor::new(5, 1, 11)),
         ..SnapshotBegin::default()

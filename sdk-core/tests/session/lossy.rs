@@ -56,6 +56,7 @@ impl Server {
         Known {
             last: self.last(),
             rejected: vec![],
+            ..Known::default()
         }
     }
 
@@ -196,6 +197,7 @@ impl Server {
             from: Some(self.log[at].at),
             head: Some(self.head()),
             known: Some(self.known()),
+            ..Resume::default()
         });
         let patches = (at + 1..self.log.len()).map(|at| self.patch_at(at));
         std::iter::once(resume).chain(patches).collect()

@@ -9,6 +9,7 @@ fn goaway(d: &mut Driver) {
         by_ms: 45_000,
         window_ms: WINDOW_MS,
         reason: "deploy".into(),
+        ..Goaway::default()
     }));
 }
 
@@ -50,7 +51,9 @@ fn resume_frame(from: Cursor, head: Cursor, last: u64) -> ServerKind {
         known: Some(Known {
             last,
             rejected: vec![],
+            ..Known::default()
         }),
+        ..Resume::default()
     })
 }
 
@@ -469,6 +472,7 @@ fn a_server_that_sends_everybody_away_makes_nobody_spin() {
         by_ms: 0,
         window_ms: 0,
         reason: "drain".into(),
+        ..Goaway::default()
     });
     let (opens, from) = (d.opens, d.now.mono.0);
     for _ in 0..12 {

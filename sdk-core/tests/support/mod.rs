@@ -114,6 +114,7 @@ impl Driver {
             limits: Some(Limits::DEFAULT),
             heartbeat_ms: 25_000,
             flags: 0,
+            ..Welcome::default()
         })
     }
 
@@ -235,7 +236,11 @@ impl Driver {
         self.receive(ServerKind::SnapshotBegin(SnapshotBegin {
             channel: CHANNEL.into(),
             cursor: Some(cursor),
-            known: Some(Known { last, rejected }),
+            known: Some(Known {
+                last,
+                rejected,
+                ..Known::default()
+            }),
             head: Some(cursor),
             ..SnapshotBegin::default()
         }));
@@ -261,7 +266,9 @@ impl Driver {
             known: Some(Known {
                 last,
                 rejected: vec![],
+                ..Known::default()
             }),
+            ..Resume::default()
         }));
     }
 
@@ -399,7 +406,9 @@ pub(crate) fn card(id: &str, title: &str) -> Record {
         fields: vec![Field {
             name: "title".into(),
             value: Bytes::from(format!("\"{title}\"")),
+            ..Field::default()
         }],
+        ..Record::default()
     }
 }
 
@@ -436,6 +445,7 @@ pub(crate) fn mid(n: u64) -> Mid {
         n,
         code: 0,
         detail: String::new(),
+        ..Mid::default()
     }
 }
 

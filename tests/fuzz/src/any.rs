@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use tidewire_core::wire::{
-    Ack, Call, Change, ChangeKind, ChannelMessage, Clear, ClientKind, Cursor, Equals, ErrorFrame,
-    Fetch, Field, Goaway, Head, Heartbeat, Hello, Hold, Inc, Item, Known, Lagged, Limits, Merge,
-    Mid, Need, Op, OpKind, Patch, Peer, Ping, Pong, Precondition, PreconditionKind, Presence,
-    PresenceSet, Publish, Push, Record, RecordRef, Refresh, Refreshed, Rejected, Reply, Resume,
-    ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart, StaleEpoch, Subscribe, Unchanged, Unset,
+    Ack, Append, CHECK_BYTES, Call, Change, ChangeKind, ChannelMessage, Clear, ClientKind, Close,
+    Cursor, Equals, ErrorFrame, Fetch, Field, Goaway, Head, Heartbeat, Hello, History, Hold, Inc,
+    Item, Known, Lagged, Limits, Merge, Mid, Need, Op, OpKind, Page, Patch, Peer, Ping, Pong,
+    Precondition, PreconditionKind, Presence, PresenceSet, Publish, Push, Record, RecordRef,
+    Refresh, Refreshed, Rejected, Reply, Resume, Send, ServerKind, SnapshotBegin, SnapshotEnd,
+    SnapshotPart, Splice, StaleEpoch, StreamMessage, Subscribe, TRACE_BYTES, Unchanged, Unset,
     Unsubscribe, Welcome,
 };
 
@@ -75,10 +76,28 @@ pub(crate) fn cursor(script: &mut Script<'_>) -> Cursor {
     Cursor::new(script.number(), script.number(), script.number())
 }
 
+/// What is reserved and mostly absent.
+fn seldom<T: Default>(script: &mut Script<'_>, item: impl FnOnce(&mut Script<'_>) -> T) -> T {
+    match script.below(8) {
+        7 => item(script),
+        _ => T::default(),
+    }
+}
+
+/// So many bytes, or another number of them.
+fn sized(script: &mut Script<'_>, bytes_usual: usize) -> Bytes {
+    match script.below(4) {
+        0 => Bytes::new(),
+        1 => bytes(script),
+        _ => Bytes::copy_from_slice(&[script.byte(); 26][..bytes_usual.min(26)]),
+    }
+}
+
 fn field(script: &mut Script<'_>) -> Field {
     Field {
         name: name(script),
         value: value(script),
+        fill: seldom(script, |script| script.number32()),
     }
 }
 
@@ -87,6 +106,8 @@ pub(crate) fn record(script: &mut Script<'_>) -> Record {
         collection: name(script),
         id: name(script),
         fields: list(script, field),
+        ttl_ms: seldom(script, |script| script.number()),
+        expires_ms: seldom(script, |script| script.number()),
     }
 }
 
@@ -98,7 +119,7 @@ fn record_ref(script: &mut Script<'_>) -> RecordRef {
 }
 
 pub(crate) fn op(script: &mut Script<'_>) -> Op {
-    let kind = match script.below(16) {
+    let kind = match script.below(18) {
         0..6 => OpKind::Put(record(script)),
         6..12 => OpKind::Merge(Merge {
             collection: name(script),
@@ -108,13 +129,21 @@ pub(crate) fn op(script: &mut Script<'_>) -> Op {
         }),
         12 | 13 => OpKind::Del(record_ref(script)),
         14 => OpKind::Clear(Clear {}),
+        15 => OpKind::Splice(Splice {
+            collection: name(script),
+            id: name(script),
+            field: name(script),
+            at: script.number(),
+            text: script.text(20),
+        }),
+        16 => OpKind::Message(stream_message(script)),
         _ => return Op { kind: None },
     };
     Op { kind: Some(kind) }
 }
 
 pub(crate) fn change(script: &mut Script<'_>) -> Change {
-    let kind = match script.below(16) {
+    let kind = match script.below(19) {
         0..4 => ChangeKind::Set(record(script)),
         4..8 => ChangeKind::Put(record(script)),
         8 | 9 => ChangeKind::Unset(Unset {
@@ -129,6 +158,16 @@ pub(crate) fn change(script: &mut Script<'_>) -> Change {
             field: name(script),
             by: script.number().cast_signed(),
         }),
+        15 => ChangeKind::Append(Append {
+            collection: name(script),
+            id: name(script),
+            field: name(script),
+            text: script.text(20),
+        }),
+        16 => ChangeKind::Send(Send {
+            data: value(script),
+        }),
+        17 => ChangeKind::Close(Close {}),
         _ => return Change { kind: None },
     };
     Change { kind: Some(kind) }
@@ -161,6 +200,9 @@ pub(crate) fn item(script: &mut Script<'_>) -> Item {
         pre: list(script, precondition),
         deadline_ms: script.number(),
         after: script.number(),
+        trace: sized(script, TRACE_BYTES),
+        check: sized(script, CHECK_BYTES),
+        schema: seldom(script, |script| script.number32()),
     }
 }
 
@@ -182,6 +224,19 @@ fn known(script: &mut Script<'_>) -> Known {
             code: script.number32(),
             detail: script.text(220),
         }),
+        check: sized(script, CHECK_BYTES),
+        low: seldom(script, |script| script.number()),
+    }
+}
+
+fn stream_message(script: &mut Script<'_>) -> StreamMessage {
+    StreamMessage {
+        seq: script.number(),
+        ms: script.number(),
+        principal: script.text(20),
+        author: bytes(script),
+        n: script.number(),
+        data: value(script),
     }
 }
 
@@ -191,6 +246,8 @@ fn mid(script: &mut Script<'_>) -> Mid {
         n: script.number(),
         code: script.number32(),
         detail: script.text(220),
+        trace: sized(script, TRACE_BYTES),
+        check: sized(script, CHECK_BYTES),
     }
 }
 
@@ -212,18 +269,25 @@ fn limits(script: &mut Script<'_>) -> Limits {
 
 /// Any frame of a client.
 pub(crate) fn client_frame(script: &mut Script<'_>) -> ClientKind {
-    match script.below(11) {
+    match script.below(12) {
         0 => ClientKind::Hello(Hello {
             version: script.number32(),
             token: script.text(40),
             conn: script.number(),
             client: bytes(script),
             max_frame: script.number32(),
+            session: sized(script, 20),
+            continues: sized(script, 16),
+            poll: seldom(script, |script| script.number32()),
+            expect_author: sized(script, 16),
+            schema: seldom(script, |script| script.number32()),
         }),
         1 => ClientKind::Subscribe(Subscribe {
             channel: channel(script),
             have: optional(script, cursor),
             max_epoch: script.number(),
+            proof: sized(script, 17),
+            tail: seldom(script, |script| Some(script.number32())),
         }),
         2 => ClientKind::Unsubscribe(Unsubscribe {
             channel: channel(script),
@@ -239,10 +303,12 @@ pub(crate) fn client_frame(script: &mut Script<'_>) -> ClientKind {
             id: script.number(),
             route: script.text(20),
             args: value(script),
+            timeout_ms: script.number32(),
         }),
         6 => ClientKind::Publish(Publish {
             channel: channel(script),
             data: value(script),
+            to: script.number(),
         }),
         7 => ClientKind::PresenceSet(PresenceSet {
             channel: channel(script),
@@ -252,13 +318,19 @@ pub(crate) fn client_frame(script: &mut Script<'_>) -> ClientKind {
             token: script.text(40),
         }),
         9 => ClientKind::Ping(Ping { t: script.number() }),
+        10 => ClientKind::History(History {
+            id: script.number(),
+            channel: channel(script),
+            before: optional(script, cursor),
+            limit: script.number32(),
+        }),
         _ => ClientKind::Pong(Pong { t: script.number() }),
     }
 }
 
 /// Any frame of a server.
 pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
-    match script.below(20) {
+    match script.below(21) {
         0 => ServerKind::Welcome(Welcome {
             session: bytes(script),
             principal: script.text(20),
@@ -271,19 +343,23 @@ pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
             limits: optional(script, limits),
             heartbeat_ms: script.number32(),
             flags: script.number(),
+            home: seldom(script, |script| script.number32()),
+            fallback_poll_ms: seldom(script, |script| script.number32()),
+            tenant: seldom(script, |script| script.text(20)),
         }),
         1 => ServerKind::Resume(Resume {
             channel: channel(script),
             from: optional(script, cursor),
             head: optional(script, cursor),
             known: optional(script, known),
+            proof: sized(script, 17),
         }),
         2 => ServerKind::SnapshotBegin(SnapshotBegin {
             channel: channel(script),
             cursor: optional(script, cursor),
             known: optional(script, known),
+            proof: sized(script, 17),
             head: optional(script, cursor),
-            ..SnapshotBegin::default()
         }),
         3 => ServerKind::SnapshotPart(SnapshotPart {
             channel: channel(script),
@@ -333,6 +409,7 @@ pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
             data: value(script),
             code: script.number32(),
             detail: script.text(220),
+            server_ms: script.number(),
         }),
         13 => ServerKind::Message(ChannelMessage {
             channel: channel(script),
@@ -353,6 +430,7 @@ pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
             by_ms: script.number32(),
             window_ms: script.number32(),
             reason: script.text(220),
+            alone: script.flag(),
         }),
         16 => ServerKind::Heartbeat(Heartbeat {
             heads: list(script, |script| Head {
@@ -373,6 +451,15 @@ pub(crate) fn server_frame(script: &mut Script<'_>) -> ServerKind {
             retry_ms: optional(script, |script| script.number32()),
             detail: script.text(220),
         }),
+        19 => ServerKind::Page(Page {
+            id: script.number(),
+            channel: channel(script),
+            messages: list(script, stream_message),
+            next: optional(script, cursor),
+            first: optional(script, cursor),
+            code: script.number32(),
+            detail: script.text(220),
+        }),
         _ => ServerKind::Pong(Pong { t: script.number() }),
     }
 }
@@ -386,7 +473,9 @@ fn small_record(script: &mut Script<'_>) -> Record {
         fields: vec![Field {
             name: ["x", "y"][usize::from(byte / 3) % 2].into(),
             value: Bytes::from((byte / 6).to_string()),
+            ..Field::default()
         }],
+        ..Record::default()
     }
 }
 
@@ -397,12 +486,14 @@ pub(crate) fn small_op(script: &mut Script<'_>) -> Op {
         collection,
         id,
         fields,
+        ..
     } = small_record(script);
     let kind = match kind {
         0..3 => OpKind::Put(Record {
             collection,
             id,
             fields,
+            ..Record::default()
         }),
         3..5 => OpKind::Merge(Merge {
             collection,
@@ -456,7 +547,9 @@ pub(crate) fn record_named(collection: &str, id: &str) -> Record {
         fields: vec![Field {
             name: "x".into(),
             value: Bytes::from_static(b"1"),
+            ..Field::default()
         }],
+        ..Record::default()
     }
 }
 

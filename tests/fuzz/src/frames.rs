@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use bytes::{Bytes, BytesMut};
 use tidewire_core::document::value::is_json;
 use tidewire_core::wire::{
-    Change, ChangeKind, ClientKind, Codec, DecodeError, Field, Item, NUMBER_MAX, Op, OpKind,
-    PreconditionKind, Push, ServerKind,
+    CHECK_BYTES, Change, ChangeKind, ClientKind, Codec, DecodeError, Field, Item, NUMBER_MAX, Op,
+    OpKind, PreconditionKind, Push, ServerKind, TRACE_BYTES,
 };
 
 use crate::any;
@@ -87,6 +87,7 @@ impl Frame for ServerKind {
             Self::SnapshotPart(part) => part.records.iter().all(|record| sound(&record.fields)),
             Self::Reply(reply) => is_value(&reply.data),
             Self::Message(message) => is_value(&message.data),
+            Self::Page(page) => page.messages.iter().all(|message| is_value(&message.data)),
             Self::Presence(presence) => presence
                 .peers
                 .iter()
@@ -99,6 +100,7 @@ impl Frame for ServerKind {
 fn change_is_sound(change: &Change) -> bool {
     match &change.kind {
         Some(ChangeKind::Set(record) | ChangeKind::Put(record)) => sound(&record.fields),
+        Some(ChangeKind::Send(send)) => is_value(&send.data),
         _ => true,
     }
 }
@@ -107,6 +109,7 @@ fn op_is_sound(op: &Op) -> bool {
     match &op.kind {
         Some(OpKind::Put(record)) => sound(&record.fields),
         Some(OpKind::Merge(merge)) => sound(&merge.fields),
+        Some(OpKind::Message(message)) => is_value(&message.data),
         _ => true,
     }
 }
@@ -175,6 +178,9 @@ fn counted(frame: &ClientKind) {
             noop: false,
             deadline_ms: NUMBER_MAX,
             after: NUMBER_MAX,
+            trace: Bytes::from_static(&[0; TRACE_BYTES]),
+            check: Bytes::from_static(&[0; CHECK_BYTES]),
+            schema: u32::MAX,
             ..item.clone()
         };
         for &codec in Codec::ALL {

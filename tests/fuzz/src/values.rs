@@ -175,7 +175,7 @@ impl Model {
                 self.0.remove(&(del.collection, del.id));
             }
             Some(OpKind::Clear(_)) => self.0.clear(),
-            None => {}
+            Some(OpKind::Splice(_) | OpKind::Message(_)) | None => {}
         }
     }
 

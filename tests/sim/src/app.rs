@@ -133,11 +133,13 @@ fn draw_change(rng: &mut Rng, name: &str) -> Change {
             collection,
             id,
             fields: draw_fields(rng, name),
+            ..Record::default()
         }),
         35..52 => ChangeKind::Put(Record {
             collection,
             id,
             fields: draw_fields(rng, name),
+            ..Record::default()
         }),
         52..60 => ChangeKind::Del(RecordRef { collection, id }),
         60..68 => ChangeKind::Unset(Unset {
@@ -175,6 +177,7 @@ fn draw_fields(rng: &mut Rng, name: &str) -> Vec<Field> {
             Field {
                 name: field.to_owned(),
                 value: value.into(),
+                ..Field::default()
             }
         })
         .collect()

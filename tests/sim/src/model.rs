@@ -72,7 +72,7 @@ impl State {
             }
             Some(OpKind::Del(del)) => self.set(&del.collection, &del.id, None),
             Some(OpKind::Clear(_)) => self.records.clear(),
-            None => {}
+            Some(OpKind::Splice(_) | OpKind::Message(_)) | None => {}
         }
     }
 

@@ -421,6 +421,7 @@ impl World {
             by_ms,
             window_ms,
             reason: "somebody else has room".into(),
+            ..Goaway::default()
         })));
         self.note("sent away", &[id.0 as u64], || format!("link {}", id.0));
         self.after(u64::from(by_ms), Event::SentAwayEnds { link: id });

@@ -408,6 +408,7 @@ impl Node {
                 limits: Some(Limits::DEFAULT),
                 heartbeat_ms: u32::try_from(self.shape.heartbeat_ms).unwrap_or(u32::MAX),
                 flags: 0,
+                ..Welcome::default()
             })));
         effects.push(Effect::Flush(conn));
         Ok(())
@@ -475,6 +476,7 @@ impl Node {
             by_ms,
             window_ms,
             reason: "the node restarts".into(),
+            ..Goaway::default()
         }));
         for (conn, connection) in &self.connections {
             connection.queue.put(&goaway);

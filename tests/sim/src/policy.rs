@@ -86,16 +86,19 @@ impl Policy for Rules {
                     Field {
                         name: "count".into(),
                         value: "0".into(),
+                        ..Field::default()
                     },
                     Field {
                         name: "title".into(),
                         value: "\"new\"".into(),
+                        ..Field::default()
                     },
                 ];
                 if self.bulk_bytes > 0 {
                     fields.push(Field {
                         name: "bulk".into(),
                         value: format!("\"{}\"", "x".repeat(self.bulk_bytes)).into(),
+                        ..Field::default()
                     });
                 }
                 document.replace(collection, id, Some(Record::from_fields(&fields)));

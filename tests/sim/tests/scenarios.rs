@@ -18,7 +18,9 @@ fn set_note(id: &str, note: &str) -> ChangeKind {
         fields: vec![Field {
             name: "note".into(),
             value: format!("\"{note}\"").into(),
+            ..Field::default()
         }],
+        ..Record::default()
     })
 }
 

@@ -313,8 +313,10 @@ pub(super) fn record(id: &str, fields: &[(&str, &str)]) -> Record {
             .map(|(name, value)| Field {
                 name: (*name).into(),
                 value: Bytes::copy_from_slice(value.as_bytes()),
+                ..Field::default()
             })
             .collect(),
+        ..Record::default()
     }
 }
 

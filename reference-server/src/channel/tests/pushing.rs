@@ -1,6 +1,9 @@
 //! Mutations: applied exactly once, in order, or rejected in the log.
 
-use tidewire_core::wire::{ErrorCode, Known, ServerKind};
+use tidewire_core::wire::{
+    Append, Change, ChangeKind, Close, ErrorCode, Field, Item, Known, Precondition, Record, Send,
+    ServerKind,
+};
 
 use super::harness::*;
 use crate::channel::{ChannelConfig, ChannelInput};
@@ -131,7 +134,8 @@ fn a_rejection_is_an_entry_without_ops_and_listed_until_low_passes_it() {
         known(&mut harness),
         Known {
             last: 2,
-            rejected: Vec::new()
+            rejected: Vec::new(),
+            ..Known::default()
         }
     );
 }
@@ -225,13 +229,8 @@ fn contents_out_of_the_rules_are_rejected_in_the_log() {
     let big = "1".repeat(70_000);
     let mut noop = item(vec![put("x", "a", "1")]);
     noop.noop = true;
-    let unknown = tidewire_core::wire::Item {
-        changes: vec![tidewire_core::wire::Change { kind: None }],
-        ..item(Vec::new())
-    };
     let cases = [
         (item(Vec::new()), ErrorCode::Invalid),
-        (unknown, ErrorCode::Invalid),
         (item(vec![put("x", "a", "{")]), ErrorCode::Invalid),
         (item(vec![put("", "a", "1")]), ErrorCode::Invalid),
         (item(vec![put("x", "a", &big)]), ErrorCode::TooLarge),
@@ -245,6 +244,75 @@ fn contents_out_of_the_rules_are_rejected_in_the_log() {
             "{frames:?}"
         );
     }
+    assert!(harness.closed.is_empty());
+}
+
+/// The row alone: a later client goes on with what this server knows.
+#[test]
+fn what_a_later_version_asks_for_is_rejected_in_the_log_and_nothing_else() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let change = |kind| Change { kind };
+    let filled = Record {
+        fields: vec![Field {
+            name: "at".into(),
+            fill: 1,
+            ..Field::default()
+        }],
+        ..record("x", &[])
+    };
+    let of_a_day = Record {
+        ttl_ms: 86_400_000,
+        ..record("x", &[("a", "1")])
+    };
+    let unknown = vec![
+        change(None),
+        change(Some(ChangeKind::Append(Append {
+            collection: "cards".into(),
+            id: "x".into(),
+            field: "a".into(),
+            text: "y".into(),
+        }))),
+        change(Some(ChangeKind::Send(Send { data: "1".into() }))),
+        change(Some(ChangeKind::Close(Close {}))),
+        change(Some(ChangeKind::Put(filled.clone()))),
+        change(Some(ChangeKind::Set(filled))),
+        change(Some(ChangeKind::Put(of_a_day))),
+    ];
+    let mut items: Vec<Item> = unknown
+        .into_iter()
+        .map(|change| {
+            let mut item = item(vec![put("y", "a", "1")]);
+            item.changes.push(change);
+            item
+        })
+        .collect();
+    items.push(Item {
+        pre: vec![Precondition::default()],
+        ..item(vec![put("y", "a", "1")])
+    });
+    for (n, item) in (1..).zip(items) {
+        harness.push(&ana, n, n, vec![item]);
+        let frames = ana.take();
+        let rejected = ErrorCode::Unsupported as u32;
+        assert!(
+            matches!(&frames[..], [ServerKind::Patch(patch), ServerKind::Ack(_)]
+                if patch.mids[0].code == rejected && patch.ops.is_empty()),
+            "{frames:?}"
+        );
+    }
+    let known = Item {
+        trace: [7; 26].to_vec().into(),
+        check: [8; 8].to_vec().into(),
+        schema: 3,
+        ..item(vec![put("x", "a", "1")])
+    };
+    harness.push(&ana, 9, 9, vec![known]);
+    let frames = ana.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(patch), ServerKind::Ack(_)] if patch.mids[0].code == 0),
+        "{frames:?}"
+    );
     assert!(harness.closed.is_empty());
 }
 

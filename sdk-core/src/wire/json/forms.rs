@@ -53,6 +53,42 @@ pub(super) mod optional {
     }
 }
 
+/// Fields that are younger than the first release: left out while they have their zero value.
+pub(super) mod later {
+    use super::*;
+
+    pub(in crate::wire::json) fn write<O: SerializeMap, T: Serialize + Default + PartialEq>(
+        object: &mut O,
+        name: &'static str,
+        field: &T,
+    ) -> Result<(), O::Error> {
+        match *field == T::default() {
+            true => Ok(()),
+            false => object.serialize_entry(name, field),
+        }
+    }
+
+    pub(in crate::wire::json) use super::plain::read;
+}
+
+/// Ids, proofs and the like that are younger than the first release.
+pub(super) mod later_hex {
+    use super::*;
+
+    pub(in crate::wire::json) fn write<O: SerializeMap>(
+        object: &mut O,
+        name: &'static str,
+        field: &Bytes,
+    ) -> Result<(), O::Error> {
+        match field.is_empty() {
+            true => Ok(()),
+            false => hex::write(object, name, field),
+        }
+    }
+
+    pub(in crate::wire::json) use super::hex::read;
+}
+
 /// Ids: two hexadecimal digits per byte, written in lower case.
 pub(super) mod hex {
     use super::*;

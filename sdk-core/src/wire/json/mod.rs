@@ -2,7 +2,7 @@
 //!
 //! A message is an object with the field names of `proto/tidewire.proto`, in the forms that
 //! docs/protocol.md §11 lists. Everything that is not absent is written, so that a reader needs no
-//! defaults; what is missing reads as zero, as in Protobuf. Values are embedded as they are, byte for byte.
+//! defaults, but for fields that came later (`later`): frames without them stay as they were. What is missing reads as zero, as in Protobuf. Values are embedded as they are, byte for byte.
 //!
 //! Invariant: what one codec accepts the other accepts too, as equal frames, and what breaks a rule of
 //! the protocol gets the same code in both.
@@ -11,27 +11,28 @@ mod forms;
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use self::forms::{Text, hash, hex, keep, optional, optional_raw, plain, raw};
+use self::forms::{Text, hash, hex, keep, later, later_hex, optional, optional_raw, plain, raw};
 use super::client::{
-    Call, ClientKind, Equals, Fetch, Hello, Item, Ping, Pong, Precondition, PreconditionKind,
-    PresenceSet, Publish, Push, Refresh, Subscribe, Unchanged, Unsubscribe,
+    Call, ClientKind, Equals, Fetch, Hello, History, Item, Ping, Pong, Precondition,
+    PreconditionKind, PresenceSet, Publish, Push, Refresh, Subscribe, Unchanged, Unsubscribe,
 };
 use super::codec::DecodeError;
 use super::parts::{
-    Change, ChangeKind, Clear, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op, OpKind, Record,
-    RecordRef, Rejected, Unset,
+    Append, Change, ChangeKind, Clear, Close, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op,
+    OpKind, Record, RecordRef, Rejected, Send, Splice, StreamMessage, Unset,
 };
 use super::server::{
-    Ack, ChannelMessage, ErrorFrame, Goaway, Head, Heartbeat, Hold, Lagged, Need, Patch, Peer,
-    Presence, Refreshed, Reply, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart,
+    Ack, ChannelMessage, ErrorFrame, Goaway, Head, Heartbeat, Hold, Lagged, Need, Page, Patch,
+    Peer, Presence, Refreshed, Reply, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart,
     StaleEpoch, Welcome,
 };
+use super::{CHECK_BYTES, TRACE_BYTES};
 
 // ------------------------------------------------------------------------------ messages
 
@@ -91,6 +92,9 @@ pub(super) fn item_bytes(changes: &[Change], preconditions: &[Precondition]) -> 
         &Item {
             deadline_ms: u64::MAX,
             after: u64::MAX,
+            trace: Bytes::from_static(&[0; TRACE_BYTES]),
+            check: Bytes::from_static(&[0; CHECK_BYTES]),
+            schema: u32::MAX,
             ..Item::default()
         },
     );
@@ -290,54 +294,73 @@ frames! {
     ClientKind {
         "hello" => Hello, "subscribe" => Subscribe, "unsubscribe" => Unsubscribe, "fetch" => Fetch,
         "push" => Push, "call" => Call, "publish" => Publish, "presence_set" => PresenceSet,
-        "refresh" => Refresh, "ping" => Ping, "pong" => Pong
+        "refresh" => Refresh, "ping" => Ping, "pong" => Pong, "history" => History
     }
     ServerKind {
         "pong" => Pong, "welcome" => Welcome, "resume" => Resume, "snapshot_begin" => SnapshotBegin,
         "snapshot_part" => SnapshotPart, "snapshot_end" => SnapshotEnd, "patch" => Patch,
         "ack" => Ack, "need" => Need, "hold" => Hold, "stale_epoch" => StaleEpoch,
         "lagged" => Lagged, "reply" => Reply, "message" => Message, "presence" => Presence,
-        "goaway" => Goaway, "heartbeat" => Heartbeat, "refreshed" => Refreshed, "error" => Error
+        "goaway" => Goaway, "heartbeat" => Heartbeat, "refreshed" => Refreshed, "error" => Error,
+        "page" => Page
     }
 }
 
 one_of! {
     Change(ChangeKind) {
-        "set" => Set, "unset" => Unset, "put" => Put, "del" => Del, "inc" => Inc
+        "set" => Set, "unset" => Unset, "put" => Put, "del" => Del, "inc" => Inc,
+        "append" => Append, "send" => Send, "close" => Close
     }
-    Op(OpKind) { "put" => Put, "merge" => Merge, "del" => Del, "clear" => Clear }
+    Op(OpKind) {
+        "put" => Put, "merge" => Merge, "del" => Del, "clear" => Clear, "splice" => Splice,
+        "message" => Message
+    }
     Precondition(PreconditionKind) {
         "exists" => Exists, "absent" => Absent, "eq" => Eq, "unchanged" => Unchanged
     }
 }
 
 objects! {
-    Hello { version, token, conn, client as hex, max_frame }
-    Subscribe { channel, have as optional, max_epoch }
+    Hello {
+        version, token, conn, client as hex, max_frame, session as later_hex,
+        continues as later_hex, poll as later, expect_author as later_hex, schema as later
+    }
+    Subscribe {
+        channel, have as optional, max_epoch, proof as later_hex, tail as optional
+    }
     Unsubscribe { channel }
     Fetch { channel, epoch, after, through }
     Push { channel, epoch, first_n, low, items }
-    Item { changes, noop, pre, deadline_ms, after }
+    Item {
+        changes, noop, pre, deadline_ms, after, trace as later_hex, check as later_hex,
+        schema as later
+    }
     Equals { collection, id, field, value as raw }
     Unchanged { collection, id, since as optional }
-    Call { id, route, args as raw }
-    Publish { channel, data as raw }
+    Call { id, route, args as raw, timeout_ms as later }
+    Publish { channel, data as raw, to as later }
     PresenceSet { channel, data as optional_raw }
     Refresh { token }
     Ping { t }
     Pong { t }
+    History { id, channel, before as optional, limit }
 
     Cursor { epoch, seq, tag }
-    Field { name, value as raw }
-    Record { collection, id, fields }
+    Field { name, value as raw, fill as later }
+    Record { collection, id, fields, ttl_ms as later, expires_ms as later }
     RecordRef { collection, id }
     Unset { collection, id, fields }
     Inc { collection, id, field, by }
+    Append { collection, id, field, text }
+    Send { data as raw }
+    Close { }
     Merge { collection, id, fields, unset }
     Clear { }
-    Known { last, rejected }
+    Splice { collection, id, field, at, text }
+    StreamMessage { seq, ms, principal, author as hex, n, data as raw }
+    Known { last, rejected, check as later_hex, low as later }
     Rejected { n, code, detail }
-    Mid { author as hex, n, code, detail }
+    Mid { author as hex, n, code, detail, trace as later_hex, check as later_hex }
     Limits {
         frame_up_bytes, frame_down_bytes, mutation_bytes, push_items, push_bytes, subscriptions,
         presence_bytes, record_bytes
@@ -345,10 +368,14 @@ objects! {
 
     Welcome {
         session as hex, principal, author as hex, server_ms, expires_ms, limits as optional,
-        heartbeat_ms, flags
+        heartbeat_ms, flags, home as later, fallback_poll_ms as later, tenant as later
     }
-    Resume { channel, from as optional, head as optional, known as optional }
-    SnapshotBegin { channel, cursor as optional, known as optional, head as optional }
+    Resume {
+        channel, from as optional, head as optional, known as optional, proof as later_hex
+    }
+    SnapshotBegin {
+        channel, cursor as optional, known as optional, proof as later_hex, head as optional
+    }
     SnapshotPart { channel, records }
     SnapshotEnd { channel, records, digest as hash, cursor as optional }
     Patch { channel, epoch, from, from_tag, to, to_tag, ms, ops, mids }
@@ -357,15 +384,18 @@ objects! {
     Hold { channel, code, retry_ms }
     StaleEpoch { channel, epoch }
     Lagged { channel }
-    Reply { id, data as raw, code, detail }
+    Reply { id, data as raw, code, detail, server_ms as later }
     ChannelMessage { channel, data as raw, principal, cursor as optional }
     Presence { channel, full, peers }
     Peer { peer, principal, data as optional_raw }
-    Goaway { by_ms, window_ms, reason }
+    Goaway { by_ms, window_ms, reason, alone as later }
     Heartbeat { heads, server_ms }
     Head { channel, cursor as optional }
     Refreshed { expires_ms }
     ErrorFrame {
         code, fatal, channel as optional, id as optional, n as optional, retry_ms as optional, detail
+    }
+    Page {
+        id, channel, messages, next as optional, first as optional, code, detail
     }
 }

@@ -53,7 +53,9 @@ fn set(opened: &mut Opened, record: usize, value: usize) -> String {
             fields: vec![Field {
                 name: "title".into(),
                 value: format!("\"edited {value}\"").into(),
+                ..Field::default()
             }],
+            ..Record::default()
         })),
     };
     let (session, now, channel) = opened.parts();

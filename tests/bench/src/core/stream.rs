@@ -160,6 +160,7 @@ fn record(record: usize) -> Record {
     let field = |name: &str, value: String| Field {
         name: name.into(),
         value: value.into(),
+        ..Field::default()
     };
     Record {
         collection: COLLECTION.into(),
@@ -170,6 +171,7 @@ fn record(record: usize) -> Record {
             field("position", format!("{record}.5")),
             field("title", format!("\"Card number {record} of the board\"")),
         ],
+        ..Record::default()
     }
 }
 
@@ -180,6 +182,7 @@ fn patch(from: u64, id: &str, value: &str) -> Patch {
         fields: vec![Field {
             name: "title".into(),
             value: value.to_owned().into(),
+            ..Field::default()
         }],
         unset: Vec::new(),
     };

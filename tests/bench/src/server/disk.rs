@@ -158,6 +158,7 @@ fn entry(seq: u64) -> Entry {
         fields: vec![Field {
             name: "title".into(),
             value: format!("\"{:0width$}\"", seq, width = VALUE_BYTES - 2).into(),
+            ..Field::default()
         }],
         unset: Vec::new(),
     };

@@ -117,6 +117,7 @@ pub(super) fn introduction(channel: &str, client: [u8; 16], have: Option<Cursor>
         channel: channel.into(),
         have,
         max_epoch: have.map_or(0, |cursor| cursor.epoch),
+        ..Subscribe::default()
     }));
     [hello, subscribe].concat().into()
 }

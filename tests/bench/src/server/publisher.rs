@@ -57,7 +57,9 @@ fn item(n: u64) -> Item {
         fields: vec![Field {
             name: "title".into(),
             value: value.into(),
+            ..Field::default()
         }],
+        ..Record::default()
     });
     Item {
         changes: vec![Change { kind: Some(kind) }],

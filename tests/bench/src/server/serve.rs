@@ -103,7 +103,9 @@ fn document(bytes: usize) -> Document {
             fields: vec![Field {
                 name,
                 value: value.into(),
+                ..Field::default()
             }],
+            ..Record::default()
         }));
     }
     document

@@ -91,6 +91,7 @@ fn welcome() -> Message {
         limits: Some(Limits::DEFAULT),
         heartbeat_ms: 25_000,
         flags: 0,
+        ..Welcome::default()
     }))
 }
 

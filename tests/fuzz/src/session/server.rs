@@ -44,6 +44,7 @@ impl State {
                     detail: "no".into(),
                 })
                 .collect(),
+            ..Known::default()
         }
     }
 }
@@ -113,6 +114,7 @@ impl Server {
                 limits: Some(Limits::DEFAULT),
                 heartbeat_ms: 25_000,
                 flags: 0,
+                ..Welcome::default()
             })),
             ClientKind::Subscribe(subscribe) => self.handle_subscribe(subscribe, script),
             ClientKind::Unsubscribe(unsubscribe) => {
@@ -167,6 +169,7 @@ impl Server {
                 n,
                 code,
                 detail: "no".into(),
+                ..Mid::default()
             });
         }
         next.ops = ops;
@@ -225,6 +228,7 @@ impl Server {
                 from: Some(from),
                 head: Some(head_state.cursor),
                 known: Some(head_state.known()),
+                ..Resume::default()
             }));
             if at < head {
                 self.send_range(&channel, at, head, script);
