@@ -363,6 +363,8 @@ fn goaway_moves_clients_to_another_node_without_losing_an_edit() {
     }
     scene.act(|world| world.drain_node(0));
     scene.add(0, 1);
+    // It moves at some moment of the window.
+    scene.pass(5_000);
     scene.rest();
     let told = scene.told(0);
     let drained = told
