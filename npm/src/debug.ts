@@ -6,6 +6,7 @@
  * needs the package `protobufjs` (its minimal part), but no `eval`.
  */
 
+import { TidewireError } from "./errors.js";
 import type { Schema, SchemaField } from "./proto/schema.js";
 
 /** A WebSocket class, of the browser or of the package `ws`. */
@@ -52,7 +53,7 @@ export class FrameTap {
 
   #derive(): SocketClass {
     const base = this.#base ?? (globalThis as { WebSocket?: SocketClass }).WebSocket;
-    if (!base) throw new Error('this platform has no WebSocket: new FrameTap(WebSocket) takes the one of "ws"');
+    if (!base) throw new TidewireError("websocket_missing", 'this platform has no WebSocket: new FrameTap(WebSocket) takes the one of "ws"');
     const next = (): number => ++this.#sockets;
     const isWatched = (): boolean => this.#watchers.size > 0;
     const tell = (tapped: Tapped): void => this.#tell(tapped);
@@ -137,7 +138,7 @@ async function loadReader(): Promise<(bytes: Uint8Array) => Reader> {
   try {
     loaded = await import("protobufjs/minimal.js");
   } catch (cause) {
-    throw new Error("tidewire/debug reads frames with protobufjs: npm install protobufjs", { cause });
+    throw new TidewireError("protobuf_missing", "tidewire/debug reads frames with protobufjs: npm install protobufjs", { cause });
   }
   const { Reader } = (loaded.default ?? loaded) as { Reader: { create(bytes: Uint8Array): Reader } };
   return (bytes) => Reader.create(bytes);
@@ -145,7 +146,7 @@ async function loadReader(): Promise<(bytes: Uint8Array) => Reader> {
 
 function read(schema: Schema, type: string, reader: Reader, end: number = reader.len): Record<string, unknown> {
   const fields = schema[type];
-  if (!fields) throw new Error(`the schema has no ${type}`);
+  if (!fields) throw new TidewireError("internal", `the schema has no ${type}`);
   const message: Record<string, unknown> = {};
   while (reader.pos < end) {
     const tag = reader.uint32();

@@ -14,6 +14,8 @@ export type ErrorCode =
   | "wasm_load_failed"
   | "websocket_missing"
   | "internal"
+  // `tidewire/debug`.
+  | "protobuf_missing"
   // `tidewire/testing`.
   | "server_missing"
   | "server_failed"

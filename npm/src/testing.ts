@@ -7,6 +7,8 @@
 
 /// <reference lib="esnext.disposable" preserve="true" />
 
+import type { Names } from "./checks.js";
+import { checkOptions } from "./checks.js";
 import { findProgram } from "./testing-program.js";
 import { Faults } from "./testing-faults.js";
 import { ServerProcess } from "./testing-process.js";
@@ -35,6 +37,8 @@ export interface ServerOptions {
   readonly startMs?: number | undefined;
 }
 
+const OPTIONS: Names<ServerOptions> = { program: 1, config: 1, startMs: 1 };
+
 /**
  * Starts a server.
  *
@@ -44,9 +48,10 @@ export interface ServerOptions {
  * ```
  *
  * Errors: `server_missing`, when there is no such program; `server_failed`, with what it wrote to standard
- * error, when it ends or does not listen in time.
+ * error, when it ends or does not listen in time; `invalid`, for an option that does not exist.
  */
 export async function startServer(options: ServerOptions = {}): Promise<TestServer> {
+  checkOptions("startServer", options, OPTIONS);
   const process = new ServerProcess(findProgram(options.program), options.config, options.startMs ?? 10_000);
   const server = new TestServer(process);
   await process.start();

@@ -74,6 +74,10 @@ function withEnvironment(changes: Record<string, string | undefined>): void {
   }
 }
 
+it("startServer refuses options that do not exist", async () => {
+  await expect(startServer({ programm: program } as object)).rejects.toMatchObject({ code: "invalid", message: expect.stringMatching(/programm.*program, config, startMs/) });
+});
+
 describe("a server for a test", () => {
   it("serves clients, and is gone when its scope is left", async () => {
     let url: string;
@@ -288,6 +292,8 @@ describe("faults", () => {
     await server.faults.set({ seed: 7, rules: [{ name: "lost", frames: ["ack"], effect: "drop" }] });
     const { board } = visit(server, "ana");
     await board.put("cards", "a", { title: "x" }).committed;
+    // The patch commits; the ack, which is lost, comes after it.
+    await expect.poll(async () => (await server.faults.replay()).struck.length).toBeGreaterThan(0);
     const replay = await server.faults.replay();
     expect(replay.struck[0]).toMatchObject({ principal: "ana", frame: "ack", effect: "drop", rule: "lost" });
     await server.faults.clear();

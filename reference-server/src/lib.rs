@@ -87,6 +87,10 @@ pub use {
     testing::TestServer,
 };
 
+/// The web framework of [`ServerBuilder::routes`] and [`Server::router`], in the version that they take.
+#[cfg(feature = "net")]
+pub use axum;
+
 /// What an application's rules are written in, so that it needs no other crate for them.
 #[cfg(feature = "net")]
 pub use tidewire_core::{

@@ -59,6 +59,21 @@ pub enum ChannelEvent {
         /// Why, for people.
         detail: String,
     },
+    /// The deadline of one of this client's mutations passed before the server decided.
+    Expired {
+        /// Which.
+        id: Option<MutationId>,
+    },
+    /// One ended before it was sent: taken back, replaced by a newer one, or the client was closed.
+    Cancelled {
+        /// Which.
+        id: Option<MutationId>,
+    },
+    /// One was sent, and nobody can say any more whether it was applied.
+    Indeterminate {
+        /// Which.
+        id: Option<MutationId>,
+    },
     /// One of this client's mutations was committed, and the server's history lost it.
     Lost {
         /// Which.

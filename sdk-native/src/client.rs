@@ -131,7 +131,8 @@ impl Client {
 
     /// Closes for good and waits, about a second at most, until the server was told.
     ///
-    /// Mutations that the server has not decided stay undecided: await [`crate::Mutation::committed`] first.
+    /// What was not sent ends as [`crate::MutationStatus::Cancelled`], what was sent and not decided as
+    /// [`crate::MutationStatus::Indeterminate`]: await [`crate::Mutation::committed`] first where that matters.
     pub async fn close(&self) {
         let shared = &self.owner.shared;
         shared.command(|state, now| state.stop(now));

@@ -24,8 +24,8 @@ pub struct Collection<T> {
     records: PhantomData<fn() -> T>,
 }
 
-/// A record with its id.
-pub type Entry<T> = (Arc<str>, Arc<T>);
+/// A record with its id; or, in its place, why it does not fit `T`.
+pub type Entry<T> = (Arc<str>, Result<Arc<T>, DecodeError>);
 
 impl<T> Collection<T> {
     pub(crate) fn new(channel: Arc<ChannelHandle>, name: &str) -> Self {
@@ -145,18 +145,13 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Collection<T> {
         Ok(Some(read))
     }
 
-    /// Every record with its id, sorted by id.
-    ///
-    /// Errors: the first that does not fit `T`.
-    pub fn all(&self) -> Result<Vec<Entry<T>>, DecodeError> {
-        let mut all = Vec::new();
-        for id in self.ids() {
-            // Between two reads a record may vanish: what is gone is not in the answer.
-            if let Some(record) = self.get(&id)? {
-                all.push((id, record));
-            }
-        }
-        Ok(all)
+    /// Every record with its id, sorted by id. One that does not fit `T` is an error in its own place, and
+    /// hides none of the others.
+    #[must_use]
+    pub fn all(&self) -> Vec<Entry<T>> {
+        // Between two reads a record may vanish: what is gone is not in the answer.
+        let read = |id: Arc<str>| Some((id.clone(), self.get(&id).transpose()?));
+        self.ids().into_iter().filter_map(read).collect()
     }
 }
 

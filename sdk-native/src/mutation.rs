@@ -43,10 +43,10 @@ pub enum MutationError {
         "the deadline passed before the server decided: make the change anew if it still matters"
     )]
     Expired,
-    /// It was taken back, or a newer one made it superfluous, before it was sent.
-    #[error("the mutation was taken back before it was sent")]
+    /// It was taken back, a newer one made it superfluous, or the client was closed, before it was sent.
+    #[error("the mutation ended before it was sent: it was taken back, or the client was closed")]
     Cancelled,
-    /// It was sent, and nobody can say any more whether it was applied.
+    /// It was sent, and nobody can say any more whether it was applied; the client was closed, perhaps.
     #[error(
         "it was sent, and nobody can say any more whether it was applied: look before doing it again"
     )]
@@ -54,9 +54,6 @@ pub enum MutationError {
     /// It was committed, and the server's history lost it.
     #[error("the server's history lost this mutation: apply it again if it still matters")]
     Lost,
-    /// The client was closed before the server decided. It may be in the log or not.
-    #[error("the client was closed before the server decided")]
-    Undecided,
 }
 
 impl MutationError {
@@ -69,7 +66,6 @@ impl MutationError {
             Self::Cancelled => "cancelled",
             Self::Indeterminate => "indeterminate",
             Self::Lost => "lost",
-            Self::Undecided => "undecided",
         }
     }
 
@@ -91,7 +87,7 @@ impl MutationError {
             Self::Expired => ErrorCode::Expired.is_retryable(),
             Self::Cancelled => false,
             // Made anew it could be applied twice.
-            Self::Indeterminate | Self::Undecided => false,
+            Self::Indeterminate => false,
         }
     }
 }
@@ -145,8 +141,8 @@ impl Mutation {
 
     /// Waits until the server's log contains it and the view rests on that.
     ///
-    /// Errors: its outcome if that is another one; [`MutationError::Undecided`] when the client is closed
-    /// before there is one.
+    /// Errors: its outcome if that is another one. A client that is closed before there is one ends it as
+    /// [`MutationError::Cancelled`] if it was not sent, else as [`MutationError::Indeterminate`].
     pub async fn committed(&self) -> Result<(), MutationError> {
         let mut status = self.0.status.clone();
         // An error means that the client is gone; the last status stands.
@@ -164,9 +160,9 @@ impl Mutation {
             }),
             MutationStatus::Expired => Err(MutationError::Expired),
             MutationStatus::Cancelled => Err(MutationError::Cancelled),
-            MutationStatus::Indeterminate => Err(MutationError::Indeterminate),
             MutationStatus::Lost => Err(MutationError::Lost),
-            _ => Err(MutationError::Undecided),
+            // The client's end makes every status a final one; whatever else could be is not known either.
+            _ => Err(MutationError::Indeterminate),
         }
     }
 }

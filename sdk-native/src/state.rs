@@ -61,6 +61,9 @@ struct Open {
 /// A mutation somebody may still ask about: undecided, or committed and held by the application.
 /// Bounded by the outbox and by what the application holds.
 struct Tracked {
+    channel: ChannelId,
+    /// Whether the store has marked it as sent. The status is told later, by the driver.
+    sent: bool,
     decided: bool,
     /// Whether the application still holds it.
     held: bool,
@@ -172,6 +175,7 @@ impl Shared {
             let now = self.clock.now();
             state.session.close(now);
             state.settle(now);
+            state.end_undecided();
         } else {
             self.connection.send_modify(|connection| {
                 connection.phase = ConnectionPhase::Closed;
@@ -183,6 +187,11 @@ impl Shared {
         }
         let work = state.take_work();
         let undecided = std::mem::take(&mut state.mutations);
+        if !sound {
+            for tracked in undecided.values().filter(|tracked| !tracked.decided) {
+                tracked.status.send_replace(MutationStatus::Indeterminate);
+            }
+        }
         let news: Vec<_> = state.channels.values().map(|c| c.news.clone()).collect();
         drop(state);
         work.deliveries.into_iter().for_each(|d| d.deliver(self));
@@ -254,6 +263,8 @@ impl State {
         self.mutations.insert(
             handle,
             Tracked {
+                channel,
+                sent: false,
                 decided: false,
                 held: true,
                 status,
@@ -378,6 +389,7 @@ impl State {
         status: MutationStatus,
     ) {
         if let Some(tracked) = self.mutations.get_mut(&handle) {
+            tracked.sent |= status != MutationStatus::Queued;
             tracked.decided |= status.is_terminal();
             self.work
                 .deliveries
@@ -398,8 +410,30 @@ impl State {
             MutationStatus::Rejected { code, detail, .. } => {
                 self.tell(channel, ChannelEvent::Rejected { id, code, detail });
             }
+            MutationStatus::Expired => self.tell(channel, ChannelEvent::Expired { id }),
+            MutationStatus::Cancelled => self.tell(channel, ChannelEvent::Cancelled { id }),
+            MutationStatus::Indeterminate => self.tell(channel, ChannelEvent::Indeterminate { id }),
             MutationStatus::Lost => self.tell(channel, ChannelEvent::Lost { id }),
             _ => {}
+        }
+    }
+
+    /// Nobody will say how these end: what was not sent is over, what was sent may have been applied or not.
+    fn end_undecided(&mut self) {
+        let undecided: Vec<_> = self
+            .mutations
+            .iter()
+            .filter(|(_, tracked)| !tracked.decided)
+            .map(|(&handle, tracked)| (handle, tracked.channel, tracked.sent))
+            .collect();
+        for (handle, channel, sent) in undecided {
+            let n = self.session.mutation_id(handle).map(|id| id.n);
+            let status = if sent {
+                MutationStatus::Indeterminate
+            } else {
+                MutationStatus::Cancelled
+            };
+            self.address_mutation(channel, handle, n, status);
         }
     }
 
@@ -447,6 +481,8 @@ mod tests {
             state.add_handle(channel, name);
             let (status, receiver) = watch::channel(MutationStatus::Queued);
             let tracked = Tracked {
+                channel,
+                sent: false,
                 decided: false,
                 held: true,
                 status,
@@ -463,7 +499,8 @@ mod tests {
         .expect_err("it panics");
 
         shared.end();
-        assert!(status.changed().await.is_err(), "the sender is gone");
+        let known = status.wait_for(MutationStatus::is_terminal).await;
+        assert_eq!(*known.expect("it is told"), MutationStatus::Indeterminate);
         let connection = shared.connection.borrow().clone();
         assert_eq!(connection.phase, ConnectionPhase::Closed);
         assert_eq!(
@@ -474,5 +511,39 @@ mod tests {
         // What a drop calls does not panic on top.
         shared.command_on_drop(|_, _| unreachable!("the state is not touched"));
         shared.forget_mutation(MutationHandle(1));
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_opened_again_within_its_linger_stays_open() {
+        let clock = Clock::start();
+        let session = Session::new(Config::default(), ClientId([1; 16]), 1, clock.now());
+        let shared = Shared::new(session, clock);
+        let name: ChannelName = "board:main".parse().expect("a good name");
+        let channel = shared.command(|state, now| {
+            let channel = state.session_mut().subscribe(now, name.clone());
+            let channel = channel.expect("there is room");
+            state.add_handle(channel, name.clone());
+            state.drop_handle(channel, now);
+            channel
+        });
+        let later = |ms| {
+            let mut now = clock.now();
+            now.mono = now.mono + Duration::from_millis(ms);
+            now
+        };
+        // Just in time, and let go again: the five seconds begin anew.
+        shared.command(|state, _| {
+            state.let_go_due(later(4_000));
+            state.add_handle(channel, name.clone());
+            state.let_go_due(later(60_000));
+            assert!(state.session().status(channel).is_some(), "it is in use");
+            state.drop_handle(channel, later(60_000));
+            state.let_go_due(later(64_000));
+            assert!(state.session().status(channel).is_some(), "it lingers");
+            assert_eq!(state.lingering.len(), 1);
+            state.let_go_due(later(66_000));
+            assert!(state.session().status(channel).is_none(), "it is let go");
+            assert!(state.lingering.is_empty() && state.channels.is_empty());
+        });
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tidewire::{
-    BuildError, CancelError, Changes, Client, Collection, Config, ConnectionPhase, MutateError,
-    MutationError, MutationStatus, NetworkHint, ReadyError,
+    BuildError, CancelError, Changes, ChannelEvent, Client, Collection, Config, ConnectionPhase,
+    MutateError, MutationError, MutationStatus, NetworkHint, ReadyError,
 };
 
 /// Accepts connections into its backlog and never says a word.
@@ -243,7 +243,15 @@ async fn after_close_nothing_waits_and_nothing_is_taken() {
     let error = within("the mutation", put.committed())
         .await
         .expect_err("nobody decided it");
-    assert_eq!(error.code(), "undecided");
+    assert_eq!(error.code(), "cancelled");
+    assert_eq!(put.status(), MutationStatus::Cancelled);
+    let mut told = Vec::new();
+    while let Some(event) = within("events end", events.next()).await {
+        told.push(event);
+    }
+    let id = put.id();
+    assert!(id.is_some(), "the store had the row");
+    assert!(told.contains(&ChannelEvent::Cancelled { id }), "{told:?}");
     let error = within("ready", waiting)
         .await
         .expect("no panic")
@@ -337,7 +345,7 @@ fn when_its_runtime_goes_nobody_waits_for_ever() {
         let error = within("the mutation", put.committed())
             .await
             .expect_err("nobody decided it");
-        assert_eq!(error.code(), "undecided");
+        assert_eq!(error.code(), "cancelled");
         within("close", client.close()).await;
     });
 }
@@ -456,4 +464,57 @@ async fn a_demand_that_nobody_can_judge_is_refused_in_the_call() {
     });
     let text = refused.expect_err("there is no view yet").to_string();
     assert!(text.contains("await ready()"), "{text}");
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_fit_is_an_error_in_its_own_place() {
+    #[derive(Debug, Deserialize)]
+    struct Card {
+        title: String,
+    }
+
+    let server = MuteServer::start();
+    let client = server.client();
+    let cards: Collection<Card> = client
+        .channel("board:main")
+        .expect("a good name")
+        .collection("cards");
+    for (id, record) in [
+        ("a", json!({"title": "A"})),
+        ("b", json!({"title": 7})),
+        ("c", json!({"title": "C"})),
+    ] {
+        let _ = cards.put(id, record).expect("taken");
+    }
+    let read: Vec<_> = cards
+        .all()
+        .into_iter()
+        .map(|(id, card)| (id, card.map(|card| card.title.clone())))
+        .collect();
+    let [(a, first), (b, second), (c, third)] = read.as_slice() else {
+        panic!("three records: {read:?}");
+    };
+    assert_eq!((&**a, first.as_deref().ok()), ("a", Some("A")));
+    assert_eq!((&**c, third.as_deref().ok()), ("c", Some("C")));
+    let error = second.as_ref().expect_err("a number is no title");
+    assert_eq!((&**b, error.id.as_str()), ("b", "b"));
+}
+
+#[tokio::test]
+async fn changes_are_a_stream_like_any_other() {
+    use futures_util::StreamExt;
+
+    let server = MuteServer::start();
+    let client = server.client();
+    let channel = client.channel("board:main").expect("a good name");
+    let cards: Collection<serde_json::Value> = channel.collection("cards");
+    let counts = StreamExt::map(cards.changes(), |changes| match changes {
+        Changes::Records(ids) => ids.len(),
+        Changes::Lagged => usize::MAX,
+    });
+    for id in ["a", "b"] {
+        let _ = cards.put(id, json!({})).expect("taken");
+    }
+    let first: Vec<usize> = within("a change", counts.take(1).collect()).await;
+    assert!(matches!(first[..], [1 | 2]), "{first:?}");
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { converged } from "./support/browser.js";
 import { scenario } from "./support/stage.js";
-import { until } from "./support/wait.js";
+import { soon, until } from "./support/wait.js";
 
 scenario("two pages and a native client edit at once and converge", async ({ visit, native }) => {
   const [ana, bo] = [await visit("Ana"), await visit("Bo")];
@@ -78,7 +78,7 @@ scenario("a move by keyboard reaches the others", async ({ visit }) => {
   const [ana, bo] = [await visit("Ana"), await visit("Bo")];
   await ana.card("welcome").getByTestId("card-title").focus();
   for (const key of ["Space", "ArrowDown", "ArrowRight", "Space"]) await ana.page.keyboard.press(key);
-  await until("the card to arrive at the other page", async () =>
+  await soon("the card to arrive at the other page", async () =>
     (await bo.titles("doing"))[1]?.startsWith("Open this page"),
   );
   assert.equal(
@@ -101,7 +101,7 @@ scenario(
     assert.equal(one.order, two.order, "neither knew of the other");
 
     await ana.dragBefore("welcome", ana.card(second));
-    await until("the card to arrive at the other page", async () => (await bo.titles("done")).length === 4);
+    await soon("the card to arrive at the other page", async () => (await bo.titles("done")).length === 4);
     const { cards } = JSON.parse(await converged(ana, bo));
     assert.ok(cards[first].order < cards.welcome.order && cards.welcome.order < cards[second].order);
   },

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { PHONE } from "./support/browser.js";
 import { scenario } from "./support/stage.js";
-import { until } from "./support/wait.js";
+import { soon, until } from "./support/wait.js";
 
 const peopleAt = (board) => board.page.getByTestId("people").getAttribute("aria-label");
 
@@ -11,14 +11,14 @@ scenario("visitors appear, point, edit, rename themselves and disappear", async 
   const ana = await visit("Ana");
   assert.equal(await peopleAt(ana), "Nobody else is here");
   const bo = await visit("Bo");
-  await until("Ana to see Bo", async () => (await peopleAt(ana)) === "Also here: Bo");
-  await until("Bo to see Ana", async () => (await peopleAt(bo)) === "Also here: Ana");
+  await soon("Ana to see Bo", async () => (await peopleAt(ana)) === "Also here: Bo");
+  await soon("Bo to see Ana", async () => (await peopleAt(bo)) === "Also here: Ana");
 
   const card = await bo.card("edit").boundingBox();
   await bo.page.mouse.move(card.x + 50, card.y + 20);
   const cursor = ana.page.getByTestId("cursor");
   await cursor.getByText("Bo", { exact: true }).waitFor();
-  await until("the cursor to point at the same card", async () => {
+  await soon("the cursor to point at the same card", async () => {
     const [point, target] = [await cursor.boundingBox(), await ana.card("edit").boundingBox()];
     return Math.abs(point.x - target.x - 50) < 3 && Math.abs(point.y - target.y - 20) < 3;
   });
@@ -30,10 +30,10 @@ scenario("visitors appear, point, edit, rename themselves and disappear", async 
 
   await bo.page.getByTestId("name").fill("Bo the Brave");
   await bo.page.keyboard.press("Enter");
-  await until("the new name to arrive", async () => (await peopleAt(ana)) === "Also here: Bo the Brave");
+  await soon("the new name to arrive", async () => (await peopleAt(ana)) === "Also here: Bo the Brave");
 
   await bo.close();
-  await until("Bo to be gone", async () => (await peopleAt(ana)) === "Nobody else is here");
+  await soon("Bo to be gone", async () => (await peopleAt(ana)) === "Nobody else is here");
   await cursor.waitFor({ state: "detached" });
   ana.assertNoComplaints();
 });
@@ -42,7 +42,7 @@ scenario("a pointer means the same card on a laptop and on a phone", async ({ vi
   const [ana, bo] = [await visit("Ana"), await visit("Bo", { device: PHONE })];
   const card = await ana.card("welcome").boundingBox();
   await ana.page.mouse.move(card.x + card.width / 2, card.y + 10);
-  await until("the cursor to stand on the same card", async () => {
+  await soon("the cursor to stand on the same card", async () => {
     const [point, target] = [
       await bo.page.getByTestId("cursor").boundingBox(),
       await bo.card("welcome").boundingBox(),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { converged } from "./support/browser.js";
 import { scenario } from "./support/stage.js";
-import { until } from "./support/wait.js";
+import { soon } from "./support/wait.js";
 
 const LOCKED = "the column “Shipped” is locked";
 
@@ -60,6 +60,6 @@ scenario("a title that is too long is put back, and its text is offered again", 
   await ana.page.getByTestId("title-editor").fill("short enough");
   await ana.page.keyboard.press("Enter");
   await ana.settled();
-  await until("the mark to go", async () => (await ana.page.getByTestId("card-refusal").count()) === 0);
+  await soon("the mark to go", async () => (await ana.page.getByTestId("card-refusal").count()) === 0);
   assert.equal((await ana.titles("todo"))[0], "short enough");
 });

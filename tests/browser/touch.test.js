@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { converged, PHONE } from "./support/browser.js";
 import { scenario } from "./support/stage.js";
-import { until } from "./support/wait.js";
+import { soon } from "./support/wait.js";
 
 /** A finger, down to the events that the browser makes of it. */
 async function finger(board) {
@@ -36,7 +36,7 @@ scenario("a finger lifts a card by resting on it and drops it on a column's tab"
   await hand.slide({ x: from.x, y: from.y + 90 }, tab);
   await hand.up();
 
-  await until("the card to arrive", async () => JSON.parse(await bo.dump()).cards.drag.column === "review");
+  await soon("the card to arrive", async () => JSON.parse(await bo.dump()).cards.drag.column === "review");
   await converged(ana, bo);
   assert.equal(
     (await ana.titles("review")).at(-1),
@@ -57,7 +57,7 @@ scenario("a finger reorders cards within a column", async ({ visit }) => {
   await hand.slide(from, { x: from.x, y: below.y + below.height - 6 });
   await hand.up();
 
-  await until("the new order to arrive", async () => (await bo.titles("todo"))[0] === second);
+  await soon("the new order to arrive", async () => (await bo.titles("todo"))[0] === second);
   assert.equal((await ana.titles("todo"))[1], first);
   await converged(ana, bo);
 });
@@ -71,7 +71,7 @@ scenario("a swipe scrolls and moves no card; a tap edits", async ({ visit }) => 
   await hand.slide(from, { x: from.x - 260, y: from.y });
   await hand.up();
   const scrolled = () => ana.page.getByTestId("board").evaluate((board) => board.scrollLeft);
-  await until("the next column to be in view", async () => (await scrolled()) > 200);
+  await soon("the next column to be in view", async () => (await scrolled()) > 200);
   await ana.page.locator('[data-tab="doing"][aria-current="true"]').waitFor();
   assert.equal(await ana.dump(), before);
 

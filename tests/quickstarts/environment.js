@@ -8,6 +8,7 @@ const MEANING = {
   TEST_BIN_DIR: "where the built programs are",
   TEST_CHROMIUM: "the browser's program",
   TEST_CRATES: "where the packed crates are unpacked",
+  TEST_PASTE: "what `cargo xtask pack` prints",
   TEST_TARBALL: "the packed npm package",
   TEST_TARGET_DIR: "cargo's target directory",
 };

@@ -1,7 +1,7 @@
 //! `cargo xtask pack`: what is published, as the files that a stranger would install.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -11,11 +11,42 @@ use crate::place;
 use crate::process::{capture, command, run as run_command};
 use crate::setup::Consent;
 
-/// Packs everything and prints where each file lies.
+/// Packs everything and prints what to paste, in a project of one's own, to use it.
 pub(crate) fn run(consent: Consent) -> anyhow::Result<()> {
-    println!("{}", npm_tarball(consent)?.display());
-    println!("{}", crates()?.display());
+    let tarball = npm_tarball(consent)?;
+    print!("{}", paste(&tarball, &crates()?));
     Ok(())
+}
+
+/// What a terminal in a project takes: a comment and its commands for each way to use a package.
+///
+/// Nothing of ours is on crates.io, so the crate that the others depend on by its version is patched.
+pub(crate) fn paste(tarball: &Path, crates: &Path) -> String {
+    let quoted = |path: PathBuf| format!("'{}'", path.display());
+    let patch = quoted(crates.join(PATCH));
+    let unpacked = |name: &str| quoted(crates.join(folder(name)));
+    format!(
+        "# A JavaScript project:\n\
+         npm install {}\n\
+         # A Rust project, which finds tidewire-core by the first line:\n\
+         mkdir -p .cargo && cat {patch} >> .cargo/config.toml\n\
+         cargo add tidewire --path {}\n\
+         cargo add tidewire-server --path {}\n\
+         # The program tidewire-server:\n\
+         cargo install --path {} --config {patch}\n",
+        quoted(tarball.to_path_buf()),
+        unpacked("tidewire"),
+        unpacked("tidewire-server"),
+        unpacked("tidewire-server"),
+    )
+}
+
+/// Beside the unpacked crates: the table that puts `tidewire-core` in the place of the registry's.
+const PATCH: &str = "patch.toml";
+
+/// Where a crate is unpacked.
+fn folder(name: &str) -> String {
+    format!("{name}-{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The npm package as `npm pack` makes it, unless it is newer than what goes into it.
@@ -78,7 +109,7 @@ pub(crate) fn crates() -> anyhow::Result<PathBuf> {
         if fs::read(&unpacked_from).is_ok_and(|before| before == bytes) {
             continue;
         }
-        let unpacked = out.join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+        let unpacked = out.join(folder(name));
         if unpacked.exists() {
             fs::remove_dir_all(&unpacked)?;
         }
@@ -86,5 +117,15 @@ pub(crate) fn crates() -> anyhow::Result<PathBuf> {
         run_command(command("tar", &out).arg("-xzmf").arg(&packed))?;
         fs::write(&unpacked_from, bytes)?;
     }
+    let core = out.join(folder("tidewire-core"));
+    let core = toml_string(&core.display().to_string());
+    fs::write(
+        out.join(PATCH),
+        format!("[patch.crates-io]\ntidewire-core = {{ path = {core} }}\n"),
+    )?;
     Ok(out)
+}
+
+fn toml_string(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

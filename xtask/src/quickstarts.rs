@@ -1,5 +1,7 @@
 //! The quickstarts, followed word for word with what a stranger would install.
 
+use std::fs;
+
 use crate::browser;
 use crate::node;
 use crate::pack;
@@ -13,6 +15,8 @@ pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     let chromium = browser::find_or_install(consent)?;
     let tarball = pack::npm_tarball(consent)?;
     let crates = pack::crates()?;
+    let paste = place::target_dir().join("xtask/pack/paste.sh");
+    fs::write(&paste, pack::paste(&tarball, &crates))?;
     programs::build_with_tests()?;
     let dir = place::root().join("tests/quickstarts");
     node::install(&dir, consent)?;
@@ -20,6 +24,7 @@ pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
         command("npm", &dir)
             .arg("test")
             .env("TEST_CHROMIUM", chromium)
+            .env("TEST_PASTE", paste)
             .env("TEST_TARBALL", tarball)
             .env("TEST_CRATES", crates)
             .env("TEST_TARGET_DIR", place::target_dir())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use tidewire::{Entry, Mutation};
+use tidewire::Mutation;
 
 use crate::board::{Board, Card, Column};
 
@@ -129,7 +129,7 @@ fn find_card(board: &Board, prefix: &str) -> anyhow::Result<Arc<str>> {
     }
 }
 
-fn find_column(board: &Board, wanted: &str) -> anyhow::Result<Entry<Column>> {
+fn find_column(board: &Board, wanted: &str) -> anyhow::Result<(Arc<str>, Arc<Column>)> {
     let wanted = wanted.to_lowercase();
     let columns = board.columns()?;
     let begins = |text: &str| text.to_lowercase().starts_with(&wanted);

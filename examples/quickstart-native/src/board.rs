@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tidewire::{Channel, Collection, DecodeError, Entry, Mutation};
+use tidewire::{Channel, Collection, DecodeError, Mutation};
 
 /// A column of the board.
 #[derive(Debug, Deserialize)]
@@ -56,14 +56,18 @@ impl Board {
     }
 
     /// Columns from left to right.
-    pub(crate) fn columns(&self) -> Result<Vec<Entry<Column>>, DecodeError> {
-        let mut columns = self.columns.all()?;
+    pub(crate) fn columns(&self) -> Result<Vec<(Arc<str>, Arc<Column>)>, DecodeError> {
+        let columns = self.columns.all().into_iter();
+        let mut columns = columns
+            .map(|(id, column)| Ok((id, column?)))
+            .collect::<Result<Vec<_>, _>>()?;
         columns.sort_by(|(_, a), (_, b)| a.order.total_cmp(&b.order));
         Ok(columns)
     }
 
     pub(crate) fn cards(&self) -> Result<Cards, DecodeError> {
-        Ok(self.cards.all()?.into_iter().collect())
+        let cards = self.cards.all().into_iter();
+        cards.map(|(id, card)| Ok((id, card?))).collect()
     }
 
     /// The board as text.

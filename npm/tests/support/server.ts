@@ -62,6 +62,9 @@ export class FakeServer {
   /** Decides about each subscribe. */
   grant: (channel: string) => Verdict | undefined = () => undefined;
 
+  /** While `true`, links end before they are open. */
+  refusing = false;
+
   #channels = new Map<string, FakeChannel>();
   #held: (() => void)[] = [];
   #peers = 0;
@@ -107,6 +110,16 @@ export class FakeServer {
   release(): void {
     this.holding = false;
     for (const answer of this.#held.splice(0)) answer();
+  }
+
+  /** What a server says every 25 seconds, lest a client takes the link for dead. */
+  beat(): void {
+    for (const socket of this.open) socket.deliver([{ heartbeat: { serverMs: Date.now(), heads: [] } }]);
+  }
+
+  /** From now on no link opens. */
+  refuseLinks(): void {
+    this.refusing = true;
   }
 
   /** Breaks every link. */
@@ -281,6 +294,10 @@ export class FakeSocket {
     server.sockets.push(this);
     queueMicrotask(() => {
       if (this.readyState !== 0) return;
+      if (server.refusing) {
+        this.drop(1006, "");
+        return;
+      }
       this.readyState = 1;
       this.onopen?.();
     });

@@ -29,7 +29,11 @@ async fn metrics_count_what_happened() {
     let mut metrics = String::new();
     for _ in 0..200 {
         metrics = http(&server.admin(), "GET", "/metrics", "").await.1;
-        if metrics.contains("tidewire_closes_total{reason=\"client\"} 1") {
+        // A close is counted before its connection is taken off the list, and an answer before it is written.
+        let settled = metrics.contains("tidewire_closes_total{reason=\"client\"} 1")
+            && value(&metrics, "tidewire_connections") == 1.0
+            && value(&metrics, "tidewire_send_queue_bytes") == 0.0;
+        if settled {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

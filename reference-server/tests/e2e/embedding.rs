@@ -12,7 +12,7 @@ use tidewire_server::broker::{
 use tidewire_server::config::BrokerKind;
 use tidewire_server::{
     Action, AuthError, Change, ChangeKind, ChannelName, Config, Document, ErrorCode, Principal,
-    Record, Rejection, Server, TestServer, UnixTime, View,
+    Record, Rejection, Server, TestServer, UnixTime, View, axum,
 };
 use tokio::net::TcpListener;
 

@@ -123,6 +123,22 @@ async fn line_with(
     .await
 }
 
+/// Reads lines until each of these parts was said, in whichever order.
+async fn lines_with(
+    lines: &mut tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+    parts: &[&str],
+) {
+    let mut missing = parts.to_vec();
+    within(&parts.join(", "), async {
+        while !missing.is_empty() {
+            let line = lines.next_line().await.expect("it can be read");
+            let line = line.unwrap_or_else(|| panic!("it ended without saying {missing:?}"));
+            missing.retain(|part| !line.contains(part));
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_prompt_shows_what_others_do_and_why_edits_are_refused() {
     let (mut server, owner) = board_server().await;
@@ -133,10 +149,14 @@ async fn the_prompt_shows_what_others_do_and_why_edits_are_refused() {
         .expect("the program starts");
     let mut input = child.stdin.take().expect("piped");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    line_with(&mut lines, "~ connected as ana").await;
-    line_with(&mut lines, "To do [todo]").await;
-    line_with(&mut lines, "Old card").await;
-    line_with(&mut lines, "Done [done]  locked").await;
+    // The connection and the board are watched apart: on a busy machine the board may be looked at first.
+    let shown = [
+        "~ connected as ana",
+        "To do [todo]",
+        "Old card",
+        "Done [done]  locked",
+    ];
+    lines_with(&mut lines, &shown).await;
 
     let put = owner
         .cards
@@ -159,11 +179,8 @@ async fn the_prompt_shows_what_others_do_and_why_edits_are_refused() {
     // `~ waiting` may be missing: a watch shows the latest state, and the first pause can be next to none.
     line_with(&mut lines, "~ connected as ana").await;
     let there = || {
-        owner.cards.all().is_ok_and(|cards| {
-            cards
-                .iter()
-                .any(|(_, card)| card.title == "From the prompt")
-        })
+        let mut cards = owner.cards.all().into_iter();
+        cards.any(|(_, card)| card.is_ok_and(|card| card.title == "From the prompt"))
     };
     until("the owner has the new card", there).await;
 
