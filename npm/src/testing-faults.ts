@@ -34,7 +34,9 @@ export type FrameKind =
   | "goaway"
   | "heartbeat"
   | "refreshed"
-  | "error";
+  | "error"
+  | "history"
+  | "page";
 
 /** What happens to a frame that is struck. Times are in ms, at most 60,000. */
 export type Effect =
