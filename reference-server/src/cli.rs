@@ -1,6 +1,7 @@
 //! The program `tidewire-server`: flags in, exit code out.
 
 use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::admin_client::{self, AdminClient, ClientError};
-use crate::broker::OpenError;
+use crate::broker::{DiskBroker, OpenError, RunId};
 use crate::config::{API_KEY_FILE, Config, ConfigError, Flags, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
-use crate::{file_limit, telemetry};
+use crate::{clock, file_limit, telemetry};
 
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -39,6 +40,12 @@ enum Command {
     CheckConfig,
     /// Print every value with where it came from, without judging
     PrintConfig,
+    /// Give a copied data directory a new run id, before a server is started on it
+    Restore {
+        /// The directory
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
     /// Ask the server at --admin URL to drain; returns when nobody is connected any more: 0, or 3 at the
     /// timeout
     Drain {
@@ -98,6 +105,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    if let Some(Command::Restore { data_dir }) = &cli.command {
+        return restore(data_dir);
+    }
     let env = |name: &str| std::env::var(name).ok();
     let overrides = cli.flags.overrides();
     if let Some(Command::Drain { door, timeout }) = cli.command {
@@ -135,10 +145,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .build()
         .map_err(|error| match error {
             BuildError::Config(error) => unusable(error),
-            // Nothing but another directory, or another version, helps.
-            BuildError::Broker(error @ OpenError::Format { .. }) => {
-                Failure::Config(error.to_string())
-            }
+            BuildError::Broker(error) => of_directory(error),
             error => Failure::Other(error.to_string()),
         })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -150,6 +157,27 @@ fn run(cli: Cli) -> Result<(), Failure> {
     // Nothing that is still running may delay the exit.
     runtime.shutdown_background();
     served
+}
+
+/// What the logs had after the copy was made is lost: with another run id, everybody can tell.
+fn restore(dir: &Path) -> Result<(), Failure> {
+    let new_run = RunId(clock::random_u64());
+    let old = DiskBroker::restore(dir, new_run).map_err(of_directory)?;
+    println!(
+        "{}: run id {:016x} is now {:016x}; start the server on it",
+        dir.display(),
+        old.0,
+        new_run.0
+    );
+    Ok(())
+}
+
+/// Nothing but another directory, or another version of the server, helps where the format is another.
+fn of_directory(error: OpenError) -> Failure {
+    match error {
+        OpenError::Format { .. } => Failure::Config(error.to_string()),
+        error => Failure::Other(error.to_string()),
+    }
 }
 
 async fn serve(server: Server, config: &Config) -> Result<(), Failure> {

@@ -117,6 +117,8 @@ mod variants {
         DeletionKeepsRecords: "a deletion leaves nothing";
 
         // Mutations, in the server.
+        TableNotBounded: "a table lists no more rejections than it has room for";
+        ForgottenNotMarked: "numbers whose rejections were forgotten are marked";
         DuplicateDecidedAgain: "`n ≤ last` is a duplicate";
         GapAccepted: "`n` must be the next one, or `low`";
         PushEpochNotCompared: "a push of another epoch is not appended";

@@ -1,8 +1,8 @@
 //! The embedded broker: every log in one redb file, synced before an append is answered.
 //!
 //! Invariant: what was answered survives the death of the process and of the machine; so the run id
-//! lives beside the data and stays the same over any restart. Whoever restores an older copy of the
-//! directory breaks that rule and has to start from an empty one instead.
+//! lives beside the data and stays the same over any restart. Whoever puts an older copy back gives it a new
+//! one (`DiskBroker::restore`); a database that was put back alone is found by its mark, and takes one itself.
 //!
 //! After an I/O error (a full disk, a failed sync) nobody knows what the file holds: from then on every
 //! request is answered `Failed` until the server is started again on it.
@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod mark;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use redb::DatabaseError;
 use tidewire_core::ChannelName;
 use tokio::sync::oneshot;
 
+use self::mark::{Mark, MarkFile};
 use self::store::{Store, Write, WriteKind};
 use super::watch::Heads;
 use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Watch};
@@ -107,7 +109,48 @@ impl DiskBroker {
             source,
         };
         std::fs::create_dir_all(dir).map_err(io)?;
-        let database = redb::Builder::new()
+        let mut store = Store::new(Self::database(dir)?, dir, new_run)?;
+        let older = Mark::read(dir).filter(|mark| mark.is_ahead_of(store.run(), store.life()));
+        if older.is_some() {
+            tracing::warn!(
+                dir = %dir.display(),
+                "the database is older than this directory's mark says: it takes a new run id, clients that \
+                 have seen more hear history_lost"
+            );
+            store.set_run(dir, new_run)?;
+        }
+        store.mark(MarkFile::open(dir).map_err(io)?);
+        let broker = Self::start(store).map_err(io)?;
+        sync_names(dir).map_err(io)?;
+        Ok(broker)
+    }
+
+    /// Gives a copied directory a new run id, `new_run`: what its logs had after the copy was made is lost, and
+    /// nodes and clients must be able to tell. Nothing else may have it open. Returns the old one.
+    pub fn restore(dir: &Path, new_run: RunId) -> Result<RunId, OpenError> {
+        let file = dir.join(FILE);
+        // A mistyped name must not become a new, empty directory.
+        std::fs::metadata(&file).map_err(|source| OpenError::Io {
+            dir: dir.into(),
+            source,
+        })?;
+        let mut store = Store::new(Self::database(dir)?, dir, new_run)?;
+        let old = store.run();
+        store.set_run(dir, new_run)?;
+        let mark = MarkFile::open(dir).map_err(|source| OpenError::Io {
+            dir: dir.into(),
+            source,
+        })?;
+        store.mark(mark);
+        Ok(old)
+    }
+
+    fn database(dir: &Path) -> Result<redb::Database, OpenError> {
+        let io = |source| OpenError::Io {
+            dir: dir.into(),
+            source,
+        };
+        redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create(dir.join(FILE))
             .map_err(|error| match error {
@@ -117,10 +160,7 @@ impl DiskBroker {
                     dir: dir.into(),
                     source: Box::new(other),
                 },
-            })?;
-        let broker = Self::start(Store::new(database, dir, new_run)?).map_err(io)?;
-        sync_names(dir).map_err(io)?;
-        Ok(broker)
+            })
     }
 
     /// How many transactions were synced since it was opened. Writes that wait for the disk at the same

@@ -41,6 +41,10 @@ pub struct ChannelConfig {
     /// Bytes of all records together; a mutation that would grow a document beyond is rejected
     /// `too_large`, one that shrinks it is not.
     pub document_bytes_max: usize,
+    /// What the table of authors may cost in memory, with the rejections that it lists. Above it rejections are
+    /// forgotten, reasons before codes, the oldest authors' first; then further authors are told `hold`. The
+    /// same on every node, for the whole life of a log: the fold depends on it.
+    pub table_bytes_max: usize,
     /// Most peers that can be present at a time.
     pub peers_max: usize,
     /// The others are told of changed presence at most once in this time; the latest of each peer counts.
@@ -68,6 +72,7 @@ impl Default for ChannelConfig {
             snapshot_bytes: 1024 * 1024,
             snapshot_part_bytes: 512 * 1024,
             document_bytes_max: 128 * 1024 * 1024,
+            table_bytes_max: 16 * 1024 * 1024,
             peers_max: 1000,
             presence_interval: Duration::from_millis(50),
             broker_timeout: Duration::from_secs(5),

@@ -31,6 +31,9 @@ const REJECTIONS_MAX: usize = 64;
 /// How long an author with too many unseen rejections should wait.
 const REJECTIONS_RETRY_MS: u32 = 1000;
 
+/// How long an author should wait who finds no room in the table: rows go when their retention is over.
+const TABLE_FULL_RETRY_MS: u32 = 60_000;
+
 /// The `eq` preconditions of one mutation compare at most as many bytes as so many largest records.
 const COMPARED_RECORDS_MAX: usize = 4;
 
@@ -111,6 +114,10 @@ impl<'a> Evaluation<'a> {
             principal: &waiting.subscriber.principal,
         };
         let push = &waiting.push;
+        if !self.has_room_for(author) {
+            let hold = encode::hold(channel, ErrorCode::Overloaded, TABLE_FULL_RETRY_MS);
+            return vec![hold];
+        }
         let mut row = self.row(author);
         let mut acked = None;
         let mut answers = Vec::new();
@@ -190,6 +197,14 @@ impl<'a> Evaluation<'a> {
         answers
     }
 
+    /// Whether the table takes this author: always one that it knows.
+    fn has_room_for(&self, author: Author) -> bool {
+        let table = &self.fold.table;
+        let is_known = table.get(&author).is_some() || self.rows.contains_key(&author);
+        // Some of this turn's authors may be new too: nearly full counts as full.
+        is_known || table.has_room_for(self.rows.len() + 1)
+    }
+
     /// A row as the next entry will find it: the first entry of this turn moves log time, and what that
     /// evicts is gone.
     fn row(&self, author: Author) -> TableRow {
@@ -248,6 +263,15 @@ impl<'a> Evaluation<'a> {
                 ErrorCode::Invalid,
                 format!(
                     "it cannot depend on {}, which does not come before it",
+                    item.after
+                ),
+            ));
+        }
+        if item.after > 0 && item.after <= row.forgotten {
+            return Err(Rejection::new(
+                ErrorCode::DepFailed,
+                format!(
+                    "it depends on {}, and how that ended is not known any more",
                     item.after
                 ),
             ));

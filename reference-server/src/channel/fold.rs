@@ -64,7 +64,12 @@ pub(super) enum Misfit {
 
 impl Fold {
     /// What a snapshot says, with nothing in memory to replay.
-    pub(super) fn new(snapshot: Option<Snapshot>, lifetime: Lifetime, entries_max: usize) -> Self {
+    pub(super) fn new(
+        snapshot: Option<Snapshot>,
+        lifetime: Lifetime,
+        table_bytes_max: usize,
+        entries_max: usize,
+    ) -> Self {
         let Snapshot {
             cursor: head,
             ms,
@@ -79,7 +84,7 @@ impl Fold {
                 .map(|(collection, id, record)| record_cost(collection, id, Some(record)))
                 .sum(),
             document,
-            table: Table::new(table),
+            table: Table::new(table, table_bytes_max),
             lifetime,
             ms,
             head,
@@ -177,6 +182,11 @@ impl Fold {
         self.unsaved.entries += 1;
         self.unsaved.bytes += self.ring.push(entry);
         Ok(())
+    }
+
+    /// What all of it costs, about.
+    pub(super) const fn bytes(&self) -> usize {
+        self.document_bytes + self.table.bytes()
     }
 
     /// State and table at the head.

@@ -32,9 +32,10 @@ impl Loading {
         snapshot: Option<Snapshot>,
         run: RunId,
         lifetime: Lifetime,
+        table_bytes_max: usize,
         entries_max: usize,
     ) -> Self {
-        let fold = Fold::new(snapshot, lifetime, entries_max);
+        let fold = Fold::new(snapshot, lifetime, table_bytes_max, entries_max);
         Self {
             saved: fold.head,
             below: fold.head,

@@ -72,7 +72,13 @@ impl Channel {
                 let entries_max = self.config.history + self.config.snapshot_entries;
                 match snapshot.map(|stored| stored.read()).transpose() {
                     Ok(snapshot) => {
-                        let loading = Loading::new(snapshot, run, self.lifetime(), entries_max);
+                        let loading = Loading::new(
+                            snapshot,
+                            run,
+                            self.lifetime(),
+                            self.config.table_bytes_max,
+                            entries_max,
+                        );
                         self.load(loading, entries, more, asked);
                     }
                     Err(error) => {

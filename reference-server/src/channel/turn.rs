@@ -29,6 +29,9 @@ const TURN_BYTES_MAX: usize = 256 * 1024;
 /// of 1 MiB.
 const INITIAL_BYTES_MAX: usize = 960 * 1024;
 
+/// A snapshot is cut once the entries since the last one weigh this part of the state.
+const SAVED_SHARE: usize = 32;
+
 /// `hold` names a random delay in this range, so that held clients do not come back together.
 const HOLD_MS: std::ops::RangeInclusive<u32> = 500..=1500;
 
@@ -202,8 +205,12 @@ impl Channel {
 
     fn is_save_due(&self, fold: &Fold) -> bool {
         let unsaved = fold.unsaved;
-        (unsaved.entries >= self.config.snapshot_entries
-            || unsaved.bytes >= self.config.snapshot_bytes)
+        // A large state is not written for a few entries each time: what is read again after a restart stays
+        // small beside it.
+        let is_worth_it = unsaved.bytes >= fold.bytes() / SAVED_SHARE;
+        is_worth_it
+            && (unsaved.entries >= self.config.snapshot_entries
+                || unsaved.bytes >= self.config.snapshot_bytes)
             && self
                 .snapshot_not_before
                 .is_none_or(|at| at <= self.now.mono)

@@ -168,6 +168,8 @@ struct StoredRow {
     low: u64,
     #[prost(bytes = "vec", optional, tag = "6")]
     check: Option<Vec<u8>>,
+    #[prost(uint64, tag = "7")]
+    forgotten: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -383,6 +385,7 @@ fn stored_row(author: &Author, row: &TableRow) -> StoredRow {
         last: row.last,
         deadline_max: row.deadline_max,
         low: row.low,
+        forgotten: row.forgotten,
         check: row.check.map(|check| check.to_vec()),
         rejected: row
             .rejected
@@ -422,6 +425,7 @@ pub fn decode_parts(parts: &[Bytes]) -> Result<Snapshot, DecodeError> {
                 rejected: rejected.collect::<Result<_, DecodeError>>()?,
                 deadline_max: row.deadline_max,
                 low: row.low,
+                forgotten: row.forgotten,
                 check: row.check.as_deref().map(check).transpose()?,
             };
             snapshot.table.push((author(&row.author)?, decoded));
@@ -574,6 +578,7 @@ mod tests {
                 rejected: vec![(4, Rejection::new(ErrorCode::Invalid, "no"))],
                 deadline_max: 1_795_000_000_000,
                 low: 3,
+                forgotten: 2,
                 check: Some([8; 8]),
             },
         ));

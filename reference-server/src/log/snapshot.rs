@@ -33,6 +33,8 @@ pub struct TableRow {
     pub deadline_max: u64,
     /// The highest `low` that its pushes named: what was rejected below it is forgotten.
     pub low: u64,
+    /// Up to this number nobody knows any more which ones were rejected: there was no room to list them.
+    pub forgotten: u64,
     /// Of the item that was decided last, if its store keeps checks.
     pub check: Option<Check>,
 }

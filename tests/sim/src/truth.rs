@@ -84,6 +84,8 @@ pub struct Truth {
     pub ttl_ms_max: u64,
     /// See `ttl_ms_max`.
     pub retention_ms: u64,
+    /// What a table may cost.
+    pub table_bytes_max: usize,
     /// Entries that every node remembers.
     pub history: u64,
     /// Table rows that were evicted.
@@ -105,6 +107,7 @@ impl Truth {
         Self {
             ttl_ms_max: millis(config.ttl_max),
             retention_ms: millis(config.retention),
+            table_bytes_max: config.table_bytes_max,
             history: config.history as u64,
             initial: Arc::new(State::from(&rules.initial(&name))),
             ..Self::default()
@@ -452,6 +455,8 @@ impl Truth {
             self.evicted += (before - table.len()) as u64;
         }
 
+        self.forget_rejections(Arc::make_mut(&mut table));
+
         let id = FactId(self.facts.len());
         let key = (channel, cursor.epoch, cursor.seq, cursor.tag);
         if let Some(&known) = self.registry.get(&key) {
@@ -569,6 +574,36 @@ impl Truth {
                 snapshot.table, fact.table
             )
         })
+    }
+
+    /// What the table has no room for, found by looking at every row.
+    fn forget_rejections(&self, table: &mut BTreeMap<Author, Arc<TableRow>>) {
+        loop {
+            let rejections = table.values().flat_map(|row| &row.rejected);
+            let listed: usize = rejections.map(|(_, why)| 48 + why.detail.len()).sum();
+            if table.len() * 160 + listed <= self.table_bytes_max {
+                return;
+            }
+            let explains = |row: &TableRow| row.rejected.iter().any(|(_, r)| !r.detail.is_empty());
+            let explained = table.values().any(|row| explains(row));
+            let mut rows: Vec<_> = table
+                .iter_mut()
+                .filter(|(_, row)| explains(row) || (!explained && !row.rejected.is_empty()))
+                .collect();
+            rows.sort_by_key(|(author, row)| (row.deadline_max, **author));
+            let Some((_, row)) = rows.into_iter().next() else {
+                return;
+            };
+            let row = Arc::make_mut(row);
+            if explained {
+                row.rejected
+                    .iter_mut()
+                    .for_each(|(_, why)| why.detail.clear());
+            } else {
+                row.rejected.clear();
+                row.forgotten = row.last;
+            }
+        }
     }
 
     fn branch(&mut self, fork: Option<(usize, u64)>) -> usize {

@@ -9,6 +9,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
 
+use super::mark::{Mark, MarkFile};
 use super::{OpenError, failed};
 use crate::broker::PART_BYTES_MAX;
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::log::{
     BrokerReply, Entry, PART_ENTRIES_MAX, RunId, SnapshotName, StoredSnapshot, may_append,
 };
 
-/// `format` and `run`.
+/// `format`, `run`, and `life`: how many transactions there have been.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// (channel, seq) → entry.
 const ENTRIES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("entries");
@@ -87,16 +88,16 @@ impl Write {
 pub(super) struct Store {
     database: Database,
     run: RunId,
+    /// How many transactions the database had when it was opened.
+    life: u64,
     transactions: AtomicU64,
+    mark: Option<MarkFile>,
 }
 
 impl Store {
     /// Makes the tables, or checks that they are of this version.
     pub(super) fn new(database: Database, dir: &Path, new_run: RunId) -> Result<Self, OpenError> {
-        let (format, run) = prepare(&database, new_run).map_err(|source| OpenError::Database {
-            dir: dir.into(),
-            source: Box::new(source),
-        })?;
+        let (format, run, life) = prepare(&database, new_run).map_err(broken(dir))?;
         if format != FORMAT {
             return Err(OpenError::Format {
                 dir: dir.into(),
@@ -107,8 +108,41 @@ impl Store {
         Ok(Self {
             database,
             run,
+            life,
             transactions: AtomicU64::new(0),
+            mark: None,
         })
+    }
+
+    /// How many transactions the database has had in all its life.
+    pub(super) fn life(&self) -> u64 {
+        self.life + self.transactions()
+    }
+
+    /// From now on every transaction leaves its mark, beginning with what was.
+    pub(super) fn mark(&mut self, mark: MarkFile) {
+        mark.write(self.present());
+        self.mark = Some(mark);
+    }
+
+    fn present(&self) -> Mark {
+        Mark {
+            run: self.run,
+            transactions: self.life(),
+        }
+    }
+
+    /// Another life of the data begins.
+    pub(super) fn set_run(&mut self, dir: &Path, run: RunId) -> Result<(), OpenError> {
+        let set = || -> Result<(), StoreError> {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(META)?.insert("run", run.0)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        set().map_err(broken(dir))?;
+        self.run = run;
+        Ok(())
     }
 
     pub(super) fn run(&self) -> RunId {
@@ -200,8 +234,14 @@ impl Store {
                 replies.push(tables.write(write)?);
             }
         }
+        transaction
+            .open_table(META)?
+            .insert("life", self.life() + 1)?;
         transaction.commit()?;
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        if let Some(mark) = &self.mark {
+            mark.write(self.present());
+        }
         Ok(replies)
     }
 }
@@ -333,18 +373,27 @@ const fn parts_of(channel: &str) -> std::ops::RangeInclusive<(&str, u64, u32)> {
     (channel, 0, 0)..=(channel, u64::MAX, u32::MAX)
 }
 
-fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId), StoreError> {
+fn broken(dir: &Path) -> impl Fn(StoreError) -> OpenError {
+    |source| OpenError::Database {
+        dir: dir.into(),
+        source: Box::new(source),
+    }
+}
+
+/// Format, run id and life of a database; those of a new one, if it is one.
+fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId, u64), StoreError> {
     let transaction = database.begin_write()?;
     let found = {
         let mut meta = transaction.open_table(META)?;
         let format = meta.get("format")?.map(|format| format.value());
         let run = meta.get("run")?.map(|run| run.value());
+        let life = meta.get("life")?.map_or(0, |life| life.value());
         match (format, run) {
-            (Some(format), Some(run)) => (format, RunId(run)),
+            (Some(format), Some(run)) => (format, RunId(run), life),
             _ => {
                 meta.insert("format", FORMAT)?;
                 meta.insert("run", new_run.0)?;
-                (FORMAT, new_run)
+                (FORMAT, new_run, 0)
             }
         }
     };

@@ -265,3 +265,81 @@ fn answered_appends_survive_kill_9() {
         });
     }
 }
+
+/// A broker with so many entries, closed.
+fn filled(dir: &Path, entries: std::ops::RangeInclusive<u64>) {
+    block_on(async {
+        let broker = DiskBroker::open(dir, RUN).unwrap();
+        for seq in entries {
+            assert!(matches!(append(&broker, seq).await, BrokerReply::Appended));
+        }
+    });
+}
+
+#[test]
+fn a_database_that_was_put_back_alone_takes_a_new_run_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let backup = tempfile::tempdir().unwrap();
+    let (file, copy) = (dir.path().join(FILE), backup.path().join(FILE));
+    filled(dir.path(), 1..=3);
+    std::fs::copy(&file, &copy).unwrap();
+    // Opened again without a loss, it stays what it is.
+    filled(dir.path(), 4..=6);
+    let broker = DiskBroker::open(dir.path(), RunId(1)).unwrap();
+    assert_eq!(broker.run_id(), RUN);
+    drop(broker);
+    std::fs::copy(&copy, &file).unwrap();
+    for _ in 0..2 {
+        // Once: then the mark is of the new life.
+        let broker = DiskBroker::open(dir.path(), RunId(2)).unwrap();
+        assert_eq!(broker.run_id(), RunId(2));
+        block_on(async { assert_eq!(load(&broker).await.1.len(), 3) });
+    }
+    // Once more: an older life is put back, which has even had more transactions than the mark says.
+    std::fs::copy(&copy, &file).unwrap();
+    let broker = DiskBroker::open(dir.path(), RunId(3)).unwrap();
+    assert_eq!(broker.run_id(), RunId(3));
+}
+
+#[test]
+fn a_mark_that_is_absent_or_torn_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 1..=3);
+    let mark = dir.path().join("tidewire.mark");
+    assert!(Mark::read(dir.path()).is_some());
+    for torn in [&b""[..], b"short", &[0xff; 24]] {
+        std::fs::write(&mark, torn).unwrap();
+        assert_eq!(Mark::read(dir.path()), None);
+        let broker = DiskBroker::open(dir.path(), RunId(1)).unwrap();
+        assert_eq!(broker.run_id(), RUN);
+    }
+    std::fs::remove_file(&mark).unwrap();
+    assert_eq!(
+        DiskBroker::open(dir.path(), RunId(1)).unwrap().run_id(),
+        RUN
+    );
+}
+
+#[test]
+fn a_restored_directory_has_a_new_run_id_and_its_logs() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 1..=3);
+    let copy = tempfile::tempdir().unwrap();
+    for file in [FILE, "tidewire.mark"] {
+        std::fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+    }
+    assert_eq!(DiskBroker::restore(copy.path(), RunId(9)).unwrap(), RUN);
+    let broker = DiskBroker::open(copy.path(), RunId(10)).unwrap();
+    assert_eq!(broker.run_id(), RunId(9));
+    block_on(async { assert_eq!(load(&broker).await.1.len(), 3) });
+    assert!(matches!(
+        DiskBroker::restore(copy.path(), RunId(11)),
+        Err(OpenError::Locked { .. })
+    ));
+    let nothing = copy.path().join("typo");
+    assert!(matches!(
+        DiskBroker::restore(&nothing, RunId(12)),
+        Err(OpenError::Io { .. })
+    ));
+    assert!(!nothing.exists());
+}
