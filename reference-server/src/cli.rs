@@ -1,6 +1,5 @@
 //! The program `tidewire-server`: flags in, exit code out.
 
-use std::path::PathBuf;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;

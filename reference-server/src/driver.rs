@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidewire_core::time::MonoTime;
+use tidewire_core::time::{MonoTime, Now};
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Watch};
@@ -28,6 +28,9 @@ pub(crate) struct DriverParts {
     pub(crate) clock: Clock,
     pub(crate) log_limit: Arc<LogLimit>,
 }
+
+/// So many answers that are there at once are handled before others have their turn on this thread.
+const READY_MAX: usize = 4;
 
 /// A broker request under way.
 struct Asked {
@@ -109,11 +112,8 @@ impl Driver {
             match woken {
                 Woken::Inputs => {}
                 Woken::Reply(reply) => {
-                    self.observe(&reply);
-                    self.channel.handle_input(now, ChannelInput::Broker(reply));
-                    if let Some(trouble) = self.channel.take_trouble() {
-                        self.warn(&trouble);
-                    }
+                    let asked = self.asked.take().filter(|asked| asked.append);
+                    self.answered(now, reply, asked.map(|asked| asked.since));
                 }
                 Woken::Watch => self.channel.handle_input(now, ChannelInput::Woken),
                 Woken::Time => {
@@ -135,6 +135,7 @@ impl Driver {
     }
 
     fn poll(&mut self) {
+        let mut ready = 0;
         loop {
             match self.channel.poll_output() {
                 ChannelOutput::Broker(request) => {
@@ -149,11 +150,20 @@ impl Driver {
                         }
                         _ => false,
                     };
-                    self.asked = Some(Asked {
-                        reply: self.parts.broker.request(&self.handle.name, request),
-                        append,
-                        since: Instant::now(),
-                    });
+                    let since = Instant::now();
+                    match self.parts.broker.request(&self.handle.name, request) {
+                        Answer::Ready(reply) if ready < READY_MAX => {
+                            ready += 1;
+                            self.answered(self.parts.clock.now(), reply, append.then_some(since));
+                        }
+                        reply => {
+                            self.asked = Some(Asked {
+                                reply,
+                                append,
+                                since,
+                            });
+                        }
+                    }
                 }
                 ChannelOutput::Close { conn, code } => {
                     self.parts.connections.end(conn, Ending::of(code));
@@ -176,7 +186,16 @@ impl Driver {
         });
     }
 
-    fn observe(&mut self, reply: &BrokerReply) {
+    /// Hands an answer to the channel; `appending_since`: if it is one to an append.
+    fn answered(&mut self, now: Now, reply: BrokerReply, appending_since: Option<Instant>) {
+        self.observe(&reply, appending_since);
+        self.channel.handle_input(now, ChannelInput::Broker(reply));
+        if let Some(trouble) = self.channel.take_trouble() {
+            self.warn(&trouble);
+        }
+    }
+
+    fn observe(&self, reply: &BrokerReply, appending_since: Option<Instant>) {
         let metrics = &self.parts.metrics;
         match reply {
             BrokerReply::Conflict => {
@@ -191,12 +210,10 @@ impl Driver {
         self.parts
             .connections
             .note_broker(!matches!(reply, BrokerReply::Failed { .. }));
-        if let Some(asked) = self.asked.take()
-            && asked.append
-        {
+        if let Some(since) = appending_since {
             metrics
                 .append_seconds
-                .observe(asked.since.elapsed().as_secs_f64());
+                .observe(since.elapsed().as_secs_f64());
         }
     }
 
@@ -243,7 +260,7 @@ impl Drop for Abandon {
 
 async fn reply(asked: &mut Option<Asked>) -> BrokerReply {
     match asked {
-        Some(asked) => asked.reply.as_mut().await,
+        Some(asked) => (&mut asked.reply).await,
         None => std::future::pending().await,
     }
 }

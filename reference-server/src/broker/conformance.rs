@@ -71,7 +71,7 @@ fn snapshot(cursor: Cursor) -> Snapshot {
     Snapshot {
         cursor,
         ms: 5,
-        document,
+        document: document.into(),
         table: vec![(Author([2; 16]), row)],
         ..Snapshot::default()
     }

@@ -193,7 +193,7 @@ impl DiskBroker {
     /// A read, away from the threads that serve connections.
     fn read(&self, read: impl FnOnce(&Store) -> BrokerReply + Send + 'static) -> Answer {
         let store = self.store.clone();
-        Box::pin(async move {
+        Answer::later(async move {
             tokio::task::spawn_blocking(move || read(&store))
                 .await
                 .unwrap_or_else(|error| failed(&error))
@@ -203,7 +203,7 @@ impl DiskBroker {
     /// Queues a write; the place in the queue is taken before this returns.
     fn write(&self, channel: ChannelName, kind: WriteKind) -> Answer {
         let answered = self.queue.as_ref().map(|queue| queue.write(channel, kind));
-        Box::pin(async move {
+        Answer::later(async move {
             match answered {
                 Some(answered) => answered.await,
                 None => failed(&"the disk broker is closed"),

@@ -7,6 +7,8 @@ mod disk;
 #[cfg(feature = "net")]
 mod memory;
 #[cfg(feature = "net")]
+mod shards;
+#[cfg(feature = "net")]
 mod watch;
 
 pub use crate::log::{
@@ -24,9 +26,44 @@ pub use watch::Watch;
 #[cfg(feature = "net")]
 pub(crate) const PART_BYTES_MAX: usize = 1024 * 1024;
 
-/// An answer on its way. It needs no driver of its own: dropping it does not undo what was asked.
+/// An answer, there or on its way.
 #[cfg(feature = "net")]
-pub type Answer = std::pin::Pin<Box<dyn Future<Output = BrokerReply> + Send>>;
+pub enum Answer {
+    /// It is there.
+    Ready(BrokerReply),
+    /// It needs no driver of its own: dropping it does not undo what was asked.
+    Later(std::pin::Pin<Box<dyn Future<Output = BrokerReply> + Send>>),
+}
+
+#[cfg(feature = "net")]
+impl Answer {
+    /// One that is on its way.
+    pub fn later(answer: impl Future<Output = BrokerReply> + Send + 'static) -> Self {
+        Self::Later(Box::pin(answer))
+    }
+}
+
+#[cfg(feature = "net")]
+impl Future for Answer {
+    type Output = BrokerReply;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<BrokerReply> {
+        // What was told is not told again.
+        match std::mem::replace(&mut *self, Self::later(std::future::pending())) {
+            Self::Ready(reply) => std::task::Poll::Ready(reply),
+            Self::Later(mut later) => {
+                let polled = later.as_mut().poll(context);
+                if polled.is_pending() {
+                    *self = Self::Later(later);
+                }
+                polled
+            }
+        }
+    }
+}
 
 /// Keeps the logs of all channels. Each log behaves as [`Log`] does; one conformance suite says so.
 #[cfg(feature = "net")]

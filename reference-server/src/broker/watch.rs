@@ -1,10 +1,11 @@
 //! Wake-ups inside one process: who waits for a channel's log to grow.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidewire_core::ChannelName;
 use tokio::sync::watch;
+
+use super::shards::Shards;
 
 /// Waits for one channel's log to grow.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl Watch {
 /// costs the same however many there are.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    channels: Mutex<Channels>,
+    channels: Shards<Channels>,
 }
 
 #[derive(Debug, Default)]
@@ -50,11 +51,11 @@ struct Channels {
     sweep_at: usize,
 }
 
-const SWEEP_MIN: usize = 64;
+const SWEEP_MIN: usize = 8;
 
 impl Heads {
     pub(super) fn watch(&self, channel: &ChannelName) -> Watch {
-        let mut channels = self.lock();
+        let mut channels = self.channels.of(channel);
         if channels.heads.len() >= channels.sweep_at {
             channels.heads.retain(|_, head| head.receiver_count() > 0);
             channels.sweep_at = (2 * channels.heads.len()).max(SWEEP_MIN);
@@ -70,13 +71,9 @@ impl Heads {
     }
 
     pub(super) fn moved(&self, channel: &ChannelName, seq: u64) {
-        if let Some(head) = self.lock().heads.get(channel) {
+        if let Some(head) = self.channels.of(channel).heads.get(channel) {
             head.send_replace(seq);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Channels> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +90,8 @@ mod tests {
         for n in 0..10_000 {
             drop(heads.watch(&format!("gone:{n}").parse().unwrap()));
         }
-        assert!(heads.lock().heads.len() <= 2 * (kept.len() + SWEEP_MIN));
+        let watched = heads.channels.all().map(|channels| channels.heads.len());
+        assert!(watched.sum::<usize>() <= 2 * kept.len() + 64 * 2 * SWEEP_MIN);
         heads.moved(&"kept:7".parse().unwrap(), 3);
         assert_eq!(*kept[7].heads.borrow(), 3);
     }

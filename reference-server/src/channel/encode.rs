@@ -1,6 +1,5 @@
 //! Frames of a channel as ready-made messages.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -9,15 +8,12 @@ use tidewire_core::document::squash::squash;
 use tidewire_core::planted;
 use tidewire_core::wire::{
     Ack, Clear, Cursor, ErrorCode, ErrorFrame, Hold, Known, Lagged, Mid, Need, Op, OpKind, Ops,
-    Patch, Peer, Presence, Resume, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart,
-    StaleEpoch, cut_detail, patch_message,
+    Patch, Peer, Presence, Resume, ServerKind, StaleEpoch, cut_detail, patch_message,
 };
 
-use super::fold::Fold;
 use super::message::Message;
 use super::ring::Ring;
-use super::table::known;
-use crate::log::{Author, Entry, EntryBody, TableRow};
+use crate::log::{Author, Entry, EntryBody};
 
 /// Snapshots and replays travel in messages of about this size, so that live frames get between them.
 pub(super) const PART_BYTES: usize = 64 * 1024;
@@ -187,63 +183,6 @@ fn mid(author: &Author, n: u64, outcome: &Result<Ops, Rejection>) -> Mid {
         code,
         detail,
         ..Mid::default()
-    }
-}
-
-/// An encoded snapshot, shared by everyone who joins at about the same time.
-#[derive(Debug)]
-pub(super) struct SnapshotMessages {
-    pub(super) cursor: Cursor,
-    /// Parts, then the end.
-    pub(super) messages: Vec<Message>,
-    /// The table at `cursor`: each subscriber's `begin` carries its own row.
-    table: BTreeMap<Author, TableRow>,
-}
-
-impl SnapshotMessages {
-    /// Encodes the state of a fold.
-    pub(super) fn new(channel: &str, fold: &Fold) -> Self {
-        let mut messages = Vec::new();
-        let mut part = SnapshotPart {
-            channel: channel.into(),
-            records: Vec::new(),
-        };
-        let mut bytes = 0;
-        for (collection, id, record) in fold.document.records() {
-            let size = record.bytes() + collection.len() + id.len() + 16;
-            if bytes + size > PART_BYTES && !part.records.is_empty() {
-                messages.push(Message::from(ServerKind::SnapshotPart(part.clone())));
-                part.records.clear();
-                bytes = 0;
-            }
-            bytes += size;
-            part.records.push(record.to_wire(collection, id));
-        }
-        if !part.records.is_empty() {
-            messages.push(Message::from(ServerKind::SnapshotPart(part)));
-        }
-        messages.push(Message::from(ServerKind::SnapshotEnd(SnapshotEnd {
-            channel: channel.into(),
-            records: fold.document.len() as u64,
-            digest: fold.document.digest(),
-            cursor: Some(fold.head),
-        })));
-        Self {
-            cursor: fold.head,
-            messages,
-            table: fold.table.rows().clone(),
-        }
-    }
-
-    /// The first message, for one subscriber. `head`: where the log stands now, whatever this is of.
-    pub(super) fn begin(&self, channel: &str, author: &Author, head: Cursor) -> ServerKind {
-        ServerKind::SnapshotBegin(SnapshotBegin {
-            channel: channel.into(),
-            cursor: Some(self.cursor),
-            known: Some(known(self.table.get(author))),
-            head: Some(head),
-            ..SnapshotBegin::default()
-        })
     }
 }
 

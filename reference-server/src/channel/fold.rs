@@ -10,6 +10,7 @@ use tidewire_core::planted;
 use tidewire_core::wire::{Cursor, Ops};
 
 use super::lifetime::Lifetime;
+use super::records::Records;
 use super::ring::Ring;
 use super::table::{Decision, Table};
 use crate::log::tag::tag;
@@ -18,7 +19,7 @@ use crate::log::{Entry, EntryBody, LogKind, RunId, Snapshot};
 /// What a log folds to.
 #[derive(Debug)]
 pub(super) struct Fold {
-    pub(super) document: Document,
+    pub(super) document: Records,
     /// What its records cost, as [`record_cost`] counts.
     pub(super) document_bytes: usize,
     pub(super) table: Table,
@@ -83,7 +84,7 @@ impl Fold {
                 .records()
                 .map(|(collection, id, record)| record_cost(collection, id, Some(record)))
                 .sum(),
-            document,
+            document: Records::new(document),
             table: Table::new(table, table_bytes_max),
             lifetime,
             ms,
@@ -124,7 +125,7 @@ impl Fold {
         }) = results
         {
             for (key, record) in records {
-                self.document.replace(&key.collection, &key.id, record);
+                self.document.replace(key, record);
             }
             self.document_bytes = document_bytes;
         }
@@ -162,7 +163,7 @@ impl Fold {
             EntryBody::Deletion => {
                 self.deleted = true;
                 if !planted!(DeletionKeepsRecords) {
-                    self.document = Document::default();
+                    self.document.clear();
                     self.document_bytes = 0;
                 }
             }
@@ -189,14 +190,25 @@ impl Fold {
         self.document_bytes + self.table.bytes()
     }
 
-    /// State and table at the head.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    /// State and table at the head, as they stay however the fold goes on.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let document = self.document.hold();
+        self.snapshot_with(document)
+    }
+
+    /// The same for tests that only look.
+    #[cfg(test)]
+    pub(super) fn seen(&self) -> Snapshot {
+        self.snapshot_with(self.document.clone().hold())
+    }
+
+    fn snapshot_with(&self, document: Arc<Document>) -> Snapshot {
         Snapshot {
             cursor: self.head,
             ms: self.ms,
             deleted: self.deleted,
             kind: LogKind::State,
-            document: self.document.clone(),
+            document,
             table: self
                 .table
                 .rows()
@@ -208,7 +220,7 @@ impl Fold {
 
     fn apply_ops(&mut self, ops: &Ops) -> bool {
         let bytes = &mut self.document_bytes;
-        self.document.apply_run(ops, |target, before, after| {
+        self.document.apply(ops, |target, before, after| {
             let Some((collection, id)) = target else {
                 *bytes = 0;
                 return;

@@ -22,12 +22,14 @@ mod message;
 mod policy;
 mod presence;
 mod push;
+mod records;
 mod replays;
 mod reply;
 mod retry;
 mod ring;
 mod saving;
 mod seat;
+mod snapshot;
 mod subscribe;
 mod table;
 #[cfg(test)]
@@ -50,7 +52,6 @@ pub use policy::{Policy, View};
 
 use crate::log::{Entry, RunId};
 use broker_clock::BrokerClock;
-use encode::SnapshotMessages;
 use fold::{Fold, Misfit};
 use lifetime::Lifetime;
 use loading::Loading;
@@ -61,6 +62,7 @@ use reply::Request;
 use retry::Retry;
 use saving::Saving;
 use seat::{Seat, SeatLost, Source};
+use snapshot::SnapshotMessages;
 use subscribe::Ask;
 
 /// One channel on one node.

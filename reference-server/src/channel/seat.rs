@@ -9,12 +9,13 @@ use std::sync::Arc;
 use tidewire_core::wire::{Cursor, ServerKind};
 
 use super::config::Lag;
-use super::encode::{self, PatchMessage, SnapshotMessages};
+use super::encode::{self, PatchMessage};
 use super::fetch::Fetching;
 use super::input::{OutletFull, Subscriber};
 use super::message::Message;
 use super::replays::Replays;
 use super::ring::Ring;
+use super::snapshot::SnapshotMessages;
 
 /// Bytes of answers (never patches) that may wait for room in the outlet. Above it the connection is
 /// closed with `backpressure_overflow`.
@@ -260,11 +261,11 @@ impl Seat {
                     return Ok(());
                 }
                 Stream::Snapshot(snapshot, next) => {
-                    let Some(message) = snapshot.messages.get(*next) else {
+                    let Some(message) = snapshot.message(*next) else {
                         self.stream = Stream::Replay(snapshot.cursor);
                         continue;
                     };
-                    if self.subscriber.outlet.try_send(message).is_err() {
+                    if self.subscriber.outlet.try_send(&message).is_err() {
                         return Ok(());
                     }
                     *next += 1;

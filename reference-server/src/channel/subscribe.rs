@@ -9,11 +9,12 @@ use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{Cursor, ServerKind};
 
-use super::encode::{self, SnapshotMessages};
+use super::encode;
 use super::epoch;
 use super::fold::Fold;
 use super::input::{PeerId, Subscriber};
 use super::seat::Seat;
+use super::snapshot::SnapshotMessages;
 use super::table::known;
 use super::{Channel, source};
 
@@ -98,7 +99,7 @@ impl Channel {
 
     fn answer_ask(&mut self, conn: PeerId, ask: &Ask) {
         let channel = self.name.as_str();
-        let (Some(fold), Some(seat)) = (&self.fold, self.seats.get_mut(&conn)) else {
+        let (Some(fold), Some(seat)) = (&mut self.fold, self.seats.get_mut(&conn)) else {
             return;
         };
         let author = seat.subscriber.author;
@@ -130,7 +131,7 @@ impl Channel {
 fn encoded(
     cache: &mut Option<Arc<SnapshotMessages>>,
     channel: &str,
-    fold: &Fold,
+    fold: &mut Fold,
     have: Option<Cursor>,
 ) -> Arc<SnapshotMessages> {
     let usable = |snapshot: &&Arc<SnapshotMessages>| {

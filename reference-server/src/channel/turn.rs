@@ -219,7 +219,10 @@ impl Channel {
     /// Retries: at most one in `SNAPSHOT_RETRY`.
     fn snapshot_request(&mut self) -> Option<BrokerRequest> {
         if self.saving.is_none() {
-            let fold = self.fold.as_ref().filter(|fold| self.is_save_due(fold))?;
+            if !self.fold.as_ref().is_some_and(|f| self.is_save_due(f)) {
+                return None;
+            }
+            let fold = self.fold.as_mut()?;
             // The head's entry always stays: it names the run id.
             let history = self.config.history.max(1) as u64;
             self.saving = Some(Saving::new(

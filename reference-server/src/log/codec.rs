@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
-use tidewire_core::document::{RecordKey, Rejection, put_op};
+use tidewire_core::document::{Document, RecordKey, Rejection, put_op};
 use tidewire_core::wire::{Cursor, ErrorCode, Ops, Record};
 
 use super::{Author, Check, Entry, EntryBody, LogKind, RunId, Snapshot, TableRow, Trace};
@@ -403,6 +403,7 @@ fn stored_row(author: &Author, row: &TableRow) -> StoredRow {
 /// they are all there.
 pub fn decode_parts(parts: &[Bytes]) -> Result<Snapshot, DecodeError> {
     let mut snapshot = Snapshot::default();
+    let mut document = Document::default();
     for (at, part) in parts.iter().enumerate() {
         let stored = SnapshotMessage::decode(part.clone())?;
         if !stored.producers.is_empty() || !stored.keys.is_empty() {
@@ -415,7 +416,7 @@ pub fn decode_parts(parts: &[Bytes]) -> Result<Snapshot, DecodeError> {
             snapshot.kind = kind(stored.kind)?;
         }
         for record in stored.records {
-            snapshot.document.apply(&put_op(record));
+            document.apply(&put_op(record));
         }
         for row in stored.table {
             let rejected = row.rejected.into_iter();
@@ -431,6 +432,7 @@ pub fn decode_parts(parts: &[Bytes]) -> Result<Snapshot, DecodeError> {
             snapshot.table.push((author(&row.author)?, decoded));
         }
     }
+    snapshot.document = document.into();
     Ok(snapshot)
 }
 
@@ -584,7 +586,7 @@ mod tests {
         ));
         for body in bodies() {
             if let EntryBody::Opening { ops, .. } = body {
-                snapshot.document.apply_run(&ops, |_, _, _| {});
+                std::sync::Arc::make_mut(&mut snapshot.document).apply_run(&ops, |_, _, _| {});
             }
         }
         let stored = crate::log::StoredSnapshot::encode(snapshot.clone(), 100);

@@ -176,7 +176,7 @@ mod tests {
                 }],
                 ..Record::default()
             };
-            snapshot.document.apply(&put_op(record));
+            std::sync::Arc::make_mut(&mut snapshot.document).apply(&put_op(record));
         }
         let rows = (0..rows).map(|n| {
             let row = TableRow {

@@ -1,5 +1,7 @@
 //! Snapshots: what a log folds to up to a cursor, without its entries.
 
+use std::sync::Arc;
+
 use tidewire_core::document::{Document, Rejection};
 use tidewire_core::wire::Cursor;
 
@@ -17,7 +19,7 @@ pub struct Snapshot {
     /// What the log is for.
     pub kind: LogKind,
     /// All records.
-    pub document: Document,
+    pub document: Arc<Document>,
     /// The whole table, sorted by author.
     pub table: Vec<(Author, TableRow)>,
 }

@@ -565,9 +565,9 @@ struct Moody {
 impl Broker for Moody {
     fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
         if self.fails.load(Ordering::SeqCst) {
-            return Box::pin(std::future::ready(BrokerReply::Failed {
+            return Answer::Ready(BrokerReply::Failed {
                 detail: "in a bad mood".into(),
-            }));
+            });
         }
         self.logs.request(channel, request)
     }

@@ -211,9 +211,9 @@ impl Document {
     }
 }
 
-/// The running hash of [`Document::digest`].
+/// The running hash of [`Document::digest`], for whoever goes through the records anyway.
 #[derive(Clone, Copy, Debug)]
-struct Digest(u64);
+pub struct Digest(u64);
 
 impl Default for Digest {
     fn default() -> Self {
@@ -222,6 +222,17 @@ impl Default for Digest {
 }
 
 impl Digest {
+    /// Takes the next record in canonical order.
+    pub fn add(&mut self, collection: &str, id: &str, record: &Record) {
+        self.record(collection, id, record.fields());
+    }
+
+    /// The hash of the records so far.
+    #[must_use]
+    pub const fn value(&self) -> u64 {
+        self.0
+    }
+
     fn record<'a>(
         &mut self,
         collection: &str,

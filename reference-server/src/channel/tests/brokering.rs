@@ -380,7 +380,7 @@ fn parts_of_a_snapshot_and_turns_take_their_turns() {
             folded.apply_run(entry.body.ops().unwrap(), |_, _, _| {});
         }
     }
-    assert_eq!(snapshot.document, folded);
+    assert_eq!(*snapshot.document, folded);
     assert!(harness.log.head().seq > snapshot.cursor.seq);
 }
 

@@ -56,7 +56,7 @@ fn deadline_of_head(harness: &Harness) -> u64 {
 fn rows(harness: &Harness) -> Vec<Author> {
     harness
         .fold()
-        .snapshot()
+        .seen()
         .table
         .into_iter()
         .map(|(author, _)| author)
@@ -211,10 +211,7 @@ fn a_row_that_the_turn_itself_evicts_is_gone_for_the_rest_of_the_turn() {
     // Another node that folds the log has the same table.
     let mut next = Harness::over(harness.log.clone(), config());
     next.join(9, 9);
-    assert_eq!(
-        next.fold().snapshot().table,
-        harness.fold().snapshot().table
-    );
+    assert_eq!(next.fold().seen().table, harness.fold().seen().table);
 }
 
 #[test]

@@ -29,6 +29,18 @@ const SOCKET_BUFFER_BYTES: usize = 4 * 1024;
 type Group = Arc<Mutex<Vec<mpsc::Sender<Bytes>>>>;
 type Groups = Arc<Mutex<HashMap<String, Group>>>;
 
+/// The least that so many channels with one record are: a name, and the bytes of an entry.
+pub(super) fn keep(channels: usize) -> HashMap<String, Vec<Vec<u8>>> {
+    let entry = || vec![vec![b'x'; ENTRY_BYTES]];
+    (0..channels).map(|n| (channel(n), entry())).collect()
+}
+
+/// A channel's name; an entry's bytes, as a record of 128 bytes is stored.
+pub(super) fn channel(n: usize) -> String {
+    format!("bench:kept-{n}")
+}
+const ENTRY_BYTES: usize = 200;
+
 /// Serves until the process ends.
 ///
 /// Errors: the listener fails.

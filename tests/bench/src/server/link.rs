@@ -73,12 +73,29 @@ impl Link {
     ) -> anyhow::Result<(Self, Cursor)> {
         let mut link = Self::open(address, "/v1/ws").await?;
         link.send(introduction(channel, client, have)).await?;
+        let cursor = link.until_subscribed().await?;
+        Ok((link, cursor))
+    }
+
+    /// Subscribes to one more channel; returns where it stood.
+    ///
+    /// Errors: as [`Link::subscribe`].
+    pub async fn subscribe_also(&mut self, channel: &str) -> anyhow::Result<Cursor> {
+        let subscribe = client_message(ClientKind::Subscribe(Subscribe {
+            channel: channel.into(),
+            ..Subscribe::default()
+        }));
+        self.send(subscribe).await?;
+        self.until_subscribed().await
+    }
+
+    async fn until_subscribed(&mut self) -> anyhow::Result<Cursor> {
         loop {
-            let message = link.next().await?;
+            let message = self.next().await?;
             let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
             for frame in Codec::Protobuf.decode_server(message, bytes_max)? {
                 if let ControlFlow::Break(cursor) = subscribed(frame)? {
-                    return Ok((link, cursor));
+                    return Ok(cursor);
                 }
             }
         }
@@ -127,9 +144,11 @@ fn subscribed(frame: ServerKind) -> anyhow::Result<ControlFlow<Cursor>> {
     match frame {
         ServerKind::SnapshotEnd(end) => Ok(ControlFlow::Break(end.cursor.unwrap_or_default())),
         ServerKind::Resume(resume) => Ok(ControlFlow::Break(resume.head.unwrap_or_default())),
-        ServerKind::Welcome(_) | ServerKind::SnapshotBegin(_) | ServerKind::SnapshotPart(_) => {
-            Ok(ControlFlow::Continue(()))
-        }
+        // Who is there comes after the state, also of the channel before.
+        ServerKind::Welcome(_)
+        | ServerKind::SnapshotBegin(_)
+        | ServerKind::SnapshotPart(_)
+        | ServerKind::Presence(_) => Ok(ControlFlow::Continue(())),
         other => bail!("the server answered with {other:?}"),
     }
 }

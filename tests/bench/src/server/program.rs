@@ -41,6 +41,13 @@ impl Program {
         Self::start("serve-bare", &args)
     }
 
+    /// Starts the bare program such that it keeps so many names with an entry each.
+    ///
+    /// Errors: as [`Program::ours`].
+    pub fn keeping(names: usize) -> anyhow::Result<Self> {
+        Self::start("serve-bare", &[&format!("--keep={names}")])
+    }
+
     fn start(kind: &str, args: &[&str]) -> anyhow::Result<Self> {
         let path = path()?;
         let mut child = Command::new(&path)

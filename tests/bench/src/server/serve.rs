@@ -42,6 +42,9 @@ pub enum Serve {
         /// Bytes of a message to answer with, instead of handing on what comes in
         #[arg(long)]
         answer: Vec<usize>,
+        /// Keep so many names, each with one entry, and do nothing with them
+        #[arg(long, default_value_t = 0)]
+        keep: usize,
     },
 }
 
@@ -62,7 +65,12 @@ pub fn serve(what: Serve) -> anyhow::Result<Infallible> {
         println!("listening {}", listener.local_addr()?);
         match what {
             Serve::Serve { disk, document } => ours(listener, disk, document).await,
-            Serve::ServeBare { answer } => bare::run(listener, &answer).await,
+            Serve::ServeBare { answer, keep } => {
+                let kept = bare::keep(keep);
+                let ended = bare::run(listener, &answer).await;
+                drop(kept);
+                ended
+            }
         }
     })
 }
