@@ -8,7 +8,7 @@ use tidewire_core::time::UnixTime;
 
 use crate::admission::Admission;
 use crate::auth::{self, Action, AuthError, Authenticate, Authorise, KeptRequest, Principal};
-use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody};
+use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody, Serving};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Create};
 use crate::connections::Connections;
@@ -27,6 +27,8 @@ pub(crate) struct App {
     pub(crate) origins: OriginRule,
     pub(crate) router: Arc<Router>,
     pub(crate) broker: Arc<dyn Broker>,
+    /// This node's place among those that serve from the broker, if there can be others.
+    pub(crate) serving: Option<Serving>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,

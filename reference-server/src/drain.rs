@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidewire_core::wire::Goaway;
 
 use crate::app::App;
+use crate::broker::Serving;
 use crate::clock;
 use crate::queue::Ending;
 
@@ -24,7 +25,7 @@ pub(crate) async fn drain(app: &App, reason: &str) {
         by_ms: millis(grace),
         window_ms: millis(app.config.timeouts.goaway_window.min(grace)),
         reason: reason.into(),
-        ..Goaway::default()
+        alone: app.serving.as_ref().is_none_or(Serving::leave),
     });
     if tokio::time::timeout(grace, connections.empty())
         .await

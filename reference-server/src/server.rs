@@ -200,6 +200,7 @@ impl ServerBuilder {
             authorise: self.authorise,
             origins,
             router,
+            serving: broker.join(),
             broker,
             connections,
             metrics,

@@ -8,7 +8,7 @@ use tidewire_core::ChannelName;
 
 use super::shards::Shards;
 use super::watch::Heads;
-use super::{Answer, Broker, BrokerReply, BrokerRequest, Log, RunId, Watch};
+use super::{Answer, Broker, BrokerReply, BrokerRequest, Log, Nodes, RunId, Serving, Watch};
 use crate::clock;
 
 /// Logs in memory. Its run id lives as long as it does, its clock is the process's.
@@ -23,6 +23,7 @@ pub struct MemoryBroker {
     /// How many there are.
     channels: AtomicUsize,
     heads: Heads,
+    nodes: Nodes,
 }
 
 impl MemoryBroker {
@@ -35,6 +36,7 @@ impl MemoryBroker {
             logs: Shards::default(),
             channels: AtomicUsize::new(0),
             heads: Heads::default(),
+            nodes: Nodes::default(),
         }
     }
 
@@ -84,6 +86,10 @@ impl Broker for MemoryBroker {
 
     fn run_id(&self) -> RunId {
         self.run
+    }
+
+    fn join(&self) -> Option<Serving> {
+        Some(self.nodes.join())
     }
 }
 

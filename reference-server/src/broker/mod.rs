@@ -7,6 +7,8 @@ mod disk;
 #[cfg(feature = "net")]
 mod memory;
 #[cfg(feature = "net")]
+mod nodes;
+#[cfg(feature = "net")]
 mod shards;
 #[cfg(feature = "net")]
 mod watch;
@@ -19,6 +21,8 @@ pub use crate::log::{
 pub use disk::{DiskBroker, OpenError};
 #[cfg(feature = "net")]
 pub use memory::MemoryBroker;
+#[cfg(feature = "net")]
+pub use nodes::{Nodes, Serving};
 #[cfg(feature = "net")]
 pub use watch::Watch;
 
@@ -83,4 +87,9 @@ pub trait Broker: Send + Sync {
 
     /// Which life of its data this is.
     fn run_id(&self) -> RunId;
+
+    /// A node serves from it from now on, until it leaves. `None`: it is nobody's but this node's.
+    fn join(&self) -> Option<Serving> {
+        None
+    }
 }

@@ -24,6 +24,7 @@ async fn clients_are_asked_to_leave_and_the_server_exits_when_they_have() {
     server.signal("TERM");
     for client in [&mut ana, &mut bob] {
         let goaway = goaway(client).await;
+        assert!(goaway.alone, "nobody else serves from its broker");
         assert_eq!((goaway.by_ms, goaway.window_ms), (45_000, 2000));
         assert!(!goaway.reason.is_empty());
     }

@@ -104,6 +104,7 @@ impl Session {
             conn: conn.0,
             client: bytes::Bytes::copy_from_slice(&self.client.0),
             max_frame: Limits::DEFAULT.frame_down_bytes,
+            continues: self.first_session.clone(),
             ..Hello::default()
         };
         let mut first = BytesMut::new();
@@ -174,6 +175,9 @@ impl Session {
         self.out.attach(conn, limits.frame_up_bytes as usize);
         // A copy: it must not keep the whole message alive.
         self.author = bytes::Bytes::copy_from_slice(&welcome.author);
+        if self.first_session.is_empty() {
+            self.first_session = bytes::Bytes::copy_from_slice(&welcome.session);
+        }
         self.principal = Some(welcome.principal);
         if self.is_next(conn) {
             self.handle_next_welcomed(conn);

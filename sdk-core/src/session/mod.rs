@@ -58,6 +58,8 @@ pub struct Session {
     /// Who the store belongs to, from the first welcome on.
     principal: Option<String>,
     author: Bytes,
+    /// The session of the first welcome, which every later one continues: to others it is one peer.
+    first_session: Bytes,
     limits: Limits,
     channels: SortedMap<ChannelId, Box<Channel>>,
     names: SortedMap<ChannelName, ChannelId>,
@@ -95,6 +97,7 @@ impl Session {
             fetching: false,
             principal: None,
             author: Bytes::new(),
+            first_session: Bytes::new(),
             limits: Limits::DEFAULT,
             channels: SortedMap::default(),
             names: SortedMap::default(),

@@ -26,7 +26,7 @@ impl Session {
         // The last part of the window is for the move itself.
         let dial_ms = self.rng.u64(0..=window_ms * 7 / 10);
         let leave = Leave {
-            dial_at: Some(now + Duration::from_millis(dial_ms)),
+            dial_at: (!goaway.alone).then(|| now + Duration::from_millis(dial_ms)),
             leave_at: now + Duration::from_millis(window_ms),
             detail: wire::cut_detail(goaway.reason),
         };

@@ -128,7 +128,16 @@ fn a_server_that_drains_is_left_without_a_gap_and_takes_pushes_until_then() {
     assert!(waited <= u64::from(WINDOW_MS) * 7 / 10, "{waited} ms");
     let next = d.next();
     assert_ne!(next, old);
-    assert!(matches!(d.firsts.last(), Some(ClientKind::Hello(hello)) if hello.conn == next.0));
+    let hello = |first: &ClientKind| match first {
+        ClientKind::Hello(hello) => (hello.conn, hello.continues.to_vec()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hello(&d.firsts[0]), (old.0, vec![]));
+    assert_eq!(
+        hello(&d.firsts[1]),
+        (next.0, vec![9; 16]),
+        "one peer to others"
+    );
     welcome_next(&mut d);
     assert_eq!(subscribes_on(&mut d, next), [Some(at(2))]);
     assert_eq!(d.session.connection().phase, ConnectionPhase::Draining);
@@ -365,6 +374,26 @@ fn after_ten_seconds_a_link_that_is_to_be_left_is_left() {
     assert_eq!(d.session.state(d.channel), Some(ChannelState::Subscribing));
     d.receive_on(next, resume_frame(at(5), at(5), 0));
     assert_eq!(d.status(), &ChannelStatus::Live);
+}
+
+#[test]
+fn a_server_that_is_alone_is_left_at_the_end_of_the_window() {
+    let mut d = Driver::live();
+    d.advance(20_000);
+    d.receive(ServerKind::Goaway(Goaway {
+        by_ms: 45_000,
+        window_ms: WINDOW_MS,
+        reason: "restart".into(),
+        alone: true,
+    }));
+    let opens = d.opens;
+    d.advance(u64::from(WINDOW_MS) - 1);
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Draining);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    d.advance(1);
+    assert!(d.closed);
+    assert_eq!(d.session.connection().phase, ConnectionPhase::Waiting);
+    assert_eq!(d.opens, opens, "nobody would have taken us");
 }
 
 #[test]

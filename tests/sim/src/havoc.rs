@@ -294,8 +294,10 @@ impl World {
     pub fn drain_node_within(&mut self, node: usize, by_ms: u32, window_ms: u32) -> Checked {
         self.note("node drains", &[node as u64], || format!("node {node}"));
         let life = self.nodes[node].life;
+        let serves = |other: &crate::node::Node| other.is_up && !other.is_draining;
+        let alone = self.nodes.iter().filter(|other| serves(other)).count() <= 1;
         self.on_node(node, life, |node, _, effects| {
-            node.drain(by_ms, window_ms, effects);
+            node.drain(by_ms, window_ms, alone, effects);
             Ok(())
         })?;
         self.after(u64::from(by_ms), Event::NodeStops { node, life });

@@ -470,13 +470,13 @@ impl Node {
     }
 
     /// The node will close: every client is told.
-    pub fn drain(&mut self, by_ms: u32, window_ms: u32, effects: &mut Vec<Effect>) {
+    pub fn drain(&mut self, by_ms: u32, window_ms: u32, alone: bool, effects: &mut Vec<Effect>) {
         self.is_draining = true;
         let goaway = server_message(ServerKind::Goaway(Goaway {
             by_ms,
             window_ms,
             reason: "the node restarts".into(),
-            ..Goaway::default()
+            alone,
         }));
         for (conn, connection) in &self.connections {
             connection.queue.put(&goaway);
