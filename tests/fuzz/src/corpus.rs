@@ -46,6 +46,23 @@ fn every_target_takes_the_shortest_inputs() {
     }
 }
 
+/// Without a fuzzer's guidance, but enough of them to meet every kind of frame with every field.
+#[test]
+fn frames_take_inputs_of_chance() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..4_000 {
+        let input: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .take(256)
+        .collect();
+        crate::frames::run(&input);
+    }
+}
+
 #[test]
 fn the_corpora_stay_small() {
     let bytes: u64 = TARGETS
