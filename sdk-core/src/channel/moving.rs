@@ -366,10 +366,9 @@ impl Channel {
     /// Whether a snapshot of the next link may take the place of the base.
     fn may_become_base(&self, cursor: Cursor) -> bool {
         let is_older = cursor.epoch < self.max_epoch && !planted!(SnapshotOfOlderEpochCounts);
-        let is_below = self
-            .applied
-            .is_some_and(|base| cursor.order() < base.order());
-        !is_older && !(is_below && !planted!(BaseGoesBack))
+        let below = self.applied.filter(|base| cursor.order() < base.order());
+        let is_below = below.is_some() && !planted!(BaseGoesBack);
+        !is_older && !is_below
     }
 
     /// Without a stream beside it an ask is a subscribe like any other.

@@ -143,9 +143,8 @@ impl Session {
             return;
         };
         let (current, next) = (links.current.conn, links.next.take());
-        if planted!(NextFailureEndsSession)
-            || planted!(RefusedDialClosesCurrent) && links.current.leave().is_some()
-        {
+        let ends_all = planted!(NextFailureEndsSession);
+        if ends_all || planted!(RefusedDialClosesCurrent) && links.current.leave().is_some() {
             self.out.close(current, CloseCode::Normal);
             self.handle_current_over(reason, retry_after);
             return;

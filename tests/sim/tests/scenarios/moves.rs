@@ -43,8 +43,8 @@ fn when_one_of_two_nodes_drains_no_view_leaves_live_and_no_write_waits() {
         };
         let mut scene = Scene::new(seed, shape);
         let mut told: Vec<Vec<Event>> = (0..6).map(|client| scene.told(client)).collect();
-        for client in 0..6 {
-            told[client].clear();
+        for (client, told) in told.iter_mut().enumerate() {
+            told.clear();
             scene.world.pins.insert(client, 1);
         }
         scene.act(|world| world.drain_node_within(0, 20_000, 2_000));
@@ -56,25 +56,21 @@ fn when_one_of_two_nodes_drains_no_view_leaves_live_and_no_write_waits() {
             // As long as a write takes when nobody moves, and what a move may cost it.
             scene.pass(60);
             let mut waited = false;
-            for client in 0..6 {
-                let more = scene.told(client);
-                told[client].extend(more);
-                if committed(&told[client]) <= round && !std::mem::replace(&mut waited, true) {
+            for (client, told) in told.iter_mut().enumerate() {
+                told.extend(scene.told(client));
+                if committed(told) <= round && !std::mem::replace(&mut waited, true) {
                     scene.pass(1_000);
-                    let more = scene.told(client);
-                    told[client].extend(more);
+                    told.extend(scene.told(client));
                 }
-                let written = committed(&told[client]);
+                let written = committed(told);
                 assert!(written > round, "seed {seed}, client {client}: {written}");
             }
         }
         // A quiet end, so that the last of them has moved.
         scene.pass(3_000);
         scene.rest();
-        for client in 0..6 {
-            let more = scene.told(client);
-            told[client].extend(more);
-            let told = &told[client];
+        for (client, told) in told.iter_mut().enumerate() {
+            told.extend(scene.told(client));
             assert_eq!(committed(told), 40, "seed {seed}, client {client}");
             assert!(!left_live(told), "seed {seed}, client {client}: {told:?}");
             let expected: &[ConnectionPhase] = match client % 2 {
