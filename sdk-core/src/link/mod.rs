@@ -131,17 +131,12 @@ impl Link {
         self.welcomed()?.leave.as_ref()
     }
 
-    /// When something is due for it, but for its token: that is renewed on the current link alone.
+    /// When something is due for it, but for its token and for leaving: those concern the current link alone.
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let welcomed = match &self.stage {
             Stage::Greeting { by, .. } => return Some(*by),
             Stage::Welcomed(welcomed) => welcomed,
         };
-        let leave = welcomed.leave.as_ref();
-        let leave_at = leave.and_then(|leave| leave.dial_at.is_none().then_some(leave.leave_at));
-        leave_at
-            .into_iter()
-            .chain([welcomed.liveness.deadline()])
-            .min()
+        Some(welcomed.liveness.deadline())
     }
 }

@@ -94,6 +94,8 @@ impl Links {
         let token = self.current.welcomed();
         let token = token.and_then(|welcomed| welcomed.renewal.deadline());
         let links = self.each().filter_map(Link::deadline);
-        links.chain(step).chain(token).min()
+        let leave = self.current.leave().filter(|leave| leave.dial_at.is_none());
+        let leave_at = leave.map(|leave| leave.leave_at);
+        links.chain(step).chain(token).chain(leave_at).min()
     }
 }
