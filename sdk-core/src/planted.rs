@@ -58,6 +58,7 @@ mod variants {
         PatchAppliedAhead: "a patch that starts beyond the base waits for what is missing";
         OldEpochKeptWaiting: "patches of older epochs that wait are dropped when a stream opens";
         SnapshotTakenForHead: "a snapshot may be older than the head that its answer names: live waits for that";
+        SecondAnswerIgnored: "live waits for the head of each answer, whichever subscribe it answers";
         SnapshotNotVerified: "a snapshot counts only if number and digest of its records fit";
         HistoryLossUntold: "a snapshot that crosses an epoch tells `history_lost`";
         HoleBehindHeartbeatIgnored: "a heartbeat's head beyond the base means a hole";

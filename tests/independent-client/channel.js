@@ -123,10 +123,18 @@ export class Channel extends EventEmitter {
   }
 
   #handleResume({ from, head, known }) {
-    if (this.#streaming) return;
+    if (this.#streaming) return this.#hearAnswer(head);
     if (head.epoch < this.#maxEpoch || !this.cursor || !same(from, this.cursor)) return this.#ask();
     this.answers.resume += 1;
     this.#enter(head, known);
+  }
+
+  /** The first of two subscribes began the stream, and this answers the second: live waits for its head, too. */
+  #hearAnswer(head) {
+    if (head.epoch > this.#maxEpoch) return this.#ask();
+    if (head.epoch < this.#maxEpoch || head.seq <= this.#head) return;
+    this.#head = head.seq;
+    this.#moved();
   }
 
   #handleSnapshotBegin({ cursor, known, head }) {

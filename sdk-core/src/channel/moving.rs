@@ -315,13 +315,12 @@ impl Channel {
         let Some(incoming) = IncomingSnapshot::new(begin) else {
             return Err(Violation(ErrorCode::UnexpectedFrame));
         };
-        let is_late = |known: &IncomingSnapshot| known.cursor.order() >= incoming.cursor.order();
-        if self
-            .ask
-            .as_ref()
-            .is_some_and(|ask| ask.incoming.as_ref().is_some_and(is_late))
+        let begun = self.ask.as_mut().and_then(|ask| ask.incoming.as_mut());
+        if let Some(begun) = begun
+            && begun.cursor.order() >= incoming.cursor.order()
         {
             // A copy, or an older one: its parts are welcome all the same.
+            begun.raise_head(incoming.head);
             return Ok(());
         }
         self.counts.snapshots += 1;

@@ -57,6 +57,13 @@ impl IncomingSnapshot {
         })
     }
 
+    /// Another answer names this head. Of two subscribes each may have been answered with this snapshot.
+    pub(super) fn raise_head(&mut self, head: Cursor) {
+        if head.order() > self.head.order() && !planted!(SecondAnswerIgnored) {
+            self.head = head;
+        }
+    }
+
     pub(super) fn add(&mut self, part: &PartInPlace<'_>, bytes_max: usize) -> Progress {
         let before = self.records;
         for record in part.records() {

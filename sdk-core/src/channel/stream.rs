@@ -42,9 +42,9 @@ impl Channel {
         }
         let left = self.applied.is_some_and(|at| from.order() < at.order());
         let late = left && head.epoch >= self.max_epoch;
-        // Where a stream runs, and from a place that the base has left, this answers an older subscribe.
+        // Where a stream runs, and from a place that the base has left, this answers another subscribe.
         if !self.state.is_asking() || late {
-            self.ignore();
+            self.hear_answer(turn, head);
             return Ok(());
         }
         if head.epoch < self.max_epoch || self.applied != Some(from) {
@@ -78,6 +78,25 @@ impl Channel {
         self.advance(turn)
     }
 
+    /// An answer that moves nothing. Of two subscribes on one link the first one's answer may have begun
+    /// the stream, and this be the second one's: live waits for the head that it names, too.
+    fn hear_answer(&mut self, turn: &mut Turn<'_>, head: Cursor) {
+        self.ignore();
+        if !self.state.is_streaming() || planted!(SecondAnswerIgnored) {
+            return;
+        }
+        if head.epoch > self.max_epoch {
+            self.resubscribe(turn);
+        } else if head.order() > self.head.order() {
+            self.head = head;
+            if self.state == ChannelState::Live {
+                self.state = ChannelState::CatchingUp;
+                self.expect_progress(turn);
+                self.refresh_status(turn);
+            }
+        }
+    }
+
     pub(super) fn handle_snapshot_begin(
         &mut self,
         turn: &mut Turn<'_>,
@@ -86,7 +105,7 @@ impl Channel {
         let Some(incoming) = IncomingSnapshot::new(begin) else {
             return Err(Violation(ErrorCode::UnexpectedFrame));
         };
-        let cursor = incoming.cursor;
+        let (cursor, head) = (incoming.cursor, incoming.head);
         let reaches = |at: Option<Cursor>| at.is_some_and(|at| at.order() >= cursor.order());
         let late = match self.state {
             // A copy, or an older one: its parts are welcome all the same.
@@ -95,7 +114,10 @@ impl Channel {
             _ => false,
         };
         if late {
-            self.ignore();
+            if let Some(begun) = &mut self.incoming {
+                begun.raise_head(head);
+            }
+            self.hear_answer(turn, head);
             return Ok(());
         }
         self.snapshots += 1;

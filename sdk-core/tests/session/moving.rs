@@ -363,6 +363,29 @@ fn a_snapshot_counts_whole_and_only_if_the_base_has_not_passed_it() {
 }
 
 #[test]
+fn a_second_answer_with_the_same_snapshot_raises_the_head_that_live_waits_for() {
+    let mut d = asking();
+    let next = d.next();
+    for head in [9, 11] {
+        d.receive_on(
+            next,
+            ServerKind::SnapshotBegin(SnapshotBegin {
+                channel: CHANNEL.into(),
+                cursor: Some(at(9)),
+                known: Some(Known::default()),
+                head: Some(at(head)),
+                ..SnapshotBegin::default()
+            }),
+        );
+    }
+    d.receive_on(next, end_frame(at(9)));
+    assert_eq!(d.session.cursor(d.channel), Some(at(9)));
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.receive_on(next, patch_frame(9, 11));
+    assert_eq!(d.status(), &ChannelStatus::Live);
+}
+
+#[test]
 fn after_ten_seconds_a_link_that_is_to_be_left_is_left() {
     let mut d = asking();
     let next = d.next();

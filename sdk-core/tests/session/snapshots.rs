@@ -36,6 +36,33 @@ fn half_a_snapshot_is_invisible() {
 }
 
 #[test]
+fn two_answers_with_one_snapshot_make_live_wait_for_the_higher_head() {
+    for heads in [[1, 3, 1], [3, 1, 1], [1, 1, 3]] {
+        let mut d = Driver::start();
+        d.take_frames();
+        for head in heads {
+            d.receive(ServerKind::SnapshotBegin(SnapshotBegin {
+                channel: CHANNEL.into(),
+                cursor: Some(at(1)),
+                known: Some(Known::default()),
+                head: Some(at(head)),
+                ..SnapshotBegin::default()
+            }));
+        }
+        d.receive(ServerKind::SnapshotEnd(SnapshotEnd {
+            channel: CHANNEL.into(),
+            records: 0,
+            digest: digest(&[]),
+            cursor: Some(at(1)),
+        }));
+        assert_eq!(d.status(), &ChannelStatus::Loading, "{heads:?}");
+        d.patch(1, 3, vec![put_op("a", "3")], vec![]);
+        assert_eq!(d.status(), &ChannelStatus::Live, "{heads:?}");
+        assert!(d.subscribes().is_empty(), "{heads:?}");
+    }
+}
+
+#[test]
 fn a_damaged_snapshot_is_asked_for_again() {
     let mut d = Driver::start();
     d.take_frames();

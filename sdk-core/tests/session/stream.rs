@@ -121,6 +121,29 @@ fn a_lost_resume_is_asked_for_again_whatever_else_arrives() {
 }
 
 #[test]
+fn live_waits_for_the_head_of_each_answer_whichever_subscribe_it_answers() {
+    let mut d = Driver::live();
+    d.reconnect();
+    d.advance(10_000);
+    assert_eq!(d.subscribes().len(), 2, "the first one's answer is late");
+    d.resume(at(1), at(1), 0);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    d.resume(at(1), at(3), 0);
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.resume(at(1), at(1), 0);
+    d.patch(1, 2, vec![put_op("a", "2")], vec![]);
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.patch(2, 3, vec![put_op("a", "3")], vec![]);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    assert!(d.subscribes().is_empty());
+    // The log was lost between the two.
+    d.resume(at(1), Cursor::new(9, 4, 99), 0);
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.wake();
+    assert_eq!(d.subscribes().len(), 1);
+}
+
+#[test]
 fn a_hole_that_stays_is_asked_for_once_and_then_the_stream_anew() {
     let mut d = Driver::live();
     for from in 3..8 {

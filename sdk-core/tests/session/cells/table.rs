@@ -112,9 +112,9 @@ cells! {
     catching_up__unsubscribe__lets_go: CatchingUp, Unsubscribe => None, [Sent::Unsubscribe], 0;
     // Live
     live__resume_at_head__stays: Live, ResumeAtHead => Some(Live), [], 5;
-    live__resume_behind_head__stays: Live, ResumeBehindHead => Some(Live), [], 5;
-    live__resume_from_an_older_place__stays: Live, ResumeFromOlder => Some(Live), [], 5;
-    live__resume_from_elsewhere__stays: Live, ResumeFromElsewhere => Some(Live), [], 5;
+    live__resume_behind_head__goes_to_catching_up: Live, ResumeBehindHead => Some(CatchingUp), [], 5;
+    live__resume_from_an_older_place__goes_to_catching_up: Live, ResumeFromOlder => Some(CatchingUp), [], 5;
+    live__resume_from_elsewhere__goes_to_catching_up: Live, ResumeFromElsewhere => Some(CatchingUp), [], 5;
     live__answer_below_max_epoch__stays: Live, AnswerBelowMaxEpoch => Some(Live), [], 5;
     live__patch_next__applies_it: Live, PatchNext => Some(Live), [], 6;
     live__patch_up_to_the_next_one__applies_it: Live, PatchFilling => Some(Live), [], 7;
