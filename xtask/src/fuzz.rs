@@ -1,4 +1,5 @@
-//! The fuzz targets of tests/fuzz under libFuzzer: two at a time, finds kept as regressions.
+//! The fuzz targets of tests/fuzz. A test run tries their corpora, whole and damaged, in the ordinary build;
+//! `cargo xtask soak fuzz` goes on under libFuzzer, two targets at a time. Finds are kept as regressions.
 //!
 //! The stable compiler can instrument for coverage by itself; only libFuzzer's own C++ needs a
 //! compiler besides. The instrumented build has a target directory of its own.
@@ -12,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::ledger::{self, Table};
 use crate::place;
-use crate::process::{capture, command, run, show};
+use crate::process::{capture, command, run, run_through, show};
 use crate::setup::Consent;
 
 /// The targets, as `tidewire_fuzz::TARGETS` has them.
@@ -48,19 +49,6 @@ Written by `cargo xtask soak fuzz`: executions of each target.\n",
 ",
 };
 
-/// Where a fuzzer begins and what it keeps.
-#[derive(Clone, Copy)]
-enum Start {
-    /// Each run of one build tries the same inputs in the same order, as far as its time reaches, so that
-    /// a test run finds what the one before found, and nothing else.
-    Same,
-    /// Goes on with what earlier runs kept, each time another way.
-    Anew,
-}
-
-/// The seed of [`Start::Same`].
-const SEED: u32 = 1;
-
 /// What a fuzzer did.
 struct Outcome {
     target: &'static str,
@@ -69,10 +57,17 @@ struct Outcome {
     find: Option<(String, PathBuf)>,
 }
 
-/// Fuzzes every target for so many seconds; an error when something was found.
-pub(crate) fn run_all(seconds: u32, consent: Consent) -> anyhow::Result<()> {
-    let outcomes = fuzz(&TARGETS, seconds, Start::Same, consent)?;
-    judge(&outcomes)
+/// Tries the corpora, whole and damaged in the same ways each time; an error when something was found.
+pub(crate) fn sample() -> anyhow::Result<()> {
+    let root = place::root();
+    let package = ["--package", "tidewire-fuzz"];
+    run(command("cargo", &root)
+        .args(["build", "--locked", "--profile", "sim", "--bins"])
+        .args(package))?;
+    run_through(&mut command(
+        place::target_dir().join("sim/tidewire-fuzz"),
+        &root,
+    ))
 }
 
 /// Fuzzes the named targets, or all, and appends what came of it to the ledger. With `keep`, inputs
@@ -90,7 +85,7 @@ pub(crate) fn soak(
     if let Some(name) = names.iter().find(|name| !TARGETS.contains(&name.as_str())) {
         bail!("no fuzz target `{name}`: they are {}", TARGETS.join(", "));
     }
-    let outcomes = fuzz(&targets, seconds, Start::Anew, consent)?;
+    let outcomes = fuzz(&targets, seconds, consent)?;
     let row = ledger_row(&ledger::today()?, &ledger::commit()?, seconds, &outcomes);
     TABLE.add(&row)?;
     println!("{row}");
@@ -130,7 +125,6 @@ fn judge(outcomes: &[Outcome]) -> anyhow::Result<()> {
 fn fuzz(
     targets: &[&'static str],
     seconds: u32,
-    start: Start,
     consent: Consent,
 ) -> anyhow::Result<Vec<Outcome>> {
     build(consent)?;
@@ -143,7 +137,7 @@ fn fuzz(
                 loop {
                     let next = waiting.lock().expect("no holder panics").next();
                     let Some(target) = next else { break };
-                    let outcome = fuzz_one(&program, target, seconds, start);
+                    let outcome = fuzz_one(&program, target, seconds);
                     if let Ok(outcome) = &outcome {
                         println!("{target}: {} executions", outcome.executions);
                     }
@@ -158,12 +152,7 @@ fn fuzz(
     Ok(outcomes)
 }
 
-fn fuzz_one(
-    program: &Path,
-    target: &'static str,
-    seconds: u32,
-    start: Start,
-) -> anyhow::Result<Outcome> {
+fn fuzz_one(program: &Path, target: &'static str, seconds: u32) -> anyhow::Result<Outcome> {
     let found = fresh_dir(&work_dir(target).join("found"))?;
     let mut fuzzer = fuzzer(program, target);
     fuzzer
@@ -175,18 +164,9 @@ fn fuzz_one(
         fuzzer.arg(format!("-dict={}", dictionary.display()));
     }
     // What is new goes to the first directory; the kept corpus is only read.
-    match start {
-        Start::Same => {
-            fuzzer.arg(format!("-seed={SEED}"));
-            fuzzer.arg(format!("-seed_inputs=@{}", seed_list(target)?.display()));
-            fuzzer.arg(fresh_dir(&work_dir(target).join("tried"))?);
-        }
-        Start::Anew => {
-            let grown = work_dir(target).join("corpus");
-            fs::create_dir_all(&grown)?;
-            fuzzer.args([&grown, &corpus_dir(target)]);
-        }
-    }
+    let grown = work_dir(target).join("corpus");
+    fs::create_dir_all(&grown)?;
+    fuzzer.args([&grown, &corpus_dir(target)]);
     let output = fuzzer
         .output()
         .with_context(|| format!("cannot start `{}`", show(&fuzzer)))?;
@@ -209,17 +189,6 @@ fn fuzz_one(
         executions,
         find: Some((last_words(&log), keep_find(target, &input)?)),
     })
-}
-
-/// The kept corpus by name: a directory is read in whatever order its file system likes.
-fn seed_list(target: &str) -> anyhow::Result<PathBuf> {
-    let mut inputs = fs::read_dir(corpus_dir(target))?
-        .map(|input| Ok(input?.path().display().to_string()))
-        .collect::<anyhow::Result<Vec<String>>>()?;
-    inputs.sort_unstable();
-    let list = work_dir(target).join("seeds");
-    fs::write(&list, inputs.join(","))?;
-    Ok(list)
 }
 
 /// Puts an input that something was found with into the corpus.

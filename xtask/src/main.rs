@@ -63,6 +63,9 @@ enum Task {
     Test {
         /// Names of steps, in the order they shall run
         steps: Vec<String>,
+        /// Run one step without anything around it
+        #[arg(long, hide = true, value_name = "STEP", conflicts_with = "steps")]
+        alone: Option<String>,
     },
     /// Simulate clients and servers in virtual time, a world per seed.
     #[command(group(ArgGroup::new("what").required(true).args(["seeds", "replay"])))]
@@ -129,12 +132,18 @@ enum Soak {
 }
 
 fn main() -> ExitCode {
+    if planted::compiles() {
+        return planted::compile(std::env::args_os().skip(1)).unwrap_or_else(failure);
+    }
     let args = Args::parse();
     let consent = Consent::from_environment(args.yes);
     let result = match args.task {
         Task::Demo { port } => demo::run(port, consent),
         Task::DemoAnnouncer => demo::announce(),
-        Task::Test { steps } => match test::run(&steps, consent) {
+        Task::Test {
+            alone: Some(step), ..
+        } => test::run_alone(&step, consent),
+        Task::Test { steps, .. } => match test::run(&steps, consent) {
             // The table has said what failed; its last line stays the last.
             Ok(false) => return ExitCode::FAILURE,
             Ok(true) => Ok(()),
@@ -168,9 +177,11 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(error),
     }
+}
+
+fn failure(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

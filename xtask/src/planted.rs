@@ -1,10 +1,13 @@
 //! Planted bugs: wrong variants of real rules, each of which the simulation has to catch.
 //!
-//! They exist under `--cfg tidewire_planted` alone, in a build of their own; its target directory is
-//! another one, so that nothing of it is ever mistaken for the real thing.
+//! They exist under `--cfg tidewire_planted` alone, which only our own crates are compiled with: cargo asks
+//! [`compile`] in the compiler's place for them. So both simulators share their dependencies.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -63,8 +66,8 @@ pub(crate) fn soak() -> anyhow::Result<()> {
 
 /// Runs every variant with a few seeds; what the table says was caught within them must be caught.
 pub(crate) fn sample() -> anyhow::Result<()> {
-    sim::build()?;
     build()?;
+    sim::build()?;
     ensure_kept_apart(&sim::program(), &program())?;
     let text = fs::read_to_string(place::root().join(TABLE))
         .with_context(|| format!("cannot read {TABLE}"))?;
@@ -99,29 +102,45 @@ pub(crate) fn sample() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The simulator that can be wrong.
-fn build() -> anyhow::Result<()> {
-    run(command("cargo", &place::root())
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--package",
-            "tidewire-sim",
-        ])
-        // The build that takes long here is linking everything into one; the run is short.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("RUSTFLAGS", "--cfg tidewire_planted")
-        .arg("--target-dir")
-        .arg(target_dir()))
+/// Set while cargo builds the simulator that can be wrong: this program is then called as a compiler.
+const COMPILES: &str = "TIDEWIRE_XTASK_COMPILES_PLANTED";
+
+/// Whether cargo called this program in the place of the compiler.
+pub(crate) fn compiles() -> bool {
+    env::var_os(COMPILES).is_some()
 }
 
-fn target_dir() -> PathBuf {
-    place::target_dir().join("planted")
+/// Compiles a crate of ours with the planted bugs in it: the arguments are the compiler and its own.
+pub(crate) fn compile(mut args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
+    let compiler = args.next().context("cargo names the compiler first")?;
+    let status = Command::new(&compiler)
+        .args(args)
+        .args(["--cfg", "tidewire_planted"])
+        .status()
+        .with_context(|| format!("cannot start {}", compiler.display()))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Builds the simulator that can be wrong and puts it aside: the next build of the real one leaves its
+/// program in the same place.
+fn build() -> anyhow::Result<()> {
+    let this_program = env::current_exe().context("cannot tell this program's own path")?;
+    run(sim::build_command()
+        .env("RUSTC_WORKSPACE_WRAPPER", this_program)
+        .env(COMPILES, "1"))?;
+    let program = program();
+    fs::create_dir_all(program.parent().context("a file in a directory")?)?;
+    fs::copy(sim::program(), &program)
+        .with_context(|| format!("cannot copy to {}", program.display()))?;
+    Ok(())
 }
 
 fn program() -> PathBuf {
-    target_dir().join("release/tidewire-sim")
+    place::target_dir().join("xtask/planted/tidewire-sim")
 }
 
 fn variants() -> anyhow::Result<Vec<String>> {

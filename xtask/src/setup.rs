@@ -1,11 +1,13 @@
 //! System packages: installed only with consent, and never in silence.
 
 use std::env;
+use std::fs::{self, File};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::Command;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
+use crate::place;
 use crate::process::{capture, run};
 
 /// Whether system packages may be installed.
@@ -47,6 +49,11 @@ impl Consent {
                 "{list} needed {purpose}: run again with --yes, or `apt-get install {list}` first"
             );
         }
+        // Steps of two lanes may need packages at the same time, and apt refuses the second.
+        let turn = place::target_dir().join("xtask/apt.lock");
+        fs::create_dir_all(place::target_dir().join("xtask"))?;
+        let turn = File::create(&turn).with_context(|| format!("cannot write {}", turn.display()))?;
+        turn.lock().context("cannot wait for apt's turn")?;
         eprintln!("installing {list} {purpose}");
         run(&mut as_root("apt-get", &["update", "-qq"]))?;
         let mut install = as_root(

@@ -47,20 +47,23 @@ impl fmt::Display for SeedRange {
     }
 }
 
-/// Builds the simulator, optimised: a debug build is about twenty times slower.
+/// Builds the simulator.
 pub(crate) fn build() -> anyhow::Result<()> {
-    run(command("cargo", &place::root()).args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "tidewire-sim",
-    ]))
+    run(&mut build_command())
 }
 
-/// The simulator that [`build`] built.
+/// The build of the simulator. The profile is in Cargo.toml; the simulator with planted bugs has the same
+/// one, and so the same dependencies.
+pub(crate) fn build_command() -> Command {
+    let mut cargo = command("cargo", &place::root());
+    cargo.args(["build", "--locked", "--profile", "sim"]);
+    cargo.args(["--package", "tidewire-sim"]);
+    cargo
+}
+
+/// The simulator that the last build left, whichever it was.
 pub(crate) fn program() -> PathBuf {
-    place::target_dir().join("release/tidewire-sim")
+    place::target_dir().join("sim/tidewire-sim")
 }
 
 /// A command for it.

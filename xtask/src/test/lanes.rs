@@ -1,0 +1,129 @@
+//! Two lanes of steps at a time: one compiles, the other mostly waits, for pages, processes and packages.
+//!
+//! Each step is a process of this program with its output in a file, which is shown when the step has
+//! ended. Cargo's own locks keep two builds out of one directory.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use crate::place;
+use crate::process::command;
+use crate::setup::Consent;
+
+use super::steps::STEPS;
+use super::{Outcome, Step};
+
+/// Which steps run one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The compiler, or a program that computes, keeps the cores busy.
+    Computes,
+    /// A browser, a server, a package manager has to be waited for.
+    Waits,
+}
+
+/// Begins the line of an error on the standard error of a step's process (`main.rs`).
+const ERROR: &str = "error: ";
+
+/// Runs all steps, both lanes at the same time; outcomes come in the order of the table of steps.
+pub(super) fn run(consent: Consent) -> Vec<Outcome> {
+    let output = Mutex::new(());
+    let lane = |lane: Lane| {
+        let steps = STEPS.iter().filter(move |step| step.lane == lane);
+        steps
+            .map(|step| run_apart(step, consent, &output))
+            .collect::<Vec<Outcome>>()
+    };
+    let mut outcomes = thread::scope(|scope| {
+        let waits = scope.spawn(|| lane(Lane::Waits));
+        let mut outcomes = lane(Lane::Computes);
+        outcomes.extend(waits.join().expect("a lane does not panic"));
+        outcomes
+    });
+    outcomes.sort_by_key(|outcome| STEPS.iter().position(|step| step.name == outcome.name));
+    outcomes
+}
+
+/// Runs one step in a process of its own and shows what it printed, once `output` is free.
+fn run_apart(step: &Step, consent: Consent, output: &Mutex<()>) -> Outcome {
+    eprintln!("== {} begins", step.name);
+    let started = Instant::now();
+    let log = place::target_dir().join(format!("xtask/test/{}.log", step.name));
+    let result = start(step.name, consent, &log);
+    let took = started.elapsed();
+    let _shown_alone = output.lock();
+    println!("\n== {}: {}", step.name, step.about);
+    let printed = fs::read(&log).unwrap_or_default();
+    let printed = String::from_utf8_lossy(&printed);
+    let error = match result {
+        Ok(true) => None,
+        Ok(false) => Some(last_error(&printed)),
+        Err(error) => Some(error),
+    };
+    println!("{printed}");
+    Outcome::told(step.name, error, took)
+}
+
+/// Whether the step passed.
+fn start(name: &str, consent: Consent, log: &Path) -> anyhow::Result<bool> {
+    let folder: PathBuf = log.parent().context("a file in a directory")?.into();
+    fs::create_dir_all(&folder)?;
+    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut this_program = command(env::current_exe()?, &place::root());
+    if consent == Consent::Given {
+        this_program.arg("--yes");
+    }
+    let status = this_program
+        .args(["test", "--alone", name])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()
+        .context("cannot start this program again")?;
+    match status.code() {
+        Some(0) => Ok(true),
+        Some(_) => Ok(false),
+        None => bail!("ended with {status}"),
+    }
+}
+
+/// What a step said last that it failed of.
+fn last_error(printed: &str) -> anyhow::Error {
+    let begin = printed
+        .rfind(&format!("\n{ERROR}"))
+        .map(|at| at + 1 + ERROR.len());
+    let text = begin.and_then(|at| printed.get(at..)).unwrap_or("no reason given");
+    anyhow::anyhow!(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_quoted_whole() {
+        let printed = "error: first\nmore\nerror: two tests failed\n    a\n    b\n";
+        assert_eq!(
+            last_error(printed).to_string(),
+            "two tests failed\n    a\n    b"
+        );
+        assert_eq!(last_error("nothing").to_string(), "no reason given");
+    }
+
+    #[test]
+    fn both_lanes_have_steps_and_nothing_runs_in_two() {
+        for lane in [Lane::Computes, Lane::Waits] {
+            assert!(STEPS.iter().any(|step| step.lane == lane), "{lane:?}");
+        }
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(STEPS[..index].iter().all(|other| other.name != step.name));
+        }
+    }
+}
