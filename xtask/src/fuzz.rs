@@ -15,6 +15,7 @@ use crate::ledger::{self, Table};
 use crate::place;
 use crate::process::{capture, command, run, run_through, show};
 use crate::setup::Consent;
+use crate::sim;
 
 /// The targets, as `tidewire_fuzz::TARGETS` has them.
 const TARGETS: [&str; 7] = [
@@ -59,15 +60,9 @@ struct Outcome {
 
 /// Tries the corpora, whole and damaged in the same ways each time; an error when something was found.
 pub(crate) fn sample() -> anyhow::Result<()> {
-    let root = place::root();
-    let package = ["--package", "tidewire-fuzz"];
-    run(command("cargo", &root)
-        .args(["build", "--locked", "--profile", "sim", "--bins"])
-        .args(package))?;
-    run_through(&mut command(
-        place::target_dir().join("sim/tidewire-fuzz"),
-        &root,
-    ))
+    sim::build()?;
+    let program = place::target_dir().join("sim/tidewire-fuzz");
+    run_through(&mut command(program, &place::root()))
 }
 
 /// Fuzzes the named targets, or all, and appends what came of it to the ledger. With `keep`, inputs
@@ -122,11 +117,7 @@ fn judge(outcomes: &[Outcome]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fuzz(
-    targets: &[&'static str],
-    seconds: u32,
-    consent: Consent,
-) -> anyhow::Result<Vec<Outcome>> {
+fn fuzz(targets: &[&'static str], seconds: u32, consent: Consent) -> anyhow::Result<Vec<Outcome>> {
     build(consent)?;
     let program = program()?;
     let waiting = Mutex::new(targets.iter().copied());

@@ -52,7 +52,8 @@ impl Consent {
         // Steps of two lanes may need packages at the same time, and apt refuses the second.
         let turn = place::target_dir().join("xtask/apt.lock");
         fs::create_dir_all(place::target_dir().join("xtask"))?;
-        let turn = File::create(&turn).with_context(|| format!("cannot write {}", turn.display()))?;
+        let turn =
+            File::create(&turn).with_context(|| format!("cannot write {}", turn.display()))?;
         turn.lock().context("cannot wait for apt's turn")?;
         eprintln!("installing {list} {purpose}");
         run(&mut as_root("apt-get", &["update", "-qq"]))?;

@@ -47,16 +47,17 @@ impl fmt::Display for SeedRange {
     }
 }
 
-/// Builds the simulator.
+/// Builds the simulator and the program of the fuzz targets: one command, so that both have one build of
+/// the server.
 pub(crate) fn build() -> anyhow::Result<()> {
-    run(&mut build_command())
+    run(build_command().args(["--package", "tidewire-fuzz"]))
 }
 
 /// The build of the simulator. The profile is in Cargo.toml; the simulator with planted bugs has the same
 /// one, and so the same dependencies.
 pub(crate) fn build_command() -> Command {
     let mut cargo = command("cargo", &place::root());
-    cargo.args(["build", "--locked", "--profile", "sim"]);
+    cargo.args(["build", "--locked", "--profile", "sim", "--bins"]);
     cargo.args(["--package", "tidewire-sim"]);
     cargo
 }

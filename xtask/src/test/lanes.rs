@@ -99,7 +99,9 @@ fn last_error(printed: &str) -> anyhow::Error {
     let begin = printed
         .rfind(&format!("\n{ERROR}"))
         .map(|at| at + 1 + ERROR.len());
-    let text = begin.and_then(|at| printed.get(at..)).unwrap_or("no reason given");
+    let text = begin
+        .and_then(|at| printed.get(at..))
+        .unwrap_or("no reason given");
     anyhow::anyhow!(text.trim_end().to_owned())
 }
 
