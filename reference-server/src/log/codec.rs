@@ -330,7 +330,7 @@ impl PartWriter {
         let mut part = SnapshotMessage::default();
         let mut bytes = 0;
         let mut row_at = 0;
-        let mut records: Box<dyn Iterator<Item = _>> = match &place {
+        let records: Box<dyn Iterator<Item = _>> = match &place {
             Place::Start => {
                 part.cursor = Some(snapshot.cursor);
                 part.ms = snapshot.ms;
@@ -348,7 +348,7 @@ impl PartWriter {
             }
             Place::End => return None,
         };
-        while let Some((collection, id, record)) = records.next() {
+        for (collection, id, record) in records {
             let record = record.to_wire(collection, id);
             let size = record.encoded_len() + FIELD_BYTES;
             // The record that is too much begins the next part: it comes after the last one here.
