@@ -210,14 +210,20 @@ impl Drop for SocketPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Rates;
 
     const NOW: MonoTime = MonoTime(0);
 
     fn admission(per_address: usize, unauthenticated: usize, rate: Rate) -> Arc<Admission> {
-        let mut config = Config::default();
-        config.connections_per_address = per_address;
-        config.connections_unauthenticated_max = unauthenticated;
-        config.rates.address = rate;
+        let config = Config {
+            connections_per_address: per_address,
+            connections_unauthenticated_max: unauthenticated,
+            rates: Rates {
+                address: rate,
+                ..Rates::default()
+            },
+            ..Config::default()
+        };
         Admission::new(&config)
     }
 

@@ -44,6 +44,9 @@ pub(crate) struct Board {
 /// The cards at one moment.
 pub(crate) type Cards = BTreeMap<Arc<str>, Arc<Card>>;
 
+/// Columns with their ids.
+type Columns = Vec<(Arc<str>, Arc<Column>)>;
+
 impl Board {
     pub(crate) fn new(channel: Channel, name: &str) -> Self {
         Self {
@@ -56,11 +59,11 @@ impl Board {
     }
 
     /// Columns from left to right.
-    pub(crate) fn columns(&self) -> Result<Vec<(Arc<str>, Arc<Column>)>, DecodeError> {
+    pub(crate) fn columns(&self) -> Result<Columns, DecodeError> {
         let columns = self.columns.all().into_iter();
         let mut columns = columns
             .map(|(id, column)| Ok((id, column?)))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Columns, _>>()?;
         columns.sort_by(|(_, a), (_, b)| a.order.total_cmp(&b.order));
         Ok(columns)
     }

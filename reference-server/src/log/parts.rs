@@ -195,7 +195,7 @@ mod tests {
             for part_bytes in [1, 500, 4096, usize::MAX] {
                 let whole = snapshot(records, rows);
                 let stored = StoredSnapshot::encode(whole.clone(), part_bytes);
-                let most = part_bytes.min(PART_BYTES_MAX).max(400);
+                let most = part_bytes.clamp(400, PART_BYTES_MAX);
                 assert!(stored.parts.iter().all(|part| part.len() <= most));
                 assert_eq!(stored.read().as_ref(), Ok(&whole));
                 assert_eq!(stored.is_deleted(), Ok(false));

@@ -509,8 +509,12 @@ async fn one_address_has_its_share_of_places_and_others_have_theirs() {
         headers.insert("x-forwarded-for", client.parse().unwrap());
         Client::connect_by(request).await
     };
-    let first = from("203.0.113.9").await.ok().expect("the first");
-    let _second = from("203.0.113.9").await.ok().expect("the second");
+    let first = from("203.0.113.9")
+        .await
+        .unwrap_or_else(|refused| panic!("the first: {refused:?}"));
+    let _second = from("203.0.113.9")
+        .await
+        .unwrap_or_else(|refused| panic!("the second: {refused:?}"));
     let (status, body) = from("203.0.113.9").await.err().expect("refused");
     assert_eq!(status, 429, "{body}");
     // What it writes itself does not make it another one.
@@ -519,7 +523,9 @@ async fn one_address_has_its_share_of_places_and_others_have_theirs() {
         .err()
         .expect("refused");
     assert_eq!(status, 429);
-    let _other = from("203.0.113.10").await.ok().expect("another address");
+    let _other = from("203.0.113.10")
+        .await
+        .unwrap_or_else(|refused| panic!("another address: {refused:?}"));
     assert!(
         server.log().contains("connections_per_address"),
         "{}",
@@ -568,8 +574,12 @@ async fn those_that_say_nothing_do_not_take_the_places_of_all() {
         server.client("cem").await,
     );
     let silent = (
-        Client::connect(&address, None).await.ok().expect("one"),
-        Client::connect(&address, None).await.ok().expect("two"),
+        Client::connect(&address, None)
+            .await
+            .unwrap_or_else(|refused| panic!("one: {refused:?}")),
+        Client::connect(&address, None)
+            .await
+            .unwrap_or_else(|refused| panic!("two: {refused:?}")),
     );
     let (status, answer) = upgrade(&address).await;
     assert_eq!(status, 503);
