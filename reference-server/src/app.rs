@@ -9,23 +9,25 @@ use tidewire_core::time::UnixTime;
 use crate::admission::Admission;
 use crate::auth::{self, Action, AuthError, Authenticate, Authorise, KeptRequest, Principal};
 use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody, Serving};
+use crate::channels::Channels;
 use crate::clock::{self, Clock};
-use crate::config::{Config, Create};
+use crate::config::Config;
+use crate::connection::{Access, ConnectionConfig, Create};
 use crate::connections::Connections;
 use crate::faults::Faults;
 use crate::http::ApiKeys;
 use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::principal::is_principal_name;
-use crate::routing::Router;
 use crate::telemetry::Metrics;
 
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
+    pub(crate) connection_config: Arc<ConnectionConfig>,
     pub(crate) authenticate: Option<Arc<Authenticate>>,
     pub(crate) authorise: Option<Arc<Authorise>>,
     pub(crate) origins: OriginRule,
-    pub(crate) router: Arc<Router>,
+    pub(crate) channels: Arc<Channels>,
     pub(crate) broker: Arc<dyn Broker>,
     /// This node's place among those that serve from the broker, if there can be others.
     pub(crate) serving: Option<Serving>,
@@ -80,27 +82,9 @@ impl App {
         }
     }
 
-    /// Without `authorise` whoever is authenticated may do everything.
-    pub(crate) fn may(&self, who: &Principal, channel: &ChannelName, action: Action) -> bool {
-        match &self.authorise {
-            Some(authorise) => authorise(who, channel, action),
-            None => true,
-        }
-    }
-
-    /// Whether a channel may be used now: in a namespace with `create = "admin"` it must exist.
-    pub(crate) async fn is_open(&self, channel: &ChannelName) -> Result<bool, BrokerDown> {
-        let namespace = self.config.namespace(channel.namespace());
-        match namespace.map(|namespace| namespace.create) {
-            None => Ok(false),
-            Some(Create::OnUse) => Ok(true),
-            Some(Create::Admin) => self.exists(channel).await,
-        }
-    }
-
     /// Whether the last fact about a channel is that it was opened.
     pub(crate) async fn exists(&self, channel: &ChannelName) -> Result<bool, BrokerDown> {
-        if let Some(handle) = self.router.find(channel)
+        if let Some(handle) = self.channels.find(channel)
             && handle.head().seq > 0
         {
             return Ok(handle.exists.load(Ordering::Acquire));
@@ -139,6 +123,24 @@ impl App {
             let read = BrokerRequest::Read { after };
             reply = self.broker.request(channel, read).await;
         }
+    }
+}
+
+impl Access for App {
+    /// Without `authorise` whoever is authenticated may do everything.
+    fn may(&self, who: &Principal, channel: &ChannelName, action: Action) -> bool {
+        match &self.authorise {
+            Some(authorise) => authorise(who, channel, action),
+            None => true,
+        }
+    }
+
+    fn create(&self, namespace: &str) -> Option<Create> {
+        self.config.namespace(namespace).map(|rules| rules.create)
+    }
+
+    fn has_room(&self, channel: &ChannelName) -> bool {
+        self.broker.has_room(channel)
     }
 }
 

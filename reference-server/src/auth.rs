@@ -12,6 +12,7 @@ use tidewire_core::time::MonoTime;
 
 use crate::address::is_forwarded_from_loopback_only;
 use crate::admission::Place;
+use crate::connection::Pace;
 use crate::principal::is_principal_name;
 pub(crate) use crate::principal::{Action, AuthError, Principal};
 
@@ -70,12 +71,6 @@ impl KeptRequest {
         if let Some(place) = &self.place {
             place.authenticated();
         }
-    }
-
-    /// How long to wait, after so many frames of its connection, because of all those of its address.
-    pub(crate) fn pace(&self, frames: usize, now: MonoTime) -> Duration {
-        let place = self.place.as_ref();
-        place.map_or(Duration::ZERO, |place| place.pace(frames, now))
     }
 
     /// The request as it was.
@@ -138,6 +133,14 @@ pub(crate) fn dev_principal(token: &str, request: &KeptRequest) -> Result<Princi
         ));
     }
     Ok(Principal::new(name))
+}
+
+/// All frames of an address share a rate.
+impl Pace for KeptRequest {
+    fn pace(&self, frames: usize, now: MonoTime) -> Duration {
+        let place = self.place.as_ref();
+        place.map_or(Duration::ZERO, |place| place.pace(frames, now))
+    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use tidewire_core::wire::{Codec, Goaway, ServerKind};
+use tidewire_core::wire::{Codec, Goaway};
 use tokio::sync::watch;
 
 use crate::channel::PeerId;
-use crate::faults::Faults;
-use crate::queue::{Ending, SendQueue};
+use crate::connection::{Ending, QueueCounts, QueueLimits};
+use crate::driver::Peer;
 use crate::telemetry::Metrics;
 
 pub(crate) struct Connections {
-    open: Mutex<HashMap<PeerId, Arc<SendQueue>>>,
+    open: Mutex<HashMap<PeerId, Arc<Peer>>>,
     /// How many are open; what a drain waits for.
     count: watch::Sender<usize>,
     next: AtomicU64,
@@ -21,8 +21,8 @@ pub(crate) struct Connections {
     /// What clients are told once the server drains.
     goaway: OnceLock<Goaway>,
     broker_answers: AtomicBool,
+    queue_limits: Arc<QueueLimits>,
     metrics: Arc<Metrics>,
-    faults: Faults,
 }
 
 /// As many connections are open as the server takes.
@@ -30,7 +30,7 @@ pub(crate) struct Connections {
 pub(crate) struct TooManyConnections;
 
 impl Connections {
-    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>, faults: Faults) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
             count: watch::Sender::new(0),
@@ -38,12 +38,12 @@ impl Connections {
             limit,
             goaway: OnceLock::new(),
             broker_answers: AtomicBool::new(true),
+            queue_limits: Arc::default(),
             metrics,
-            faults,
         })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<PeerId, Arc<SendQueue>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<PeerId, Arc<Peer>>> {
         self.open.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -54,27 +54,26 @@ impl Connections {
             return Err(TooManyConnections);
         }
         let conn = self.next_conn();
-        let (metrics, faults) = (Arc::clone(&self.metrics), self.faults.clone());
-        let queue = Arc::new(SendQueue::new(conn, codec, metrics, faults));
-        open.insert(conn, Arc::clone(&queue));
+        let peer = Peer::new(conn, codec, Arc::clone(&self.queue_limits));
+        open.insert(conn, Arc::clone(&peer));
         self.count.send_replace(open.len());
         self.metrics.connections.inc();
         Ok(Registered {
             connections: Arc::clone(self),
-            queue,
+            peer,
         })
     }
 
     /// Ends one connection, if it is still open.
     pub(crate) fn end(&self, conn: PeerId, ending: Ending) {
-        let queue = self.open().get(&conn).cloned();
-        if let Some(queue) = queue {
-            queue.end(ending);
+        let peer = self.open().get(&conn).cloned();
+        if let Some(peer) = peer {
+            peer.end(ending);
         }
     }
 
     /// Every connection that is open now.
-    pub(crate) fn all(&self) -> Vec<Arc<SendQueue>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Peer>> {
         self.open().values().cloned().collect()
     }
 
@@ -83,7 +82,7 @@ impl Connections {
         PeerId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         *self.count.borrow()
     }
 
@@ -97,17 +96,35 @@ impl Connections {
     /// Asks everyone to leave, now and whenever someone still comes in.
     pub(crate) fn start_draining(&self, goaway: Goaway) {
         let goaway = self.goaway.get_or_init(|| goaway);
-        for queue in self.all().iter().filter(|queue| queue.is_welcomed()) {
-            queue.send(ServerKind::Goaway(goaway.clone()));
+        for peer in self.all() {
+            peer.ask_to_leave(goaway.clone());
         }
     }
 
-    /// A client was let in. Told twice to leave is harmless, never told is not.
-    pub(crate) fn welcome(&self, queue: &SendQueue) {
-        queue.set_welcomed();
+    /// A new connection listens. Told twice to leave is harmless, never told is not.
+    pub(crate) fn listening(&self, peer: &Peer) {
         if let Some(goaway) = self.goaway.get() {
-            queue.send(ServerKind::Goaway(goaway.clone()));
+            peer.ask_to_leave(goaway.clone());
         }
+    }
+
+    /// Adds what went through the send queues to the metrics. Queues count for themselves, since a counter
+    /// that every message of every connection moves costs more than the message's way through its queue.
+    pub(crate) fn count(&self) {
+        let mut bytes = 0;
+        for peer in self.all() {
+            bytes += peer.queued_bytes();
+            self.add(peer.take_counts());
+        }
+        self.metrics.queue_bytes.set(bytes as i64);
+    }
+
+    fn add(&self, counts: QueueCounts) {
+        let metrics = &self.metrics;
+        metrics.frames_out.inc_by(counts.frames);
+        metrics.messages_out.inc_by(counts.messages);
+        metrics.bytes_out.inc_by(counts.bytes);
+        metrics.queue_refusals.inc_by(counts.refusals);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -127,14 +144,16 @@ impl Connections {
 /// An open connection's place; leaves it when dropped.
 pub(crate) struct Registered {
     connections: Arc<Connections>,
-    pub(crate) queue: Arc<SendQueue>,
+    pub(crate) peer: Arc<Peer>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut open = self.connections.open();
-        open.remove(&self.queue.conn());
+        open.remove(&self.peer.id());
         self.connections.count.send_replace(open.len());
+        drop(open);
+        self.connections.add(self.peer.take_counts());
         self.connections.metrics.connections.dec();
     }
 }

@@ -7,7 +7,8 @@ use tidewire_core::wire::Goaway;
 use crate::app::App;
 use crate::broker::Serving;
 use crate::clock;
-use crate::queue::Ending;
+use crate::connection::Ending;
+use tidewire_core::wire::ErrorCode;
 
 /// How many connections are closed at a time when the grace is over, and the pause between: their
 /// clients come back somewhere else, and not all at once.
@@ -20,7 +21,7 @@ pub(crate) async fn drain(app: &App, reason: &str) {
     let connections = &app.connections;
     let grace = app.config.drain_grace;
     let millis = |duration| u32::try_from(clock::millis(duration)).unwrap_or(u32::MAX);
-    tracing::info!(clients = connections.count(), "draining");
+    tracing::info!(clients = connections.open_count(), "draining");
     connections.start_draining(Goaway {
         by_ms: millis(grace),
         window_ms: millis(app.config.timeouts.goaway_window.min(grace)),
@@ -34,8 +35,8 @@ pub(crate) async fn drain(app: &App, reason: &str) {
         let left = connections.all();
         tracing::info!(clients = left.len(), "the grace is over, closing");
         for batch in left.chunks(CLOSE_BATCH) {
-            for queue in batch {
-                queue.end(Ending::GOING_AWAY);
+            for peer in batch {
+                peer.end(Ending::of(ErrorCode::GoingAway));
             }
             tokio::time::sleep(CLOSE_PAUSE).await;
         }

@@ -14,6 +14,7 @@
 
 pub mod broker;
 pub mod channel;
+pub mod connection;
 mod epoch_key;
 pub mod log;
 
@@ -28,13 +29,13 @@ mod app;
 #[cfg(feature = "net")]
 mod auth;
 #[cfg(feature = "net")]
+mod channels;
+#[cfg(feature = "net")]
 pub mod cli;
 #[cfg(feature = "net")]
 mod clock;
 #[cfg(feature = "config")]
 pub mod config;
-#[cfg(feature = "net")]
-mod connection;
 #[cfg(feature = "net")]
 mod connections;
 #[cfg(feature = "net")]
@@ -46,22 +47,19 @@ pub mod faults;
 #[cfg(feature = "net")]
 mod file_limit;
 #[cfg(feature = "net")]
+mod handle;
+#[cfg(feature = "net")]
 mod http;
 #[cfg(feature = "net")]
 mod inbox;
 #[cfg(feature = "net")]
 mod key_file;
-#[cfg(feature = "net")]
 mod limit;
 #[cfg(feature = "net")]
 mod origin;
 #[cfg(feature = "net")]
 mod policy;
 mod principal;
-#[cfg(feature = "net")]
-mod queue;
-#[cfg(feature = "net")]
-mod routing;
 #[cfg(feature = "net")]
 mod schema;
 #[cfg(feature = "net")]

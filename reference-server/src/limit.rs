@@ -1,5 +1,6 @@
 //! How fast one connection may talk, and the log.
 
+#[cfg(feature = "net")]
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,9 +60,11 @@ impl Rate {
 }
 
 /// A bucket that several connections take from.
+#[cfg(feature = "net")]
 #[derive(Clone, Debug)]
 pub(crate) struct SharedBucket(Arc<Mutex<TokenBucket>>);
 
+#[cfg(feature = "net")]
 impl SharedBucket {
     pub(crate) fn new(bucket: TokenBucket) -> Self {
         Self(Arc::new(Mutex::new(bucket)))
@@ -82,15 +85,19 @@ impl SharedBucket {
 }
 
 /// Lines about failures that many channels share, in one period.
+#[cfg(feature = "net")]
 const LINES_MAX: u32 = 10;
+#[cfg(feature = "net")]
 const LINES_PERIOD: Duration = Duration::from_secs(10);
 
+#[cfg(feature = "net")]
 /// Bounds log lines of one kind. Policy: the first ones of a period are written, the others counted.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     state: Mutex<LogState>,
 }
 
+#[cfg(feature = "net")]
 #[derive(Debug, Default)]
 struct LogState {
     period_began: Option<MonoTime>,
@@ -98,6 +105,7 @@ struct LogState {
     unsaid: u64,
 }
 
+#[cfg(feature = "net")]
 impl LogLimit {
     /// Whether a line may be written now; if so, how many were not since the last one.
     pub(crate) fn take(&self, now: MonoTime) -> Option<u64> {
@@ -122,6 +130,7 @@ impl LogLimit {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "net")]
     #[test]
     fn a_flood_of_log_lines_is_counted_instead_of_written() {
         let limit = LogLimit::default();

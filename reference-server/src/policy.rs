@@ -10,7 +10,6 @@ use tidewire_core::wire::{Change, ErrorCode, Limits};
 
 use crate::auth::Principal;
 use crate::channel::{Policy, View};
-use crate::faults::Faults;
 use crate::schema::Schemas;
 
 pub(crate) type Validate =
@@ -24,8 +23,6 @@ pub(crate) struct AppPolicy {
     pub(crate) initial: HashMap<String, Arc<Initial>>,
     pub(crate) schemas: Schemas,
     pub(crate) limits: Limits,
-    /// What a fault plan rejects, before anybody looks at it.
-    pub(crate) faults: Faults,
 }
 
 impl Default for AppPolicy {
@@ -35,7 +32,6 @@ impl Default for AppPolicy {
             initial: HashMap::new(),
             schemas: Schemas::default(),
             limits: Limits::DEFAULT,
-            faults: Faults::new(),
         }
     }
 }
@@ -63,9 +59,6 @@ impl Policy for AppPolicy {
         principal: &str,
         change: &Change,
     ) -> Result<(), Rejection> {
-        if let Some(rejection) = self.faults.rejection(channel.as_str(), principal) {
-            return Err(rejection);
-        }
         if let Some(kind) = &change.kind {
             let lookup = |collection: &str, id: &str| view.record(collection, id);
             self.schemas

@@ -15,18 +15,19 @@ use crate::app::App;
 use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
 use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, RunId};
 use crate::channel::View;
+use crate::channels::Channels;
 use crate::clock::{self, Clock};
 use crate::config::{BrokerKind, Config, ConfigError};
 use crate::connections::Connections;
 use crate::drain;
 use crate::driver::DriverParts;
-use crate::faults::Faults;
+use crate::faults::{FaultedPolicy, Faults};
+use crate::handle::ServerHandle;
 use crate::http::{self, ApiKeys, Door};
 use crate::key_file::{self, KeyFileError};
 use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
-use crate::routing::Router;
 use crate::schema::Schemas;
 use crate::telemetry::Metrics;
 
@@ -78,6 +79,7 @@ pub struct ServerBuilder {
     policy: AppPolicy,
     routes: axum::Router,
     broker: Option<Arc<dyn Broker>>,
+    faults: Faults,
 }
 
 impl ServerBuilder {
@@ -143,7 +145,7 @@ impl ServerBuilder {
 
     /// Lets a fault plan work on this server, for tests. Without it only the admin door can set one.
     pub fn faults(mut self, faults: Faults) -> Self {
-        self.policy.faults = faults;
+        self.faults = faults;
         self
     }
 
@@ -173,21 +175,24 @@ impl ServerBuilder {
             config.epoch_keys = vec![key];
         }
         let config = Arc::new(config);
-        let faults = self.policy.faults.clone();
+        let faults = self.faults;
         let metrics = Metrics::with_faults(faults.counts());
         let clock = Clock::new();
-        let connections =
-            Connections::new(config.connections_max, Arc::clone(&metrics), faults.clone());
+        let connections = Connections::new(config.connections_max, Arc::clone(&metrics));
+        let connection_config = Arc::new(config.connection());
         let parts = DriverParts {
             config: Arc::clone(&config),
-            policy: Arc::new(self.policy),
+            policy: Arc::new(FaultedPolicy {
+                inner: Arc::new(self.policy),
+                faults: faults.clone(),
+            }),
             broker: Arc::clone(&broker),
             connections: Arc::clone(&connections),
             metrics: Arc::clone(&metrics),
             clock,
             log_limit: Arc::default(),
         };
-        let router = Router::new(parts, config.channels_max);
+        let channels = Channels::new(parts, config.channels_max);
         let admission = Admission::new(&config);
         let routing_table = http::routing_table(&config, clock::random_u64());
         let origins = OriginRule {
@@ -199,7 +204,8 @@ impl ServerBuilder {
             authenticate: self.authenticate,
             authorise: self.authorise,
             origins,
-            router,
+            channels,
+            connection_config,
             serving: broker.join(),
             broker,
             connections,
@@ -212,7 +218,7 @@ impl ServerBuilder {
             routing_table,
             refusals: LogLimit::default(),
         });
-        faults.attach(&app);
+        faults.attach(ServerHandle::new(&app));
         Ok(Server {
             app,
             routes: self.routes,
@@ -279,6 +285,7 @@ impl Server {
             policy: AppPolicy::default(),
             routes: axum::Router::new(),
             broker: None,
+            faults: Faults::new(),
         }
     }
 
@@ -363,7 +370,7 @@ impl Server {
         }
         // Whoever still comes is told so, with a time to come back, until the last one has left.
         self.drain("the server stops").await;
-        self.app.router.stop().await;
+        self.app.channels.stop().await;
         stop.send_replace(true);
         for door in open {
             // Whoever listens here next finds the port free. A panic shows in its own output.

@@ -9,22 +9,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use tidewire_core::wire::ErrorCode;
 
+use crate::connection::EndReason;
 use crate::faults::FaultCounts;
 
-/// Why a connection ended, as a label: an error code's name, or one of three more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum CloseLabel {
-    /// The client closed it.
-    Client,
-    /// The link broke.
-    Broken,
-    /// The server refused or ended it with this code.
-    Code(ErrorCode),
-}
-
-impl EncodeLabelValue for CloseLabel {
+impl EncodeLabelValue for EndReason {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         let text = match self {
             Self::Client => "client",
@@ -37,7 +26,7 @@ impl EncodeLabelValue for CloseLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
-    pub(crate) reason: CloseLabel,
+    pub(crate) reason: EndReason,
 }
 
 type Total = Counter<u64, AtomicU64>;
@@ -68,12 +57,6 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// For tests of parts that have no faults.
-    #[cfg(test)]
-    pub(crate) fn new() -> Arc<Self> {
-        Self::with_faults(FaultCounts::default())
-    }
-
     pub(crate) fn with_faults(faults: FaultCounts) -> Arc<Self> {
         let mut metrics = Self {
             registry: Registry::with_prefix("tidewire"),

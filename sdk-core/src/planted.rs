@@ -117,9 +117,18 @@ mod variants {
         OpeningRepeatsInitial: "only a new or deleted channel starts from the initial records";
         DeletionKeepsRecords: "a deletion leaves nothing";
 
+        // Connections, in the server.
+        OthersNeverNamed: "heartbeats name every head in turn";
+        PushToEndedDropped: "a push that an ended channel gives back starts the next one";
+        ReplacementUntold: "a subscription whose channel's task ended is told `lagged`";
+        ExpiryNotEnforced: "a token that has expired ends its connection";
+        GrantsNotRechecked: "a refresh ends what the new token no longer grants";
+        PushNeedsNoGrant: "a push of who may neither read nor write starts nothing";
+
         // Mutations, in the server.
         TableNotBounded: "a table lists no more rejections than it has room for";
         ForgottenNotMarked: "numbers whose rejections were forgotten are marked";
+        RightReadEarly: "the right to write is that of the moment when a push is evaluated";
         DuplicateDecidedAgain: "`n ≤ last` is a duplicate";
         GapAccepted: "`n` must be the next one, or `low`";
         PushEpochNotCompared: "a push of another epoch is not appended";

@@ -118,6 +118,8 @@ impl<'a> Evaluation<'a> {
             let hold = encode::hold(channel, ErrorCode::Overloaded, TABLE_FULL_RETRY_MS);
             return vec![hold];
         }
+        // Not before: what the grant said when the push came may be over.
+        let writable = waiting.may_write();
         let mut row = self.row(author);
         let mut acked = None;
         let mut answers = Vec::new();
@@ -127,7 +129,7 @@ impl<'a> Evaluation<'a> {
                 acked = Some((n, acked.map_or(self.tip.seq, |(_, seq)| seq)));
                 continue;
             }
-            if !waiting.writable {
+            if !writable {
                 answers.push(encode::error(
                     channel,
                     ErrorCode::Forbidden,

@@ -20,6 +20,20 @@ pub trait Outlet: Send + Sync {
     fn try_send(&self, message: &Message) -> Result<(), OutletFull>;
 }
 
+/// What the principal behind a connection may do on this channel. Asked at the moment when it
+/// matters, since grants change while a push waits.
+pub trait Rights: Send + Sync {
+    /// Whether its mutations may be logged now. Must not block.
+    fn may_write(&self) -> bool;
+}
+
+/// Always the same.
+impl Rights for bool {
+    fn may_write(&self) -> bool {
+        *self
+    }
+}
+
 /// The queue to a connection has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutletFull;
@@ -35,9 +49,11 @@ pub struct Subscriber {
     pub author: Author,
     /// Where frames go.
     pub outlet: Arc<dyn Outlet>,
+    /// What it may do here.
+    pub rights: Arc<dyn Rights>,
 }
 
-/// What the world tells a channel. Read and write grants were checked by the caller.
+/// What the world tells a channel. The grant to read was checked by the caller.
 pub enum ChannelInput {
     /// `subscribe`. Again from the same connection: the stream starts anew at `have`.
     Subscribe {
@@ -53,12 +69,11 @@ pub enum ChannelInput {
         /// Who.
         conn: PeerId,
     },
-    /// `push`. From a connection that has not subscribed it is answered all the same, through `subscriber`.
+    /// `push`. From a connection that has not subscribed it is answered all the same, through
+    /// `subscriber`. Without the right to write only duplicates are acked.
     Push {
         /// Who.
         subscriber: Subscriber,
-        /// Whether it may write: without the grant only duplicates are acked.
-        writable: bool,
         /// What.
         push: Push,
     },

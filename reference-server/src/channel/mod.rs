@@ -41,12 +41,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewire_core::ChannelName;
+use tidewire_core::planted;
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
 pub use crate::log::Author;
 pub use config::{ChannelConfig, Lag};
-pub use input::{ChannelInput, ChannelOutput, Outlet, OutletFull, PeerId, Subscriber};
+pub use input::{ChannelInput, ChannelOutput, Outlet, OutletFull, PeerId, Rights, Subscriber};
 pub use message::Message;
 pub use policy::{Policy, View};
 
@@ -165,11 +166,7 @@ impl Channel {
                 self.asks.remove(&conn);
                 self.presence.remove(conn);
             }
-            ChannelInput::Push {
-                subscriber,
-                writable,
-                push,
-            } => self.handle_push(subscriber, writable, push),
+            ChannelInput::Push { subscriber, push } => self.handle_push(subscriber, push),
             ChannelInput::Fetch {
                 conn,
                 epoch,
@@ -245,7 +242,7 @@ impl Channel {
         self.arrivals
     }
 
-    fn handle_push(&mut self, subscriber: Subscriber, writable: bool, mut push: Push) {
+    fn handle_push(&mut self, subscriber: Subscriber, mut push: Push) {
         if let Err(detail) = push::check_contract(&push, &self.config.limits) {
             self.refuse(&subscriber, detail);
             return;
@@ -256,7 +253,7 @@ impl Channel {
             arrival: self.arrive(),
             since: self.now.mono,
             subscriber: subscriber.clone(),
-            writable,
+            right_at_arrival: planted!(RightReadEarly).then(|| subscriber.rights.may_write()),
             push,
         };
         if self.pushes.push(waiting).is_err() {

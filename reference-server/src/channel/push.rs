@@ -19,12 +19,21 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A push that was not answered yet.
 pub(super) struct WaitingPush {
     pub(super) subscriber: Subscriber,
-    pub(super) writable: bool,
+    /// Only in a build that is made to be wrong.
+    pub(super) right_at_arrival: Option<bool>,
     pub(super) push: Push,
     /// Its place among everything that arrived: what was read later is newer than its sender's view.
     pub(super) arrival: u64,
     pub(super) since: MonoTime,
     pub(super) bytes: usize,
+}
+
+impl WaitingPush {
+    /// Whether its author may write now.
+    pub(super) fn may_write(&self) -> bool {
+        self.right_at_arrival
+            .unwrap_or_else(|| self.subscriber.rights.may_write())
+    }
 }
 
 /// The bounded queue of them, oldest first.

@@ -278,7 +278,7 @@ impl Channel {
                 self.behind = true;
                 break;
             }
-            if !stale && needs_opening && waiting.writable {
+            if !stale && needs_opening && waiting.may_write() {
                 open = true;
                 break;
             }

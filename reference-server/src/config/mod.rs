@@ -23,6 +23,8 @@ use tidewire_core::wire::Limits;
 #[cfg(feature = "net")]
 use crate::channel::ChannelConfig;
 use crate::channel::Lag;
+#[cfg(feature = "net")]
+use crate::connection::ConnectionConfig;
 use crate::epoch_key::EpochKey;
 
 pub use api_key::{ApiKey, ApiRight, ApiSecret};
@@ -121,14 +123,7 @@ pub struct Namespace {
     pub schemas: BTreeMap<String, PathBuf>,
 }
 
-/// How a channel comes to exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Create {
-    /// With its first authorised subscribe or push.
-    OnUse,
-    /// Over the admin door only.
-    Admin,
-}
+pub use crate::connection::Create;
 
 /// How long things may take.
 #[derive(Clone, Debug)]
@@ -261,6 +256,20 @@ impl Config {
         self.namespaces
             .get(name)
             .or_else(|| self.namespaces.get("*"))
+    }
+
+    /// Settings of every connection.
+    #[cfg(feature = "net")]
+    pub(crate) fn connection(&self) -> ConnectionConfig {
+        ConnectionConfig {
+            limits: self.limits,
+            hello: self.timeouts.hello,
+            heartbeat: self.timeouts.heartbeat,
+            silence: self.timeouts.silence,
+            frames_per_second: self.rates.connection.per_s,
+            frames_burst: self.rates.connection.burst,
+            ..ConnectionConfig::default()
+        }
     }
 
     /// Settings of a channel that follows `namespace`.

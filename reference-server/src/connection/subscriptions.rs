@@ -3,62 +3,77 @@
 use std::sync::Arc;
 
 use tidewire_core::ChannelName;
+use tidewire_core::planted;
 use tidewire_core::wire::{Cursor, Head};
 
-use crate::routing::ChannelHandle;
-use crate::telemetry::Metrics;
+use super::input::ChannelRef;
+use crate::channel::{Outlet, Rights, Subscriber};
 
-/// Heads in one heartbeat that moved since the last one; the rest comes with the next.
-const MOVED_MAX: usize = 256;
-/// Other heads, in turn: a hole inside the server is found this way too.
-const OTHERS_MAX: usize = 16;
-
-pub(crate) struct Subscription {
-    pub(crate) channel: Arc<ChannelHandle>,
+struct Subscription<C> {
+    name: ChannelName,
+    task: C,
+    outlet: Arc<dyn Outlet>,
+    rights: Arc<dyn Rights>,
     /// The head that the last heartbeat named.
     told: Cursor,
 }
 
-pub(crate) struct Subscriptions {
+pub(super) struct Subscriptions<C> {
     /// Sorted by name. Most clients have one or a few, and a tree has room for eleven from the first on.
-    channels: Vec<Subscription>,
+    channels: Vec<Subscription<C>>,
     /// Where the turn of the others goes on.
     turn: Option<ChannelName>,
-    metrics: Arc<Metrics>,
 }
 
-impl Subscriptions {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+impl<C> Default for Subscriptions<C> {
+    fn default() -> Self {
         Self {
             channels: Vec::new(),
             turn: None,
-            metrics,
         }
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
+impl<C: ChannelRef> Subscriptions<C> {
+    pub(super) const fn len(&self) -> usize {
         self.channels.len()
     }
 
     /// The channels, sorted.
-    pub(crate) fn names(&self) -> Vec<ChannelName> {
-        self.channels.iter().map(|s| s.name().clone()).collect()
+    pub(super) fn names(&self) -> impl Iterator<Item = &ChannelName> {
+        self.channels.iter().map(|s| &s.name)
     }
 
-    pub(crate) fn channel(&self, name: &ChannelName) -> Option<&Arc<ChannelHandle>> {
+    pub(super) fn contains(&self, name: &ChannelName) -> bool {
+        self.position(name).is_ok()
+    }
+
+    pub(super) fn task(&self, name: &ChannelName) -> Option<&C> {
         let at = self.position(name).ok()?;
-        Some(&self.channels[at].channel)
+        Some(&self.channels[at].task)
+    }
+
+    /// The ways that the channel has already.
+    pub(super) fn ways(&self, name: &ChannelName) -> Option<(Arc<dyn Outlet>, Arc<dyn Rights>)> {
+        let at = self.position(name).ok()?;
+        let known = &self.channels[at];
+        Some((Arc::clone(&known.outlet), Arc::clone(&known.rights)))
     }
 
     /// Where it is, or would be.
     fn position(&self, name: &ChannelName) -> Result<usize, usize> {
-        self.channels.binary_search_by(|s| s.name().cmp(name))
+        self.channels.binary_search_by(|s| s.name.cmp(name))
     }
 
-    pub(crate) fn insert(&mut self, channel: Arc<ChannelHandle>) {
-        let position = self.position(&channel.name);
-        let told = Cursor::default();
-        let subscription = Subscription { channel, told };
+    pub(super) fn insert(&mut self, name: ChannelName, task: C, subscriber: Subscriber) {
+        let position = self.position(&name);
+        let subscription = Subscription {
+            name,
+            task,
+            outlet: subscriber.outlet,
+            rights: subscriber.rights,
+            told: Cursor::default(),
+        };
         match position {
             Ok(at) => self.channels[at] = subscription,
             Err(at) => {
@@ -66,93 +81,76 @@ impl Subscriptions {
                     self.channels.reserve_exact(self.channels.len().max(1));
                 }
                 self.channels.insert(at, subscription);
-                self.metrics.subscriptions.inc();
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, name: &ChannelName) -> Option<Arc<ChannelHandle>> {
+    pub(super) fn remove(&mut self, name: &ChannelName) -> Option<C> {
         let at = self.position(name).ok()?;
-        let subscription = self.channels.remove(at);
-        self.metrics.subscriptions.dec();
-        Some(subscription.channel)
+        Some(self.channels.remove(at).task)
     }
 
     /// All of them; none is left.
-    pub(crate) fn take(&mut self) -> Vec<Arc<ChannelHandle>> {
+    pub(super) fn take(&mut self) -> Vec<(ChannelName, C)> {
         let channels = std::mem::take(&mut self.channels);
-        self.metrics.subscriptions.dec_by(channels.len() as i64);
-        channels.into_iter().map(|s| s.channel).collect()
+        channels.into_iter().map(|s| (s.name, s.task)).collect()
     }
 
-    /// Those whose task is gone; they are no longer subscribed.
-    pub(crate) fn take_lost(&mut self) -> Vec<ChannelName> {
-        let lost: Vec<ChannelName> = self
-            .channels
-            .iter()
-            .filter(|s| s.channel.inbox.is_closed())
-            .map(|s| s.name().clone())
-            .collect();
-        for name in &lost {
-            self.remove(name);
+    /// Those whose task is gone. They stay until the client subscribes again, or no more: a `lagged` that
+    /// is lost on its way must not be the last word.
+    pub(super) fn ended(&self) -> Vec<ChannelName> {
+        if planted!(ReplacementUntold) {
+            return Vec::new();
         }
-        lost
+        let ended = self.channels.iter().filter(|s| s.task.is_closed());
+        ended.map(|s| s.name.clone()).collect()
     }
 
     /// What a heartbeat names: heads that moved since the last one, and some others in turn.
-    pub(crate) fn heads(&mut self) -> Vec<Head> {
+    pub(super) fn heads(&mut self, moved_max: usize, others_max: usize) -> Vec<Head> {
         let mut heads = Vec::new();
         for subscription in &mut self.channels {
-            if heads.len() == MOVED_MAX {
+            if heads.len() == moved_max {
                 break;
             }
-            let head = subscription.channel.head();
+            let head = subscription.task.head();
             if head != subscription.told {
                 subscription.told = head;
                 heads.push(subscription.named(head));
             }
         }
         let moved = heads.len();
+        if planted!(OthersNeverNamed) {
+            return heads;
+        }
         let from = self.turn.take().map_or(0, |after| {
-            self.channels.partition_point(|s| *s.name() <= after)
+            self.channels.partition_point(|s| s.name <= after)
         });
         for subscription in &self.channels[from..] {
-            if heads.len() == moved + OTHERS_MAX {
+            if heads.len() == moved + others_max {
                 break;
             }
-            let name = subscription.name();
+            let name = &subscription.name;
             self.turn = Some(name.clone());
-            let head = subscription.channel.head();
+            let head = subscription.task.head();
             let named_already = heads[..moved].iter().any(|h| h.channel == name.as_str());
             if head.seq > 0 && !named_already {
                 heads.push(subscription.named(head));
             }
         }
-        if self.channels.last().map(Subscription::name) == self.turn.as_ref() {
+        if self.channels.last().map(|s| &s.name) == self.turn.as_ref() {
             self.turn = None;
         }
         heads
     }
 }
 
-impl Subscription {
-    fn name(&self) -> &ChannelName {
-        &self.channel.name
-    }
-
+impl<C> Subscription<C> {
     fn named(&self, head: Cursor) -> Head {
         Head {
-            channel: self.name().as_str().into(),
+            channel: self.name.as_str().into(),
             cursor: Some(head),
         }
-    }
-}
-
-impl Drop for Subscriptions {
-    fn drop(&mut self) {
-        self.metrics
-            .subscriptions
-            .dec_by(self.channels.len() as i64);
     }
 }
 
@@ -160,12 +158,17 @@ impl Drop for Subscriptions {
 mod tests {
     use super::*;
 
-    fn subscribed(names: impl IntoIterator<Item = String>) -> Subscriptions {
-        let mut subscriptions = Subscriptions::new(Metrics::new());
+    const MOVED_MAX: usize = 256;
+    const OTHERS_MAX: usize = 16;
+
+    use super::super::tests::{FakeTask, subscriber};
+
+    fn subscribed(names: impl IntoIterator<Item = String>) -> Subscriptions<FakeTask> {
+        let mut subscriptions = Subscriptions::default();
         for name in names {
-            let handle = ChannelHandle::new(name.parse().unwrap());
-            handle.head.send_replace(Cursor::new(1, 1, 1));
-            subscriptions.insert(Arc::new(handle));
+            let task = FakeTask::default();
+            task.set_head(Cursor::new(1, 1, 1));
+            subscriptions.insert(name.parse().unwrap(), task, subscriber());
         }
         subscriptions
     }
@@ -173,10 +176,14 @@ mod tests {
     #[test]
     fn moved_heads_are_named_once_and_the_others_in_turn() {
         let mut subscriptions = subscribed((0..40).map(|i| format!("a:{i:02}")));
-        assert_eq!(subscriptions.heads().len(), 40, "all moved from nothing");
+        assert_eq!(
+            subscriptions.heads(MOVED_MAX, OTHERS_MAX).len(),
+            40,
+            "all moved from nothing"
+        );
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..4 {
-            let heads = subscriptions.heads();
+            let heads = subscriptions.heads(MOVED_MAX, OTHERS_MAX);
             assert!(heads.len() <= OTHERS_MAX);
             seen.extend(heads.into_iter().map(|head| head.channel));
         }
@@ -188,7 +195,7 @@ mod tests {
         let mut subscriptions = subscribed((0..600).map(|i| format!("a:{i:03}")));
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..3 {
-            let heads = subscriptions.heads();
+            let heads = subscriptions.heads(MOVED_MAX, OTHERS_MAX);
             assert!(heads.len() <= MOVED_MAX + OTHERS_MAX);
             seen.extend(heads.into_iter().map(|head| head.channel));
         }
@@ -197,18 +204,20 @@ mod tests {
 
     #[test]
     fn a_channel_without_a_log_yet_is_not_named() {
-        let mut subscriptions = Subscriptions::new(Metrics::new());
-        let handle = ChannelHandle::new("a:b".parse().unwrap());
-        subscriptions.insert(Arc::new(handle));
-        assert_eq!(subscriptions.heads(), []);
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.insert("a:b".parse().unwrap(), FakeTask::default(), subscriber());
+        assert_eq!(subscriptions.heads(MOVED_MAX, OTHERS_MAX), []);
     }
 
     #[test]
-    fn a_subscription_whose_task_is_gone_is_found() {
+    fn a_subscription_whose_task_is_gone_is_found_until_it_is_renewed() {
         let mut subscriptions = subscribed(["a:b".into(), "a:c".into()]);
         let name: ChannelName = "a:b".parse().unwrap();
-        subscriptions.channel(&name).unwrap().inbox.close();
-        assert_eq!(subscriptions.take_lost(), [name]);
-        assert_eq!(subscriptions.len(), 1);
+        subscriptions.task(&name).unwrap().close();
+        for _ in 0..2 {
+            assert_eq!(subscriptions.ended(), [name.clone()]);
+        }
+        subscriptions.insert(name, FakeTask::default(), subscriber());
+        assert!(subscriptions.ended().is_empty());
     }
 }

@@ -1,16 +1,12 @@
 //! Actions: what happens to connections and channels at a time, rather than to a frame.
 
-use std::sync::Arc;
-
-use tidewire_core::wire::{Goaway, ServerKind};
+use tidewire_core::wire::Goaway;
 use tidewire_core::{ChannelName, ChannelNameError};
 use tokio::time::sleep_until;
 
 use super::Faults;
 use super::effect::Action;
 use super::plan::TimedAction;
-use crate::app::App;
-use crate::queue::SendQueue;
 
 /// Why an action was not done.
 #[derive(Debug, thiserror::Error)]
@@ -43,47 +39,47 @@ impl Faults {
         self.count(action.kind());
         Ok(match action {
             Action::Cut { principal } => {
-                let cut = self.queues(principal.as_deref());
-                cut.iter().for_each(|queue| queue.sever());
+                let cut = self.links(principal.as_deref());
+                cut.iter().for_each(|link| link.cut());
                 cut.len()
             }
             Action::HalfOpen { principal } => {
-                let silenced = self.queues(principal.as_deref());
-                silenced.iter().for_each(|queue| queue.silence());
+                let silenced = self.links(principal.as_deref());
+                silenced.iter().for_each(|link| link.silence());
                 silenced.len()
             }
             Action::GoAway {
                 principal,
                 window_ms,
             } => {
-                let asked = self.queues(principal.as_deref());
-                for queue in asked.iter().filter(|queue| queue.is_welcomed()) {
-                    queue.send(ServerKind::Goaway(Goaway {
-                        by_ms: *window_ms,
-                        window_ms: *window_ms,
-                        reason: "a fault plan says so".into(),
-                        ..Goaway::default()
-                    }));
-                }
-                asked.len()
+                let goaway = Goaway {
+                    by_ms: *window_ms,
+                    window_ms: *window_ms,
+                    reason: "a fault plan says so".into(),
+                    ..Goaway::default()
+                };
+                let servers = self.servers().clone();
+                let asked = servers
+                    .iter()
+                    .map(|server| server.ask_to_leave(principal.as_deref(), &goaway));
+                asked.sum()
             }
             Action::NewEpoch { channel } => {
                 let name: ChannelName = channel.parse()?;
                 // One log, whichever node it is asked on.
-                let app = self.apps().pop().ok_or(ActError::NoServer)?;
-                crate::http::open_epoch(&app, &name)
+                let server = self
+                    .servers()
+                    .iter()
+                    .rfind(|server| server.is_there())
+                    .cloned();
+                let server = server.ok_or(ActError::NoServer)?;
+                server
+                    .open_epoch(&name)
                     .await
                     .ok_or(ActError::NoEpoch(name))?;
                 1
             }
         })
-    }
-
-    fn queues(&self, principal: Option<&str>) -> Vec<Arc<SendQueue>> {
-        let of = |app: Arc<App>| app.connections.all();
-        let mut queues: Vec<_> = self.apps().into_iter().flat_map(of).collect();
-        queues.retain(|queue| queue.link().is_of(principal));
-        queues
     }
 }
 

@@ -62,7 +62,7 @@ impl<T: Clone> Lane<T> {
         sort: Sort,
         frame: T,
         passage: Passage,
-        out: &mut Vec<T>,
+        out: &mut VecDeque<T>,
     ) {
         match passage {
             Passage::Through => self.join(now, frame, out),
@@ -96,7 +96,7 @@ impl<T: Clone> Lane<T> {
     }
 
     /// What is due by `now`.
-    pub(super) fn take_due(&mut self, now: Instant, out: &mut Vec<T>) {
+    pub(super) fn take_due(&mut self, now: Instant, out: &mut VecDeque<T>) {
         while self.line.front().is_some_and(|first| first.due <= now) {
             out.extend(self.line.pop_front().map(|waiting| waiting.frame));
         }
@@ -105,7 +105,7 @@ impl<T: Clone> Lane<T> {
     }
 
     /// Everything, whatever its time.
-    pub(super) fn take_all(&mut self, out: &mut Vec<T>) {
+    pub(super) fn take_all(&mut self, out: &mut VecDeque<T>) {
         out.extend(self.line.drain(..).map(|waiting| waiting.frame));
         out.extend(self.aside.drain(..).map(|(_, waiting)| waiting.frame));
     }
@@ -115,14 +115,14 @@ impl<T: Clone> Lane<T> {
     }
 
     /// Behind what waits already, if anything does.
-    fn join(&mut self, now: Instant, frame: T, out: &mut Vec<T>) {
+    fn join(&mut self, now: Instant, frame: T, out: &mut VecDeque<T>) {
         match self.line.is_empty() {
-            true => out.push(frame),
+            true => out.push_back(frame),
             false => self.enqueue(now, frame, out),
         }
     }
 
-    fn enqueue(&mut self, due: Instant, frame: T, out: &mut Vec<T>) {
+    fn enqueue(&mut self, due: Instant, frame: T, out: &mut VecDeque<T>) {
         if self.waiting() >= WAITING_MAX {
             self.release_oldest(out);
         }
@@ -130,11 +130,11 @@ impl<T: Clone> Lane<T> {
         self.line.push_back(Waiting { due, frame });
     }
 
-    fn release_oldest(&mut self, out: &mut Vec<T>) {
+    fn release_oldest(&mut self, out: &mut VecDeque<T>) {
         match self.line.pop_front() {
-            Some(waiting) => out.push(waiting.frame),
+            Some(waiting) => out.push_back(waiting.frame),
             None if self.aside.is_empty() => {}
-            None => out.push(self.aside.remove(0).1.frame),
+            None => out.push_back(self.aside.remove(0).1.frame),
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     struct Played {
         lane: Lane<u32>,
         start: Instant,
-        out: Vec<u32>,
+        out: VecDeque<u32>,
     }
 
     impl Played {
@@ -156,7 +156,7 @@ mod tests {
             Self {
                 lane: Lane::default(),
                 start: Instant::now(),
-                out: Vec::new(),
+                out: VecDeque::new(),
             }
         }
 
@@ -169,7 +169,7 @@ mod tests {
 
         fn due(&mut self, at: u32) -> Vec<u32> {
             self.lane.take_due(self.start + at * MS, &mut self.out);
-            std::mem::take(&mut self.out)
+            std::mem::take(&mut self.out).into()
         }
     }
 

@@ -15,10 +15,12 @@ mod lane;
 mod link;
 mod pattern;
 mod plan;
+mod policy;
 mod running;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -26,13 +28,15 @@ use prometheus_client::metrics::family::Family;
 use tidewire_core::document::Rejection;
 use tokio::time::Instant;
 
-use crate::app::App;
+use crate::handle::ServerHandle;
 
 pub use act::ActError;
 pub use effect::{Action, Effect, EffectKind};
 pub use frame::{Direction, FrameKind};
-pub(crate) use link::{Carried, FaultLink};
+pub(crate) use link::Faulted;
+use link::LinkState;
 pub use plan::{ACTIONS_MAX, DELAY_MS_MAX, Plan, PlanError, RULES_MAX, Rule, TimedAction};
+pub(crate) use policy::FaultedPolicy;
 use running::Running;
 pub use running::{Progress, RECORD_MAX, Replay, Strike, Tally};
 
@@ -48,8 +52,16 @@ struct Shared {
     /// Counts plans, so that a connection knows whether its lanes belong to the present one.
     plan: AtomicU64,
     running: Mutex<Option<Running>>,
-    servers: Mutex<Vec<Weak<App>>>,
+    servers: Mutex<Vec<ServerHandle>>,
+    links: Mutex<Links>,
     counts: FaultCounts,
+}
+
+/// The links that are open, by numbers that are never used again.
+#[derive(Default)]
+struct Links {
+    open: HashMap<u64, Arc<LinkState>>,
+    next: u64,
 }
 
 /// How often each effect was done.
@@ -191,27 +203,47 @@ impl Faults {
     }
 
     /// A server that it works on.
-    pub(crate) fn attach(&self, app: &Arc<App>) {
+    pub(crate) fn attach(&self, server: ServerHandle) {
         let mut servers = self.servers();
-        servers.retain(|server| server.strong_count() > 0);
-        servers.push(Arc::downgrade(app));
+        servers.retain(ServerHandle::is_there);
+        servers.push(server);
     }
 
-    fn servers(&self) -> MutexGuard<'_, Vec<Weak<App>>> {
+    fn servers(&self) -> MutexGuard<'_, Vec<ServerHandle>> {
         let servers = self.shared.servers.lock();
         servers.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apps(&self) -> Vec<Arc<App>> {
-        self.servers().iter().filter_map(Weak::upgrade).collect()
+    fn open_links(&self) -> MutexGuard<'_, Links> {
+        let links = self.shared.links.lock();
+        links.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A link is open until it leaves.
+    fn enter(&self, make: impl FnOnce(u64) -> LinkState) -> Arc<LinkState> {
+        let mut links = self.open_links();
+        let number = links.next;
+        links.next += 1;
+        let link = Arc::new(make(number));
+        links.open.insert(number, Arc::clone(&link));
+        link
+    }
+
+    fn leave(&self, number: u64) {
+        self.open_links().open.remove(&number);
+    }
+
+    /// The open links of a principal, or all.
+    fn links(&self, principal: Option<&str>) -> Vec<Arc<LinkState>> {
+        let links = self.open_links();
+        let of = links.open.values().filter(|link| link.is_of(principal));
+        of.cloned().collect()
     }
 
     /// Lets go what the last plan held back.
     fn heal(&self) {
-        for app in self.apps() {
-            for queue in app.connections.all() {
-                queue.heal();
-            }
+        for link in self.links(None) {
+            link.look_again();
         }
     }
 }

@@ -12,9 +12,9 @@ use tidewire_core::{ChannelName, ChannelNameError};
 use super::guard::Caller;
 use crate::app::App;
 use crate::channel::{ChannelInput, Message, Outlet, OutletFull, Subscriber};
+use crate::channels::Mailbox;
 use crate::config::ApiRight;
 use crate::log::Author;
-use crate::routing::ChannelHandle;
 
 /// How long the broker may take to make a decision durable before the operator is told.
 const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +30,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
         true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         false => "text/plain; version=0.0.4; charset=utf-8",
     };
+    app.connections.count();
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
 }
 
@@ -65,11 +66,11 @@ pub(super) async fn create(
 /// Opens an epoch in a channel's log, which goes on in it; `None` if that could not be done in time.
 pub(crate) async fn open_epoch(app: &Arc<App>, name: &ChannelName) -> Option<()> {
     app.config.namespace(name.namespace())?;
-    if app.router.route(name).ok()?.head().seq == 0 {
+    if app.channels.route(name).ok()?.head().seq == 0 {
         visit(app, name, 0, DECISION_TIMEOUT).await?;
     }
     // A store that claims to have seen a higher epoch is what makes a channel open one.
-    let seen = app.router.route(name).ok()?.head().epoch;
+    let seen = app.channels.route(name).ok()?.head().epoch;
     visit(app, name, seen + 1, EPOCH_TIMEOUT).await
 }
 
@@ -82,12 +83,13 @@ async fn visit(app: &Arc<App>, name: &ChannelName, max_epoch: u64, within: Durat
             principal: "admin".into(),
             author: Author([0; 16]),
             outlet: Arc::new(Nowhere),
+            rights: Arc::new(true),
         },
         have: None,
         max_epoch,
     };
     let visited = decided(app, name, within, subscribe).await;
-    if let Some(channel) = app.router.find(name) {
+    if let Some(channel) = app.channels.find(name) {
         // A channel that is gone has nobody subscribed.
         let _ = channel
             .inbox
@@ -135,10 +137,10 @@ async fn decided(
     name: &ChannelName,
     within: Duration,
     input: impl Fn() -> ChannelInput,
-) -> Option<Arc<ChannelHandle>> {
+) -> Option<Arc<Mailbox>> {
     let work = async {
         loop {
-            let channel = app.router.route(name).ok()?;
+            let channel = app.channels.route(name).ok()?;
             let mut head = channel.head.subscribe();
             let before: Cursor = *head.borrow_and_update();
             if channel.inbox.push_waiting(input()).await.is_err() {

@@ -92,8 +92,8 @@ fn routing(app: &App, audience: Audience) -> Response {
         Audience::Public => String::new(),
         Audience::Admin => format!(
             ",\"channels\":{},\"connections\":{},\"subscriptions\":{}",
-            app.router.channels(),
-            app.connections.count(),
+            app.channels.count(),
+            app.connections.open_count(),
             app.metrics.subscriptions.get(),
         ),
     };

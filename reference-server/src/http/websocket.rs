@@ -14,7 +14,8 @@ use crate::address::client_address;
 use crate::admission::NotAdmitted;
 use crate::app::App;
 use crate::auth::KeptRequest;
-use crate::connection;
+use crate::driver::{WebSocketLink, serve};
+use crate::faults::Faulted;
 
 /// Who connected, as the accept loop saw it.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,12 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrading.await {
-            Ok(stream) => connection::serve(app, kept, registered, stream).await,
+            Ok(stream) => {
+                let bytes_max = app.config.limits.frame_up_bytes as usize;
+                let link = WebSocketLink::new(stream, codec, bytes_max);
+                let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
+                serve(app, kept, registered, link).await;
+            }
             Err(error) => tracing::debug!(%error, "a client left before its WebSocket was open"),
         }
     });

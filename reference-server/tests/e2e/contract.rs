@@ -266,17 +266,24 @@ async fn a_message_of_the_other_kind_is_unsupported_data() {
 }
 
 #[tokio::test]
-async fn tens_of_thousands_of_small_frames_in_one_message_are_all_answered() {
+async fn thousands_of_small_frames_in_one_message_are_all_answered_and_tens_of_thousands_refused() {
     let server = Program::start(&[]);
     let mut client = server.client("ana").await;
     let ping = client_message(ClientKind::Ping(Ping { t: 0 }));
-    let count = 120 * 1024 / ping.len();
+    let count = 4096;
     client
         .send_raw(Message::Binary(ping.repeat(count).into()))
         .await;
     for _ in 0..count {
         assert!(matches!(client.next().await, ServerKind::Pong(_)));
     }
+    let count = 120 * 1024 / ping.len();
+    client
+        .send_raw(Message::Binary(ping.repeat(count).into()))
+        .await;
+    let (fatal, close) = client.end().await;
+    assert_eq!(fatal.unwrap().code, ErrorCode::UnexpectedFrame as u32);
+    assert_eq!(close, Some(PROTOCOL_ERROR));
 }
 
 #[tokio::test]

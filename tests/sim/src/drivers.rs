@@ -1,15 +1,20 @@
 //! What clients and nodes want from the world, and what reaches them: the sim's drivers.
 
-use tidewire_core::time::MonoTime;
+use tidewire_core::time::{MonoTime, UnixTime};
 use tidewire_core::{ClientId, Config, Input, TokenError};
+use tidewire_server::channel::PeerId;
+use tidewire_server::{AuthError, Principal};
 
 use crate::app::{self, Act};
 use crate::client::Wish;
 use crate::faults::Fault;
 use crate::node::{Effect, Node};
 use crate::trace::mix;
-use crate::violation::Checked;
+use crate::violation::{Checked, Violation};
 use crate::world::{Event, World};
+
+/// A node waits no longer for its application to look at a token.
+const AUTHENTICATE_MS: u64 = 10_000;
 
 impl World {
     pub(crate) fn client_starts(&mut self, client: usize, life: u64) -> Checked {
@@ -216,7 +221,11 @@ impl World {
                         },
                     );
                 }
-                Effect::Broker(channel, request) => self.ask_broker(node, channel, request),
+                Effect::Broker {
+                    channel,
+                    asker,
+                    request,
+                } => self.ask_broker(node, channel, asker, request),
                 Effect::Timer(channel, at) => {
                     let at = self.node_ms(node, at);
                     self.at(
@@ -228,15 +237,68 @@ impl World {
                         },
                     );
                 }
-                Effect::Expire(conn, after) => {
-                    self.after(after, Event::TokenExpires { node, life, conn });
+                Effect::Tick(conn, at) => {
+                    let at = self.node_ms(node, at);
+                    self.at(at, Event::Tick { node, life, conn });
                 }
-                Effect::Tick(conn, after) => self.after(after, Event::Tick { node, life, conn }),
+                Effect::Authenticate(conn, token) => self.authenticate(node, conn, token),
                 Effect::Flush(conn) => self.flush(node, conn)?,
-                Effect::Hangup(conn, code) => self.node_hangs_up(node, conn, code)?,
             }
         }
         Ok(())
+    }
+
+    /// The application of a node looks at a token.
+    fn authenticate(&mut self, node: usize, conn: PeerId, token: String) {
+        let life = self.nodes[node].life;
+        let mut takes = self.between(self.shape.auth_ms);
+        let answer = if self.faults.strikes(Fault::TokenRefused, &mut self.rng) {
+            Err(AuthError::Expired("injected".into()))
+        } else if self.faults.strikes(Fault::AuthHangs, &mut self.rng) {
+            takes = AUTHENTICATE_MS;
+            Err(AuthError::retryable("the token check took too long"))
+        } else if self.faults.strikes(Fault::AuthDown, &mut self.rng) {
+            Err(AuthError::retryable("injected"))
+        } else {
+            Ok(token)
+        };
+        self.after(
+            takes,
+            Event::Authenticates {
+                node,
+                life,
+                conn,
+                answer,
+            },
+        );
+    }
+
+    /// It has said who bears it.
+    pub(crate) fn authenticates(
+        &mut self,
+        node: usize,
+        life: u64,
+        conn: PeerId,
+        answer: Result<String, AuthError>,
+    ) -> Checked {
+        let token_ms = self.shape.token_ms;
+        self.on_node(node, life, |node, now, effects| {
+            let answer = match answer {
+                Ok(token) => {
+                    let name = token
+                        .strip_prefix("dev:")
+                        .ok_or_else(|| Violation::new("wire", format!("token {token:?}")))?;
+                    let until = token_ms.map(|life| UnixTime(node.now(now).unix.0 + life));
+                    let principal = Principal::new(name);
+                    Ok(match until {
+                        Some(until) => principal.expires(until),
+                        None => principal,
+                    })
+                }
+                Err(error) => Err(error),
+            };
+            node.authenticated(now, conn, answer, effects)
+        })
     }
 
     fn node_ms(&self, node: usize, at: MonoTime) -> u64 {

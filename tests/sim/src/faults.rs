@@ -85,6 +85,10 @@ faults! {
     TokenFailed = "token_failed", Rate::Percent(20);
     /// The server does not take the token this time.
     TokenRefused = "token_refused", Rate::Percent(10);
+    /// The application looks at a token for longer than anybody waits.
+    AuthHangs = "auth_hangs", Rate::Percent(10);
+    /// The application cannot look at a token now.
+    AuthDown = "auth_down", Rate::Percent(15);
     /// The server closes a link whose token has expired.
     TokenExpired = "token_expired", Rate::Consequence;
     /// A token was about to expire, and a new one was sent in band.
@@ -108,6 +112,10 @@ faults! {
     WriteForbidden = "write_forbidden", Rate::Every(8_000, 40_000);
     /// A principal may not subscribe to a channel for a while.
     ReadForbidden = "read_forbidden", Rate::Every(8_000, 40_000);
+    /// A channel's task dies with everything that waits in it, and is started again.
+    TaskDied = "task_died", Rate::Every(8_000, 40_000);
+    /// A channel's inbox had no room.
+    InboxFull = "inbox_full", Rate::Consequence;
     /// The admin door deletes a channel.
     ChannelDeleted = "channel_deleted", Rate::Every(30_000, 120_000);
     /// A mutation came after its deadline.

@@ -1,5 +1,6 @@
 //! Faults that strike by themselves, and how the world heals from all of them.
 
+use tidewire_core::wire::Goaway;
 use tidewire_core::{Input, NetworkHint};
 
 use crate::app::Act;
@@ -158,6 +159,15 @@ impl World {
                 let lasts = self.rng.u64(200..8_000);
                 self.after(lasts, Event::GrantReturns { principal, channel });
             }
+            Fault::TaskDied => {
+                let node = self.rng.index(0..self.nodes.len());
+                let running: Vec<usize> = self.nodes[node].channels().collect();
+                if !running.is_empty() {
+                    let channel = running[self.rng.index(0..running.len())];
+                    self.faults.count(fault);
+                    self.kill_task(node, channel)?;
+                }
+            }
             Fault::ChannelDeleted => {
                 let node = self.rng.index(0..self.nodes.len());
                 let channel = self.rng.index(0..self.shape.channels);
@@ -206,15 +216,28 @@ impl World {
         })
     }
 
+    /// A channel's task dies on a node, as a panic would end it.
+    pub fn kill_task(&mut self, node: usize, channel: usize) -> Checked {
+        self.note("task dies", &[node as u64, channel as u64], || {
+            format!("node {node} channel {channel}")
+        });
+        let life = self.nodes[node].life;
+        self.on_node(node, life, |node, now, effects| {
+            node.abandon(now, channel, effects).map(drop)
+        })
+    }
+
     /// A principal may not write to a channel from now on.
     pub fn deny_writing(&mut self, principal: &str, channel: usize) {
-        self.denied.write.insert((principal.to_owned(), channel));
+        let key = (principal.to_owned(), channel);
+        self.grants.denied().write.insert(key);
         self.expect_forbidden(principal, channel);
     }
 
-    /// A principal may not subscribe to a channel from now on. Running streams go on.
+    /// A principal may not subscribe to a channel from now on. Running streams go on until a refresh.
     pub fn deny_reading(&mut self, principal: &str, channel: usize) {
-        self.denied.read.insert((principal.to_owned(), channel));
+        let key = (principal.to_owned(), channel);
+        self.grants.denied().read.insert(key);
         self.expect_forbidden(principal, channel);
     }
 
@@ -230,8 +253,9 @@ impl World {
     /// The principal may do everything again.
     pub fn allow(&mut self, principal: &str, channel: usize) {
         let key = (principal.to_owned(), channel);
-        self.denied.write.remove(&key);
-        self.denied.read.remove(&key);
+        let mut denied = self.grants.denied();
+        denied.write.remove(&key);
+        denied.read.remove(&key);
     }
 
     /// A client process dies; its links may stay half-open. It comes back with another client id.
@@ -296,9 +320,14 @@ impl World {
         let life = self.nodes[node].life;
         let serves = |other: &crate::node::Node| other.is_up && !other.is_draining;
         let alone = self.nodes.iter().filter(|other| serves(other)).count() <= 1;
-        self.on_node(node, life, |node, _, effects| {
-            node.drain(by_ms, window_ms, alone, effects);
-            Ok(())
+        let goaway = Goaway {
+            by_ms,
+            window_ms,
+            reason: "the node restarts".into(),
+            alone,
+        };
+        self.on_node(node, life, |node, now, effects| {
+            node.drain(now, &goaway, effects)
         })?;
         self.after(u64::from(by_ms), Event::NodeStops { node, life });
         Ok(())
@@ -324,7 +353,7 @@ impl World {
         self.note("heal", &[], String::new);
         self.faults.freeze();
         self.stop_acting();
-        self.denied = Denials::default();
+        *self.grants.denied() = Denials::default();
         for client in 0..self.clients.len() {
             self.clients[client].clock_ms = 0;
             self.clients[client].frozen_until_ms = 0;

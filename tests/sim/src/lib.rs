@@ -1,4 +1,4 @@
-//! Deterministic simulation: real client cores against the server's real channel logic, in virtual time.
+//! Deterministic simulation: real client cores against the server's real connections and channels, in virtual time.
 //!
 //! Invariant: a run is a function of its seed and the code. Everything that a real run leaves to
 //! chance (time, order, loss, the store, the broker) is an event in one queue, drawn from one
@@ -9,10 +9,9 @@
 //! shape    what the seed's world is made of     network   links in the world
 //! faults   which faults, how often              havoc     how they strike, how they heal
 //! drivers  what clients and nodes want done     requests  requests to the broker, and their fate
-//! client   Session, driver loop, store          node      Channel, what the network half does
+//! client   Session, driver loop, store          node      Connection, Channel, their driver
 //! app      what applications do                 policy    what they may do
 //! link     first in, first out, until it dies   stray     what leaves that order
-//! outlet   the bounded queue to a connection
 //! draw     draws, the same on every target
 //! truth    the logs as they really are          watch     what every view has to show
 //! model    records as the checkers keep them    tag       what names an entry, computed again
@@ -31,7 +30,6 @@ pub mod link;
 pub mod model;
 mod network;
 pub mod node;
-pub mod outlet;
 pub mod policy;
 pub mod report;
 mod requests;

@@ -109,12 +109,6 @@ impl Lane {
         self.last_arrival_ms
     }
 
-    /// Whether the message that has just arrived was the first one.
-    #[must_use]
-    pub const fn is_first(&self) -> bool {
-        self.arrived == 1
-    }
-
     /// Whether messages sent now are lost.
     #[must_use]
     pub const fn is_broken(&self) -> bool {

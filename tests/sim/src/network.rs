@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use tidewire_core::wire::{
     ClientKind, CloseCode, ErrorCode, Goaway, ServerKind, decode_client, decode_server,
-    server_message,
 };
 use tidewire_core::{ConnId, Input, LinkClosed, LinkStage};
 use tidewire_server::channel::PeerId;
+use tidewire_server::connection::Taken;
 
 use crate::draw::Draw as _;
 use crate::faults::Fault;
@@ -36,6 +36,12 @@ impl Inspected {
             ServerKind::Lagged(_) => Some(Fault::Lagged),
             ServerKind::StaleEpoch(_) => Some(Fault::StaleEpoch),
             ServerKind::Refreshed(_) => Some(Fault::TokenRenewed),
+            ServerKind::Error(error)
+                if error.code == ErrorCode::TokenExpired as u32
+                    && error.detail.starts_with("the") =>
+            {
+                Some(Fault::TokenExpired)
+            }
             ServerKind::Error(error) if error.code == ErrorCode::Expired as u32 => {
                 Some(Fault::Outdated)
             }
@@ -103,8 +109,7 @@ impl World {
         let (at, conn, life) = (link.node, link.server_conn, link.node_life);
         self.of_conn.insert((at, conn), id);
         self.on_node(at, life, |node, now, effects| {
-            node.accept(now, conn, id, effects);
-            Ok(())
+            node.accept(now, conn, id, effects)
         })?;
         let link = &self.links[id.0];
         let (client, conn) = (link.client, link.client_conn);
@@ -182,21 +187,13 @@ impl World {
                 Ok(())
             }
             Some(Arrival::Delivered(message)) => match way {
-                Way::Up => {
-                    let is_first = self.links[id.0].up.is_first();
-                    self.arrives_at_node(id, &message, is_first)
-                }
+                Way::Up => self.arrives_at_node(id, &message),
                 Way::Down => self.arrives_at_client(id, message),
             },
         }
     }
 
-    pub(crate) fn arrives_at_node(
-        &mut self,
-        id: LinkId,
-        message: &Bytes,
-        is_first: bool,
-    ) -> Checked {
+    pub(crate) fn arrives_at_node(&mut self, id: LinkId, message: &Bytes) -> Checked {
         let link = &self.links[id.0];
         let (at, conn, life) = (link.node, link.server_conn, link.node_life);
         if self.nodes[at].life != life || self.nodes[at].queue(conn).is_none() {
@@ -206,10 +203,8 @@ impl World {
             self.faults.count(Fault::LateFrame);
         }
         self.note_subscribes(id, message);
-        let refuse_token = is_first && self.faults.strikes(Fault::TokenRefused, &mut self.rng);
-        let denied = self.denied.clone();
         self.on_node(at, life, |node, now, effects| {
-            node.handle_message(now, conn, message, &denied, refuse_token, effects)
+            node.handle_message(now, conn, message, effects)
         })
     }
 
@@ -270,55 +265,59 @@ impl World {
             let Some(queue) = self.nodes[at].queue(conn) else {
                 return Ok(());
             };
-            let (most, bound) = queue.bytes_most();
-            ensure(most <= bound.max(DOWN_BYTES_MAX), "S14", || {
-                format!("a queue held {most} bytes, its bound is {bound}")
+            let bound =
+                self.shape.outlet_bytes.max(DOWN_BYTES_MAX) + self.shape.queue().reserve_bytes;
+            let bytes = queue.bytes();
+            ensure(bytes <= bound, "S14", || {
+                format!("a queue holds {bytes} bytes, its bound is {bound}")
             })?;
             if self.links[id.0].down.bytes_under_way() >= self.shape.socket_bytes {
-                break;
+                return Ok(());
             }
-            let messages = queue.take(self.shape.socket_bytes);
-            if messages.is_empty() {
-                break;
-            }
-            let message = self.inspect(at, messages)?;
-            if self.links[id.0].phase == LinkPhase::Up {
-                self.send(id, Way::Down, message);
+            match queue.take() {
+                None => return Ok(()),
+                Some(Taken::Message {
+                    message, drained, ..
+                }) => {
+                    self.inspect(at, &message)?;
+                    if self.links[id.0].phase == LinkPhase::Up {
+                        self.send(id, Way::Down, message);
+                    }
+                    if !drained.is_empty() {
+                        let life = self.nodes[at].life;
+                        self.on_node(at, life, |node, _, effects| {
+                            node.drained(conn, &drained, effects);
+                            Ok(())
+                        })?;
+                    }
+                }
+                Some(Taken::End(ending)) => {
+                    let code = ending.close.unwrap_or(CloseCode::Normal);
+                    return self.node_hangs_up(at, conn, code);
+                }
             }
         }
-        let life = self.nodes[at].life;
-        self.on_node(at, life, |node, _, effects| {
-            node.drained(conn, effects);
-            Ok(())
-        })
     }
 
-    /// What a node says is well formed; some of it is counted. Returns it as one message.
-    fn inspect(&mut self, at: usize, messages: Vec<Bytes>) -> Checked<Bytes> {
-        for message in &messages {
-            let seen = self.inspected.iter().find(|seen| seen.is(message));
-            let seen = if let Some(seen) = seen {
-                seen.clone()
-            } else {
-                let seen = Inspected::new(at, message)?;
-                if self.inspected.len() >= INSPECTED_MAX {
-                    self.inspected.pop_front();
-                }
-                self.inspected.push_back(seen.clone());
-                seen
-            };
-            for fault in seen.says {
-                self.faults.count(fault);
+    /// What a node says is well formed; some of it is counted.
+    fn inspect(&mut self, at: usize, message: &Bytes) -> Checked {
+        let seen = self.inspected.iter().find(|seen| seen.is(message));
+        let seen = if let Some(seen) = seen {
+            seen.clone()
+        } else {
+            let seen = Inspected::new(at, message)?;
+            if self.inspected.len() >= INSPECTED_MAX {
+                self.inspected.pop_front();
             }
-        }
-        let message = match <[Bytes; 1]>::try_from(messages) {
-            Ok([only]) => only,
-            Err(several) => several.concat().into(),
+            self.inspected.push_back(seen.clone());
+            seen
         };
+        for fault in seen.says {
+            self.faults.count(fault);
+        }
         ensure(message.len() <= DOWN_BYTES_MAX, "S14", || {
             format!("a message of {} bytes went down", message.len())
-        })?;
-        Ok(message)
+        })
     }
 
     /// The link dies: some of what is under way is lost, and each end hears of it after its time, or
@@ -381,9 +380,8 @@ impl World {
     pub(crate) fn node_hears(&mut self, id: LinkId) -> Checked {
         let link = &self.links[id.0];
         let (at, conn, life) = (link.node, link.server_conn, link.node_life);
-        self.on_node(at, life, |node, _, effects| {
-            node.forget(conn, effects);
-            Ok(())
+        self.on_node(at, life, |node, now, effects| {
+            node.forget(now, conn, effects)
         })
     }
 
@@ -414,18 +412,21 @@ impl World {
     pub fn send_away(&mut self, id: LinkId, by_ms: u32, window_ms: u32) -> Checked<bool> {
         let (at, conn) = (self.links[id.0].node, self.links[id.0].server_conn);
         let is_known = self.links[id.0].phase == LinkPhase::Up && self.nodes[at].knows(conn);
-        let Some(queue) = self.nodes[at].queue(conn).filter(|_| is_known) else {
+        if !is_known {
             return Ok(false);
-        };
-        queue.put(&server_message(ServerKind::Goaway(Goaway {
+        }
+        let life = self.nodes[at].life;
+        let goaway = Goaway {
             by_ms,
             window_ms,
             reason: "somebody else has room".into(),
             ..Goaway::default()
-        })));
+        };
+        self.on_node(at, life, |node, now, effects| {
+            node.ask_to_leave(now, conn, goaway, effects)
+        })?;
         self.note("sent away", &[id.0 as u64], || format!("link {}", id.0));
         self.after(u64::from(by_ms), Event::SentAwayEnds { link: id });
-        self.flush(at, conn)?;
         Ok(true)
     }
 
@@ -443,15 +444,6 @@ impl World {
         let Some(&id) = self.of_conn.get(&(at, conn)) else {
             return Ok(());
         };
-        if let Some(queue) = self.nodes[at].queue(conn).map(std::sync::Arc::clone) {
-            let messages = queue.take(usize::MAX);
-            if !messages.is_empty() {
-                let message = self.inspect(at, messages)?;
-                if self.links[id.0].phase == LinkPhase::Up {
-                    self.send(id, Way::Down, message);
-                }
-            }
-        }
         self.note("node closes", &[id.0 as u64], || {
             format!("link {} with {code:?}", id.0)
         });
@@ -474,9 +466,8 @@ impl World {
             }
         }
         let life = self.nodes[at].life;
-        self.on_node(at, life, |node, _, effects| {
-            node.forget(conn, effects);
-            Ok(())
+        self.on_node(at, life, |node, now, effects| {
+            node.forget(now, conn, effects)
         })
     }
 }

@@ -1,24 +1,27 @@
-//! A server node without its sockets: what the network half does around the channels.
+//! A server node: the driver around its connections and channels, whose logic is the real one.
 //!
-//! Pure like the channels: messages, broker replies and time in; effects out.
+//! What the network half does with tasks and sockets is done here with effects: messages, answers and
+//! time in; questions for the world out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidewire_core::ChannelName;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
-use tidewire_core::wire::{
-    ClientKind, CloseCode, ErrorCode, ErrorFrame, Goaway, Head, Heartbeat, Hello, Limits,
-    PROTOCOL_VERSION, Pong, Push, Refreshed, ServerKind, Welcome, decode_client, server_message,
-};
+use tidewire_core::wire::{Codec, Cursor, ErrorCode, Goaway, Limits, Push};
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::{
-    Author, Channel, ChannelInput, ChannelOutput, PeerId, Policy, Subscriber,
+    Author, Channel, ChannelInput, ChannelOutput, Message, Outlet, OutletFull, PeerId, Policy,
 };
+use tidewire_server::connection::{
+    Access, ChannelRef, Connection, ConnectionInput, ConnectionOutput, ConnectionParts, Create,
+    Ending, Hand, Outlets, Posted, SendQueue, Taken, To,
+};
+use tidewire_server::{Action, AuthError, Principal};
 
 use crate::link::LinkId;
-use crate::outlet::Queue;
 use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::violation::{Checked, Violation, ensure};
@@ -26,32 +29,28 @@ use crate::violation::{Checked, Violation, ensure};
 /// Unix time when every world begins.
 pub const UNIX_START_MS: u64 = 1_795_000_000_000;
 
-/// A connection without a hello is closed after this.
-const HELLO_TIMEOUT_MS: u64 = 5_000;
-
-/// A token is good for so much longer than it says: for clocks that differ, and frames under way.
-const TOKEN_LEEWAY_MS: u64 = 4_000;
-
-/// A connection that was not heard of for this many heartbeats is closed.
-const MISSED_HEARTBEATS_MAX: u64 = 3;
-
 /// What a node wants from the world.
 #[derive(Debug)]
 pub enum Effect {
     /// Handle a channel's inbox soon.
     Turn(usize),
     /// Ask the broker.
-    Broker(usize, BrokerRequest),
+    Broker {
+        /// The channel.
+        channel: usize,
+        /// Which of its tasks.
+        asker: u64,
+        /// What.
+        request: BrokerRequest,
+    },
     /// Wake a channel at a moment of the node's monotonic clock.
     Timer(usize, MonoTime),
-    /// Call [`Node::expire`] for a connection in this many ms.
-    Expire(PeerId, u64),
-    /// Call [`Node::tick`] for a connection in this many ms.
-    Tick(PeerId, u64),
+    /// Wake a connection at a moment of the node's monotonic clock.
+    Tick(PeerId, MonoTime),
+    /// Ask the application who bears a token.
+    Authenticate(PeerId, String),
     /// Move what is queued to the link.
     Flush(PeerId),
-    /// Flush, then close the link.
-    Hangup(PeerId, CloseCode),
 }
 
 /// Who lacks which grant, by principal and channel.
@@ -61,6 +60,122 @@ pub struct Denials {
     pub write: BTreeSet<(String, usize)>,
     /// These may not subscribe.
     pub read: BTreeSet<(String, usize)>,
+}
+
+/// What the application of every node says at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Grants(Arc<Mutex<Denials>>);
+
+impl Grants {
+    /// Who lacks what.
+    pub fn denied(&self) -> MutexGuard<'_, Denials> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may(&self, principal: &str, channel: usize, action: Action) -> bool {
+        let denied = self.denied();
+        let key = (principal.to_owned(), channel);
+        match action {
+            Action::Write => !denied.write.contains(&key),
+            _ => !denied.read.contains(&key),
+        }
+    }
+}
+
+/// The application as connections see it.
+struct Application {
+    grants: Grants,
+    names: Arc<[ChannelName]>,
+}
+
+impl Access for Application {
+    fn may(&self, who: &Principal, channel: &ChannelName, action: Action) -> bool {
+        let at = self.names.iter().position(|name| name == channel);
+        at.is_some_and(|at| self.grants.may(who.name(), at, action))
+    }
+
+    fn create(&self, _namespace: &str) -> Option<Create> {
+        Some(Create::OnUse)
+    }
+
+    fn has_room(&self, _channel: &ChannelName) -> bool {
+        true
+    }
+}
+
+/// One channel's task, as connections know it.
+#[derive(Clone, Debug)]
+struct Task(Arc<TaskState>);
+
+#[derive(Debug)]
+struct TaskState {
+    channel: usize,
+    /// Tells it from the others of its node.
+    number: u64,
+    head: Mutex<Cursor>,
+    closed: AtomicBool,
+}
+
+impl ChannelRef for Task {
+    fn head(&self) -> Cursor {
+        *self.0.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.task.0.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The real send queue, behind the lock that channels and the link share.
+pub struct Queue(Mutex<SendQueue>);
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, SendQueue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What goes onto the link next.
+    pub fn take(&self) -> Option<Taken> {
+        self.lock().take()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes()
+    }
+}
+
+struct ChannelOutlet {
+    queue: Arc<Queue>,
+    channel: ChannelName,
+}
+
+impl Outlet for ChannelOutlet {
+    fn try_send(&self, message: &Message) -> Result<(), OutletFull> {
+        let mut queue = self.queue.lock();
+        queue.offer(message.proto(), &self.channel).map(drop)
+    }
+}
+
+struct QueueOutlets(Arc<Queue>);
+
+impl Outlets for QueueOutlets {
+    fn outlet(&self, channel: &ChannelName) -> Arc<dyn Outlet> {
+        Arc::new(ChannelOutlet {
+            queue: Arc::clone(&self.0),
+            channel: channel.clone(),
+        })
+    }
 }
 
 /// One node.
@@ -73,56 +188,82 @@ pub struct Node {
     pub is_draining: bool,
     /// How often a client asked for a range of the log.
     pub fetches: u64,
+    /// How often an inbox had no room.
+    pub full: u64,
     /// How far its wall clock is off.
     pub clock_ms: i64,
     seed: u64,
+    /// How many tasks were started.
+    tasks: u64,
     started_ms: u64,
     rules: Rules,
     shape: Shape,
+    grants: Grants,
     names: Arc<[ChannelName]>,
     hosts: BTreeMap<usize, Host>,
-    connections: BTreeMap<PeerId, Connection>,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Whose mutations an author's are.
+    principals: BTreeMap<Author, String>,
 }
 
 struct Host {
+    task: Task,
     channel: Channel,
     inbox: VecDeque<ChannelInput>,
+    /// Who waits for room in the inbox, and with what.
+    waiting: VecDeque<(PeerId, ChannelInput)>,
     has_turn: bool,
     /// When the channel wants to be woken.
     wake_at: Option<MonoTime>,
     asks_broker: bool,
 }
 
-struct Connection {
+struct Peer {
     link: LinkId,
     queue: Arc<Queue>,
-    who: Option<(Arc<str>, Author)>,
-    subscribed: BTreeSet<usize>,
-    heard_ms: u64,
-    opened_ms: u64,
-    /// When its token is no longer good.
-    expires_at_ms: Option<u64>,
+    connection: Connection<Task>,
+    /// Messages that came while the connection did not read.
+    unread: VecDeque<Bytes>,
+    reads: bool,
+    tick_at: Option<MonoTime>,
+    principal: Option<Principal>,
+    /// The application looks at a token.
+    is_looked_at: bool,
+    /// It got an input back and has to do something about it.
+    owes: bool,
+}
+
+impl Peer {
+    fn handle(&mut self, now: Now, input: ConnectionInput<Task>) {
+        let is_back = matches!(input, ConnectionInput::Posted(Posted::Closed(_)));
+        self.owes = is_back && !self.connection.has_ended();
+        self.connection.handle_input(now, input);
+    }
 }
 
 impl Node {
     /// A node that is up and serves nobody.
     #[must_use]
-    pub fn new(seed: u64, names: Arc<[ChannelName]>, shape: &Shape) -> Self {
+    pub fn new(seed: u64, names: Arc<[ChannelName]>, shape: &Shape, grants: Grants) -> Self {
         Self {
             life: 0,
             is_up: true,
             is_draining: false,
             fetches: 0,
+            full: 0,
             clock_ms: 0,
             seed,
+            tasks: 0,
             started_ms: 0,
             rules: Rules {
                 bulk_bytes: shape.bulk_bytes,
             },
             shape: shape.clone(),
+            grants,
             names,
             hosts: BTreeMap::new(),
-            connections: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            principals: BTreeMap::new(),
         }
     }
 
@@ -132,7 +273,7 @@ impl Node {
         self.is_draining = false;
         self.life += 1;
         self.hosts.clear();
-        self.connections.clear();
+        self.peers.clear();
     }
 
     /// The process runs again.
@@ -159,62 +300,72 @@ impl Node {
 
     /// The connections, oldest first.
     pub fn connections(&self) -> impl Iterator<Item = (PeerId, LinkId)> {
-        self.connections.iter().map(|(id, c)| (*id, c.link))
+        self.peers.iter().map(|(id, peer)| (*id, peer.link))
     }
 
-    /// Whether a channel is in memory.
-    #[must_use]
-    pub fn hosts(&self, channel: usize) -> bool {
-        self.hosts.contains_key(&channel)
+    /// The channels that run.
+    pub fn channels(&self) -> impl Iterator<Item = usize> {
+        self.hosts.keys().copied()
     }
 
-    /// Whether a connection said who it is.
+    /// Whether a connection was let in.
     #[must_use]
     pub fn knows(&self, conn: PeerId) -> bool {
-        self.connections.get(&conn).is_some_and(|c| c.who.is_some())
+        let peer = self.peers.get(&conn);
+        peer.is_some_and(|peer| peer.connection.is_welcomed())
     }
 
     /// The queue of a connection.
     #[must_use]
     pub fn queue(&self, conn: PeerId) -> Option<&Arc<Queue>> {
-        self.connections.get(&conn).map(|c| &c.queue)
-    }
-
-    /// Who is on a connection that follows this channel.
-    pub fn subscribers(&self, channel: usize) -> impl Iterator<Item = LinkId> {
-        self.connections
-            .values()
-            .filter(move |c| c.subscribed.contains(&channel))
-            .map(|c| c.link)
+        self.peers.get(&conn).map(|peer| &peer.queue)
     }
 
     /// A link was taken.
-    pub fn accept(&mut self, now_ms: u64, conn: PeerId, link: LinkId, effects: &mut Vec<Effect>) {
-        self.connections.insert(
-            conn,
-            Connection {
-                link,
-                queue: Arc::new(Queue::new(self.shape.outlet_bytes)),
-                who: None,
-                subscribed: BTreeSet::new(),
-                heard_ms: now_ms,
-                opened_ms: now_ms,
-                expires_at_ms: None,
-            },
-        );
-        effects.push(Effect::Tick(
-            conn,
-            HELLO_TIMEOUT_MS.min(self.shape.heartbeat_ms),
-        ));
+    pub fn accept(
+        &mut self,
+        now_ms: u64,
+        conn: PeerId,
+        link: LinkId,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
+        let limits = Arc::new(self.shape.queue());
+        let queue = Arc::new(Queue(Mutex::new(SendQueue::new(Codec::Protobuf, limits))));
+        let parts = ConnectionParts {
+            peer: conn,
+            session: u128::from(conn.0).to_be_bytes(),
+            codec: Codec::Protobuf,
+            config: Arc::new(self.shape.connection()),
+            access: Arc::new(Application {
+                grants: self.grants.clone(),
+                names: Arc::clone(&self.names),
+            }),
+            pace: None,
+            outlets: Box::new(QueueOutlets(Arc::clone(&queue))),
+        };
+        let peer = Peer {
+            link,
+            queue,
+            connection: Connection::new(parts, self.now(now_ms)),
+            unread: VecDeque::new(),
+            reads: false,
+            tick_at: None,
+            principal: None,
+            is_looked_at: false,
+            owes: false,
+        };
+        self.peers.insert(conn, peer);
+        self.work(now_ms, conn, effects)
     }
 
     /// A link is gone.
-    pub fn forget(&mut self, conn: PeerId, effects: &mut Vec<Effect>) -> Option<Arc<Queue>> {
-        let connection = self.connections.remove(&conn)?;
-        for channel in &connection.subscribed {
-            self.post(*channel, ChannelInput::Unsubscribe { conn }, effects);
+    pub fn forget(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) -> Checked {
+        self.input(now_ms, conn, ConnectionInput::Gone, effects)?;
+        self.peers.remove(&conn);
+        for host in self.hosts.values_mut() {
+            host.waiting.retain(|(who, _)| *who != conn);
         }
-        Some(connection.queue)
+        Ok(())
     }
 
     /// One message from a client.
@@ -223,285 +374,141 @@ impl Node {
         now_ms: u64,
         conn: PeerId,
         message: &Bytes,
-        denied: &Denials,
-        refuse_token: bool,
         effects: &mut Vec<Effect>,
     ) -> Checked {
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(peer) = self.peers.get_mut(&conn) else {
             return Ok(());
         };
-        connection.heard_ms = now_ms;
-        let limit = Limits::DEFAULT.frame_up_bytes as usize;
-        let frames = decode_client(message.clone(), limit)
-            .map_err(|e| Violation::new("wire", format!("a client's message: {e}")))?;
-        for frame in frames {
-            self.handle_frame(now_ms, conn, frame, denied, refuse_token, effects)?;
-            if !self.connections.contains_key(&conn) {
-                break;
-            }
-        }
-        Ok(())
+        peer.unread.push_back(message.clone());
+        self.read(now_ms, conn, effects)
     }
 
-    fn handle_frame(
+    /// The application has looked at a token.
+    pub fn authenticated(
         &mut self,
         now_ms: u64,
         conn: PeerId,
-        frame: ClientKind,
-        denied: &Denials,
-        refuse_token: bool,
+        answer: Result<Principal, AuthError>,
         effects: &mut Vec<Effect>,
     ) -> Checked {
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        let Some(peer) = self.peers.get_mut(&conn) else {
             return Ok(());
         };
-        if let ClientKind::Hello(hello) = frame {
-            ensure(connection.who.is_none(), "wire", || "a second hello".into())?;
-            if refuse_token {
-                self.fail(conn, ErrorCode::TokenExpired, effects);
-                return Ok(());
-            }
-            return self.welcome(now_ms, conn, &hello, effects);
+        peer.is_looked_at = false;
+        let refreshed = peer.connection.is_welcomed() && answer.is_ok();
+        if let Ok(principal) = &answer
+            && (refreshed || peer.principal.is_none())
+        {
+            peer.principal = Some(principal.clone());
         }
-        let Some((principal, author)) = connection.who.clone() else {
-            return Err(Violation::new("wire", format!("before hello: {frame:?}")));
-        };
-        let queue = Arc::clone(&connection.queue);
-        let subscriber = Subscriber {
-            conn,
-            principal: Arc::clone(&principal),
-            author,
-            outlet: Arc::clone(&queue) as _,
-        };
-        match frame {
-            ClientKind::Subscribe(subscribe) => {
-                let channel = self.index(&subscribe.channel)?;
-                if denied.read.contains(&(principal.to_string(), channel)) {
-                    // Refused is let go: nothing of an earlier subscription goes on.
-                    if let Some(connection) = self.connections.get_mut(&conn)
-                        && connection.subscribed.remove(&channel)
-                    {
-                        self.post(channel, ChannelInput::Unsubscribe { conn }, effects);
-                    }
-                    queue.put(&server_message(ServerKind::Error(ErrorFrame {
-                        code: ErrorCode::Forbidden as u32,
-                        channel: Some(subscribe.channel),
-                        detail: "no read grant for this channel".into(),
-                        ..ErrorFrame::default()
-                    })));
-                    effects.push(Effect::Flush(conn));
-                    return Ok(());
-                }
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.subscribed.insert(channel);
-                }
-                self.post(
-                    channel,
-                    ChannelInput::Subscribe {
-                        subscriber,
-                        have: subscribe.have,
-                        max_epoch: subscribe.max_epoch,
+        let input = ConnectionInput::Authenticated(answer);
+        self.input(now_ms, conn, input, effects)?;
+        if let Some(peer) = self.peers.get(&conn).filter(|_| refreshed) {
+            for channel in peer.connection.channels() {
+                let channel = self.index(channel.as_str())?;
+                let who = peer.principal.as_ref().map_or("", |who| who.name());
+                ensure(
+                    self.grants.may(who, channel, Action::Read),
+                    "grants",
+                    || {
+                        format!(
+                            "{who} still follows channel {channel} after a refresh that denies it"
+                        )
                     },
-                    effects,
-                );
+                )?;
             }
-            ClientKind::Unsubscribe(unsubscribe) => {
-                let channel = self.index(&unsubscribe.channel)?;
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.subscribed.remove(&channel);
-                }
-                self.post(channel, ChannelInput::Unsubscribe { conn }, effects);
-            }
-            ClientKind::Push(push) => {
-                check_push(&push)?;
-                let channel = self.index(&push.channel)?;
-                let writable = !denied.write.contains(&(principal.to_string(), channel));
-                self.post(
-                    channel,
-                    ChannelInput::Push {
-                        subscriber,
-                        writable,
-                        push,
-                    },
-                    effects,
-                );
-            }
-            ClientKind::PresenceSet(set) => {
-                let channel = self.index(&set.channel)?;
-                let data = set.data;
-                self.post(channel, ChannelInput::SetPresence { conn, data }, effects);
-            }
-            ClientKind::Ping(ping) => {
-                queue.put(&server_message(ServerKind::Pong(Pong { t: ping.t })));
-                effects.push(Effect::Flush(conn));
-            }
-            ClientKind::Pong(_) => {}
-            ClientKind::Refresh(_) => {
-                if let Some(life) = self.shape.token_ms
-                    && let Some(connection) = self.connections.get_mut(&conn)
-                {
-                    let end_ms = life + TOKEN_LEEWAY_MS;
-                    connection.expires_at_ms = Some(now_ms + end_ms);
-                    effects.push(Effect::Expire(conn, end_ms));
-                    let expires_ms = self.now(now_ms).unix.0 + life;
-                    queue.put(&server_message(ServerKind::Refreshed(Refreshed {
-                        expires_ms,
-                    })));
-                    effects.push(Effect::Flush(conn));
-                }
-            }
-            ClientKind::Fetch(fetch) => {
-                self.fetches += 1;
-                let channel = self.index(&fetch.channel)?;
-                let is_subscribed = self
-                    .connections
-                    .get(&conn)
-                    .is_some_and(|connection| connection.subscribed.contains(&channel));
-                if is_subscribed {
-                    let input = ChannelInput::Fetch {
-                        conn,
-                        epoch: fetch.epoch,
-                        after: fetch.after,
-                        through: fetch.through,
-                    };
-                    self.post(channel, input, effects);
-                }
-            }
-            other => return Err(Violation::new("wire", format!("a client sent {other:?}"))),
         }
         Ok(())
     }
 
-    fn welcome(
-        &mut self,
-        now_ms: u64,
-        conn: PeerId,
-        hello: &Hello,
-        effects: &mut Vec<Effect>,
-    ) -> Checked {
-        let server_ms = self.now(now_ms).unix.0;
-        let Some(connection) = self.connections.get_mut(&conn) else {
+    /// The time that a connection named has come, or was put off.
+    pub fn tick(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) -> Checked {
+        let now = self.now(now_ms);
+        let Some(peer) = self.peers.get_mut(&conn) else {
             return Ok(());
         };
-        ensure(hello.version == PROTOCOL_VERSION, "wire", || {
-            format!("hello speaks version {}", hello.version)
-        })?;
-        let principal: Arc<str> = hello
-            .token
-            .strip_prefix("dev:")
-            .ok_or_else(|| Violation::new("wire", format!("token {:?}", hello.token)))?
-            .into();
-        let author = author_of(&principal, &hello.client);
-        connection.who = Some((Arc::clone(&principal), author));
-        let life_ms = self.shape.token_ms;
-        let end_ms = life_ms.map(|life| life + TOKEN_LEEWAY_MS);
-        connection.expires_at_ms = end_ms.map(|end| now_ms + end);
-        effects.extend(end_ms.map(|end| Effect::Expire(conn, end)));
-        connection
-            .queue
-            .put(&server_message(ServerKind::Welcome(Welcome {
-                session: Bytes::copy_from_slice(&u128::from(conn.0).to_be_bytes()),
-                principal: principal.to_string(),
-                author: Bytes::copy_from_slice(&author.0),
-                server_ms,
-                expires_ms: life_ms.map_or(0, |life| server_ms + life),
-                limits: Some(Limits::DEFAULT),
-                heartbeat_ms: u32::try_from(self.shape.heartbeat_ms).unwrap_or(u32::MAX),
-                flags: 0,
-                ..Welcome::default()
-            })));
-        effects.push(Effect::Flush(conn));
-        Ok(())
-    }
-
-    /// Whether the token of a connection is no longer good.
-    #[must_use]
-    pub fn has_expired(&self, now_ms: u64, conn: PeerId) -> bool {
-        self.connections
-            .get(&conn)
-            .and_then(|c| c.expires_at_ms)
-            .is_some_and(|at| at <= now_ms)
-    }
-
-    /// Closes a connection whose token was not renewed in time.
-    pub fn expire(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) {
-        if self.has_expired(now_ms, conn) {
-            self.fail(conn, ErrorCode::TokenExpired, effects);
+        if peer.tick_at.is_none_or(|at| at > now.mono) {
+            return Ok(());
         }
-    }
-
-    /// The heartbeat of a connection: says hello to the living, closes the dead.
-    pub fn tick(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) {
-        let interval = self.shape.heartbeat_ms;
-        let server_ms = self.now(now_ms).unix.0;
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
+        peer.tick_at = None;
+        self.input(now_ms, conn, ConnectionInput::Timeout, effects)?;
+        let Some(peer) = self.peers.get(&conn) else {
+            return Ok(());
         };
-        if connection.who.is_none() && now_ms >= connection.opened_ms + HELLO_TIMEOUT_MS {
-            self.fail(conn, ErrorCode::HelloTimeout, effects);
-            return;
-        }
-        if now_ms >= connection.heard_ms + MISSED_HEARTBEATS_MAX * interval {
-            self.fail(conn, ErrorCode::HeartbeatTimeout, effects);
-            return;
-        }
-        effects.push(Effect::Tick(conn, interval));
-        if connection.who.is_none() {
-            return;
-        }
-        let heads = connection
-            .subscribed
-            .iter()
-            .filter_map(|channel| {
-                let head = self.hosts.get(channel)?.channel.head();
-                (head.seq > 0).then(|| Head {
-                    channel: self.names[*channel].to_string(),
-                    cursor: Some(head),
-                })
-            })
-            .collect();
-        connection
-            .queue
-            .put(&server_message(ServerKind::Heartbeat(Heartbeat {
-                heads,
-                server_ms,
-            })));
-        effects.push(Effect::Flush(conn));
+        let expiry = peer.principal.as_ref().and_then(Principal::expiry);
+        // A new token that came in time is looked at first.
+        let expiry = expiry.filter(|_| !peer.is_looked_at);
+        let is_over = expiry.is_some_and(|at| at <= now.unix) && peer.connection.is_welcomed();
+        ensure(!is_over || peer.connection.has_ended(), "expiry", || {
+            format!("{conn:?} goes on with a token that has expired")
+        })
     }
 
     /// The node will close: every client is told.
-    pub fn drain(&mut self, by_ms: u32, window_ms: u32, alone: bool, effects: &mut Vec<Effect>) {
+    pub fn drain(&mut self, now_ms: u64, goaway: &Goaway, effects: &mut Vec<Effect>) -> Checked {
         self.is_draining = true;
-        let goaway = server_message(ServerKind::Goaway(Goaway {
-            by_ms,
-            window_ms,
-            reason: "the node restarts".into(),
-            alone,
-        }));
-        for (conn, connection) in &self.connections {
-            connection.queue.put(&goaway);
-            effects.push(Effect::Flush(*conn));
+        let conns: Vec<PeerId> = self.peers.keys().copied().collect();
+        for conn in conns {
+            let input = ConnectionInput::Drain(goaway.clone());
+            self.input(now_ms, conn, input, effects)?;
         }
+        Ok(())
+    }
+
+    /// One client is asked to leave.
+    pub fn ask_to_leave(
+        &mut self,
+        now_ms: u64,
+        conn: PeerId,
+        goaway: Goaway,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
+        self.input(now_ms, conn, ConnectionInput::Drain(goaway), effects)
+    }
+
+    /// A channel's task dies, as a panic would end it: what waits in it is lost.
+    pub fn abandon(
+        &mut self,
+        now_ms: u64,
+        channel: usize,
+        effects: &mut Vec<Effect>,
+    ) -> Checked<bool> {
+        let Some(mut host) = self.hosts.remove(&channel) else {
+            return Ok(false);
+        };
+        let waiting = std::mem::take(&mut host.waiting);
+        drop(host);
+        self.give_back(now_ms, waiting, effects)?;
+        Ok(true)
     }
 
     /// The admin door deletes a channel.
     pub fn delete(&mut self, channel: usize, effects: &mut Vec<Effect>) {
-        self.post(channel, ChannelInput::Delete, effects);
+        self.start_host(channel);
+        self.feed(channel, ChannelInput::Delete, effects);
     }
 
     /// The broker's watch woke a channel.
     pub fn wake(&mut self, channel: usize, effects: &mut Vec<Effect>) {
-        if self.hosts.contains_key(&channel) {
-            self.post(channel, ChannelInput::Woken, effects);
-        }
+        self.feed(channel, ChannelInput::Woken, effects);
     }
 
     /// The broker answered a channel.
-    pub fn reply(&mut self, channel: usize, reply: BrokerReply, effects: &mut Vec<Effect>) {
-        if let Some(host) = self.hosts.get_mut(&channel) {
+    pub fn reply(
+        &mut self,
+        channel: usize,
+        asker: u64,
+        reply: BrokerReply,
+        effects: &mut Vec<Effect>,
+    ) {
+        // The answer to a task that died is nobody's.
+        if let Some(host) = self.hosts.get_mut(&channel)
+            && host.asks_broker
+            && host.asker() == asker
+        {
             host.asks_broker = false;
+            self.feed(channel, ChannelInput::Broker(reply), effects);
         }
-        self.post(channel, ChannelInput::Broker(reply), effects);
     }
 
     /// A channel's timer fired: it is woken if it still wants to be by now.
@@ -511,18 +518,15 @@ impl Node {
             && host.wake_at.is_some_and(|at| at <= now)
         {
             host.wake_at = None;
-            self.post(channel, ChannelInput::Timeout, effects);
+            self.feed(channel, ChannelInput::Timeout, effects);
         }
     }
 
-    /// A connection's queue was moved on: tells its channels if they wait for room.
-    pub fn drained(&mut self, conn: PeerId, effects: &mut Vec<Effect>) {
-        let Some(connection) = self.connections.get(&conn) else {
-            return;
-        };
-        if connection.queue.has_room_again() {
-            for channel in connection.subscribed.clone() {
-                self.post(channel, ChannelInput::Drained { conn }, effects);
+    /// There is room in a connection's queue again.
+    pub fn drained(&mut self, conn: PeerId, names: &[ChannelName], effects: &mut Vec<Effect>) {
+        for name in names {
+            if let Some(channel) = self.names.iter().position(|known| known == name) {
+                self.feed(channel, ChannelInput::Drained { conn }, effects);
             }
         }
     }
@@ -534,10 +538,12 @@ impl Node {
             return Ok(());
         };
         host.has_turn = false;
+        let asker = host.asker();
         while let Some(input) = host.inbox.pop_front() {
             host.channel.handle_input(now, input);
         }
         let mut closed = Vec::new();
+        let mut requests = Vec::new();
         let mut outputs = 0;
         loop {
             outputs += 1;
@@ -550,7 +556,7 @@ impl Node {
                         "a channel asks its broker twice at a time".into()
                     })?;
                     host.asks_broker = true;
-                    effects.push(Effect::Broker(channel, request));
+                    requests.push(request);
                 }
                 ChannelOutput::Close { conn, code } => closed.push((conn, code)),
                 ChannelOutput::Wait(at) => {
@@ -564,60 +570,301 @@ impl Node {
                 }
             }
         }
-        let drop = self.shape.drops_idle_channels && host.channel.is_idle();
-        if drop {
-            ensure(!host.asks_broker, "seam", || {
-                "a channel is idle while it asks its broker".into()
-            })?;
+        *host
+            .task
+            .0
+            .head
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = host.channel.head();
+        let is_idle = host.channel.is_idle() && host.waiting.is_empty();
+        ensure(!is_idle || !host.asks_broker, "seam", || {
+            "a channel is idle while it asks its broker".into()
+        })?;
+        let waiting = std::mem::take(&mut host.waiting);
+        if self.shape.drops_idle_channels && is_idle {
             self.hosts.remove(&channel);
         }
+        for request in requests {
+            self.check_grants(channel, &request)?;
+            effects.push(Effect::Broker {
+                channel,
+                asker,
+                request,
+            });
+        }
         for (conn, code) in closed {
-            if self.connections.contains_key(&conn) {
-                effects.push(Effect::Hangup(conn, CloseCode::of(code)));
+            if let Some(peer) = self.peers.get(&conn) {
+                peer.queue.lock().end(Ending::of(code));
             }
         }
-        let waiting = self.connections.iter().filter(|(_, c)| c.queue.wants_out());
-        effects.extend(waiting.map(|(conn, _)| Effect::Flush(*conn)));
+        self.let_in(now_ms, channel, waiting, effects)?;
+        let full = self.peers.iter().filter(|(_, peer)| {
+            let queue = peer.queue.lock();
+            !queue.is_empty() || queue.has_refused()
+        });
+        effects.extend(full.map(|(conn, _)| Effect::Flush(*conn)));
         Ok(())
     }
 
-    fn post(&mut self, channel: usize, input: ChannelInput, effects: &mut Vec<Effect>) {
-        let host = self.hosts.entry(channel).or_insert_with(|| {
-            self.seed = self
-                .seed
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(1);
+    /// Those who waited for room in an inbox get it, as far as it goes.
+    fn let_in(
+        &mut self,
+        now_ms: u64,
+        channel: usize,
+        mut waiting: VecDeque<(PeerId, ChannelInput)>,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
+        while let Some((conn, input)) = waiting.pop_front() {
+            let room = self.shape.inbox_max;
+            match self.hosts.get_mut(&channel) {
+                Some(host) if host.inbox.len() >= room => {
+                    host.waiting.push_back((conn, input));
+                }
+                Some(host) => {
+                    let task = host.task.clone();
+                    self.feed(channel, input, effects);
+                    let posted = ConnectionInput::Posted(Posted::Taken(task));
+                    self.input(now_ms, conn, posted, effects)?;
+                }
+                None => self.give_back(now_ms, VecDeque::from([(conn, input)]), effects)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn give_back(
+        &mut self,
+        now_ms: u64,
+        waiting: VecDeque<(PeerId, ChannelInput)>,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
+        for (conn, input) in waiting {
+            let posted = ConnectionInput::Posted(Posted::Closed(input));
+            self.input(now_ms, conn, posted, effects)?;
+        }
+        Ok(())
+    }
+
+    /// What is appended was evaluated now: by the grants of now (S13).
+    fn check_grants(&self, channel: usize, request: &BrokerRequest) -> Checked {
+        let BrokerRequest::Append { entries, .. } = request else {
+            return Ok(());
+        };
+        for entry in entries {
+            let author = author_of_entry(entry);
+            let Some(principal) = author.and_then(|author| self.principals.get(&author)) else {
+                continue;
+            };
+            ensure(
+                self.grants.may(principal, channel, Action::Write),
+                "grants",
+                || {
+                    format!(
+                        "{principal} may not write to channel {channel}, and {entry:?} is appended"
+                    )
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn start_host(&mut self, channel: usize) -> &mut Host {
+        let Self {
+            hosts,
+            seed,
+            names,
+            shape,
+            rules,
+            tasks,
+            ..
+        } = self;
+        hosts.entry(channel).or_insert_with(|| {
+            *tasks += 1;
+            *seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             Host {
+                task: Task(Arc::new(TaskState {
+                    channel,
+                    number: *tasks,
+                    head: Mutex::default(),
+                    closed: AtomicBool::new(false),
+                })),
                 channel: Channel::new(
-                    self.names[channel].clone(),
-                    self.shape.channel.clone(),
-                    Arc::new(self.rules) as Arc<dyn Policy>,
-                    self.seed,
+                    names[channel].clone(),
+                    shape.channel.clone(),
+                    Arc::new(*rules) as Arc<dyn Policy>,
+                    *seed,
                 ),
                 inbox: VecDeque::new(),
+                waiting: VecDeque::new(),
                 has_turn: false,
                 wake_at: None,
                 asks_broker: false,
             }
-        });
-        host.inbox.push_back(input);
-        if !host.has_turn {
-            host.has_turn = true;
-            effects.push(Effect::Turn(channel));
+        })
+    }
+
+    /// An input for a channel that runs.
+    fn feed(&mut self, channel: usize, input: ChannelInput, effects: &mut Vec<Effect>) {
+        if let Some(host) = self.hosts.get_mut(&channel) {
+            host.inbox.push_back(input);
+            if !host.has_turn {
+                host.has_turn = true;
+                effects.push(Effect::Turn(channel));
+            }
         }
     }
 
-    fn fail(&mut self, conn: PeerId, code: ErrorCode, effects: &mut Vec<Effect>) {
-        if let Some(connection) = self.connections.get(&conn) {
-            connection
-                .queue
-                .put(&server_message(ServerKind::Error(ErrorFrame {
-                    code: code as u32,
-                    fatal: true,
-                    detail: code.name().into(),
-                    ..ErrorFrame::default()
-                })));
-            effects.push(Effect::Hangup(conn, CloseCode::of(code)));
+    fn input(
+        &mut self,
+        now_ms: u64,
+        conn: PeerId,
+        input: ConnectionInput<Task>,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
+        let now = self.now(now_ms);
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return Ok(());
+        };
+        peer.handle(now, input);
+        self.work(now_ms, conn, effects)?;
+        self.read(now_ms, conn, effects)
+    }
+
+    /// Hands over messages that wait, while the connection reads.
+    fn read(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) -> Checked {
+        let now = self.now(now_ms);
+        while let Some(peer) = self.peers.get_mut(&conn)
+            && peer.reads
+            && let Some(message) = peer.unread.pop_front()
+        {
+            peer.handle(now, ConnectionInput::Message(message));
+            self.work(now_ms, conn, effects)?;
+        }
+        Ok(())
+    }
+
+    /// Does what a connection asks.
+    fn work(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) -> Checked {
+        let now = self.now(now_ms);
+        let mut outputs = 0;
+        while let Some(peer) = self.peers.get_mut(&conn) {
+            outputs += 1;
+            ensure(outputs < 10_000, "L4", || {
+                "a connection has more to say than it can mean".into()
+            })?;
+            let output = peer.connection.poll_output();
+            let waits = matches!(output, ConnectionOutput::Wait { .. });
+            ensure(!waits || !peer.owes, "seam", || {
+                format!("{conn:?} got an input back and dropped it")
+            })?;
+            peer.owes = false;
+            match output {
+                ConnectionOutput::Send(frame) => peer.queue.lock().send(frame),
+                ConnectionOutput::Fail(fault) => {
+                    ensure(is_honest(fault.code), "wire", || {
+                        format!("a client broke the contract: {fault:?}")
+                    })?;
+                    peer.queue.lock().fail(fault);
+                }
+                ConnectionOutput::MessageBytesMax(bytes) => {
+                    peer.queue.lock().set_message_bytes_max(bytes);
+                }
+                ConnectionOutput::Welcomed(_) => {}
+                ConnectionOutput::Authenticate { token } => {
+                    peer.is_looked_at = true;
+                    effects.push(Effect::Authenticate(conn, token));
+                }
+                ConnectionOutput::CheckOpen(_) => {
+                    peer.handle(now, ConnectionInput::Opened(Some(true)));
+                }
+                ConnectionOutput::Post { to, hand, input } => {
+                    if let Some(posted) = self.post(conn, to, hand, input, effects)?
+                        && let Some(peer) = self.peers.get_mut(&conn)
+                    {
+                        peer.handle(now, ConnectionInput::Posted(posted));
+                    }
+                }
+                ConnectionOutput::Wait { at, reads } => {
+                    peer.reads = reads;
+                    if let Some(at) = at
+                        && peer.tick_at.is_none_or(|known| at < known)
+                    {
+                        peer.tick_at = Some(at);
+                        effects.push(Effect::Tick(conn, at));
+                    }
+                    effects.push(Effect::Flush(conn));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn post(
+        &mut self,
+        conn: PeerId,
+        to: To<Task>,
+        hand: Hand,
+        input: ChannelInput,
+        effects: &mut Vec<Effect>,
+    ) -> Checked<Option<Posted<Task>>> {
+        self.check_input(&input)?;
+        let answered = |posted| Ok((hand != Hand::Always).then_some(posted));
+        let channel = match &to {
+            To::Start { name, .. } | To::Running(name) => self.index(name.as_str())?,
+            To::Task(task) => task.0.channel,
+        };
+        let known = match &to {
+            To::Start { last, .. } => last.as_ref(),
+            To::Running(_) => None,
+            To::Task(task) => Some(task),
+        };
+        let runs = self.hosts.get(&channel).map(|host| &host.task);
+        if known.is_some_and(|known| runs.is_none_or(|runs| !known.is(runs)))
+            || (runs.is_none() && (hand == Hand::Always || !matches!(to, To::Start { .. })))
+        {
+            return answered(Posted::Closed(input));
+        }
+        if runs.is_none() {
+            let who = self
+                .peers
+                .get(&conn)
+                .and_then(|peer| peer.principal.as_ref());
+            let who = who.map_or("", |who| who.name());
+            let may = |action| self.grants.may(who, channel, action);
+            ensure(may(Action::Read) || may(Action::Write), "grants", || {
+                format!("{who} may do nothing on channel {channel}, and starts it")
+            })?;
+        }
+        let inbox_max = self.shape.inbox_max;
+        let host = self.start_host(channel);
+        let task = host.task.clone();
+        if hand != Hand::Always && host.inbox.len() >= inbox_max {
+            if hand == Hand::Waiting {
+                host.waiting.push_back((conn, input));
+                self.full += 1;
+                return Ok(None);
+            }
+            self.full += 1;
+            return answered(Posted::Full);
+        }
+        self.feed(channel, input, effects);
+        answered(Posted::Taken(task))
+    }
+
+    /// Bounds that hold for everything that a client says.
+    fn check_input(&mut self, input: &ChannelInput) -> Checked {
+        match input {
+            ChannelInput::Push { subscriber, push } => {
+                let principal = subscriber.principal.to_string();
+                self.principals.insert(subscriber.author, principal);
+                check_push(push)
+            }
+            ChannelInput::Fetch { .. } => {
+                self.fetches += 1;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -626,6 +873,30 @@ impl Node {
             .iter()
             .position(|name| name.as_str() == channel)
             .ok_or_else(|| Violation::new("wire", format!("unknown channel {channel:?}")))
+    }
+}
+
+impl Host {
+    fn asker(&self) -> u64 {
+        self.task.0.number
+    }
+}
+
+/// Whether a client that keeps to the contract may meet this end.
+const fn is_honest(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::HelloTimeout
+            | ErrorCode::HeartbeatTimeout
+            | ErrorCode::TokenExpired
+            | ErrorCode::AuthUnavailable
+    )
+}
+
+fn author_of_entry(entry: &tidewire_server::broker::Entry) -> Option<Author> {
+    match &entry.body {
+        tidewire_server::broker::EntryBody::Mutation { author, .. } => Some(*author),
+        _ => None,
     }
 }
 
@@ -643,16 +914,8 @@ fn check_push(push: &Push) -> Checked {
     })
 }
 
-/// Whose mutations those of a client are: first 16 bytes of SHA-256(principal ‖ 0 ‖ client).
+/// Whose mutations those of a client are.
 #[must_use]
 pub fn author_of(principal: &str, client: &[u8]) -> Author {
-    use sha2::Digest as _;
-    let hash = sha2::Sha256::new()
-        .chain_update(principal)
-        .chain_update([0])
-        .chain_update(client)
-        .finalize();
-    let mut author = [0; 16];
-    author.copy_from_slice(&hash[..16]);
-    Author(author)
+    Principal::new(principal).author(client)
 }

@@ -7,8 +7,17 @@ use crate::faults::Fault;
 use crate::violation::Checked;
 use crate::world::{Event, World};
 
+/// Who asked: a node in one of its lives, for a channel, by one of its tasks.
+pub(crate) type Asker = (usize, u64, usize, u64);
+
 impl World {
-    pub(crate) fn ask_broker(&mut self, node: usize, channel: usize, request: BrokerRequest) {
+    pub(crate) fn ask_broker(
+        &mut self,
+        node: usize,
+        channel: usize,
+        asker: u64,
+        request: BrokerRequest,
+    ) {
         let life = self.nodes[node].life;
         let mut takes = self.between(self.shape.broker_ms);
         let mut answer = true;
@@ -24,6 +33,7 @@ impl World {
                     node,
                     life,
                     channel,
+                    asker,
                     reply: failed(),
                 },
             );
@@ -36,6 +46,7 @@ impl World {
                     node,
                     life,
                     channel,
+                    asker,
                     reply: failed(),
                 },
             );
@@ -48,6 +59,7 @@ impl World {
                 node,
                 life,
                 channel,
+                asker,
                 request,
                 answer,
             },
@@ -56,9 +68,7 @@ impl World {
 
     pub(crate) fn broker_asked(
         &mut self,
-        node: usize,
-        life: u64,
-        channel: usize,
+        (node, life, channel, asker): Asker,
         request: BrokerRequest,
         answer: bool,
     ) -> Checked {
@@ -87,6 +97,7 @@ impl World {
                     node,
                     life,
                     channel,
+                    asker,
                     reply,
                 },
             );
@@ -96,16 +107,14 @@ impl World {
 
     pub(crate) fn broker_answers(
         &mut self,
-        node: usize,
-        life: u64,
-        channel: usize,
+        (node, life, channel, asker): Asker,
         reply: BrokerReply,
     ) -> Checked {
         self.note("broker answers", &[node as u64, channel as u64], || {
             format!("node {node} channel {channel}: {}", brief(&reply))
         });
         self.on_node(node, life, |node, _, effects| {
-            node.reply(channel, reply, effects);
+            node.reply(channel, asker, reply, effects);
             Ok(())
         })
     }

@@ -62,6 +62,8 @@ pub fn run(seed: u64, keep_text: bool) -> Report {
             .unwrap_or("a panic without a text");
         Err(Violation::new("panic", text))
     });
+    let full = world.nodes.iter().map(|node| node.full).sum();
+    world.faults.count_many(Fault::InboxFull, full);
     let fetches = world.nodes.iter().map(|node| node.fetches).sum();
     world.faults.count_many(Fault::Evicted, world.truth.evicted);
     world.faults.count_many(Fault::Expired, world.truth.expired);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidewire_server::channel::{ChannelConfig, Lag};
+use tidewire_server::connection::{ConnectionConfig, QueueLimits};
 
 use crate::draw::Draw as _;
 
@@ -45,6 +46,16 @@ pub struct Shape {
     pub lifetime_ms: Option<(u64, u64)>,
     /// Bytes that a connection's queue holds.
     pub outlet_bytes: usize,
+    /// Messages that it holds.
+    pub outlet_messages: usize,
+    /// Bytes of the server's own that it takes beyond those.
+    pub reserve_bytes: usize,
+    /// Inputs that a channel's inbox holds.
+    pub inbox_max: usize,
+    /// Heads that a heartbeat names: so many that moved, and so many others in turn.
+    pub heads_max: (usize, usize),
+    /// How long the application looks at a token.
+    pub auth_ms: (u64, u64),
     /// Bytes that a node's socket holds.
     pub socket_bytes: usize,
     /// Bytes of text in each initial record.
@@ -83,7 +94,7 @@ impl Shape {
             store_ms: [None, None, Some(3), Some(200)][rng.index(0..4)],
             turn_ms: [0, 1, 10][rng.index(0..3)],
             heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.index(0..4)],
-            token_ms: [None, None, Some(8_000), Some(20_000)][rng.index(0..4)],
+            token_ms: [None, None, Some(12_000), Some(25_000)][rng.index(0..4)],
             lifetime_ms: [None, None, None, Some((20_000, 10_000))][rng.index(0..4)],
             // Where lagging means being closed, a tiny queue and a burst of somebody else would close
             // everybody over and over: slow readers are meant, not the speed of light.
@@ -93,6 +104,11 @@ impl Shape {
             } else {
                 [2_000, 20_000, 256 * 1024][rng.index(0..3)]
             },
+            outlet_messages: [4096, 4096, 30][rng.index(0..3)],
+            reserve_bytes: [64 * 1024, 64 * 1024, 12_000][rng.index(0..3)],
+            inbox_max: [1024, 1024, 2][rng.index(0..3)],
+            heads_max: [(256, 16), (1, 1)][rng.index(0..2)],
+            auth_ms: [(0, 0), (0, 5), (50, 2_500)][rng.index(0..3)],
             socket_bytes: if lag == Lag::Close {
                 8_000
             } else {
@@ -116,6 +132,10 @@ impl Shape {
             200 => 1_000,
             _ => shape.channel.snapshot_part_bytes,
         };
+        // A token may be renewed as late as after 95 % of its life, and the frame has to get there in time.
+        if shape.link_ms.1 > 500 {
+            shape.token_ms = shape.token_ms.map(|_| 40_000);
+        }
         if let Some((ttl, retention)) = shape.lifetime_ms {
             // Hundreds of mutations take longer than they live.
             shape.has_bursts = false;
@@ -123,6 +143,32 @@ impl Shape {
             shape.channel.retention = Duration::from_millis(retention);
         }
         shape
+    }
+
+    /// The numbers of every connection.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionConfig {
+        let heartbeat = Duration::from_millis(self.heartbeat_ms);
+        ConnectionConfig {
+            heartbeat,
+            silence: 3 * heartbeat,
+            heads_moved_max: self.heads_max.0,
+            heads_others_max: self.heads_max.1,
+            ..ConnectionConfig::default()
+        }
+    }
+
+    /// The bounds of every connection's queue.
+    #[must_use]
+    pub fn queue(&self) -> QueueLimits {
+        QueueLimits {
+            messages_max: self.outlet_messages,
+            bytes_max: self.outlet_bytes,
+            // One message of any size may be in, and the server still has its say.
+            reserve_bytes: self.reserve_bytes + 2 * self.bulk_bytes,
+            join_bytes_max: self.socket_bytes,
+            ..QueueLimits::default()
+        }
     }
 
     /// A small, quick and friendly world, for scenarios.
@@ -146,6 +192,11 @@ impl Shape {
             token_ms: None,
             lifetime_ms: None,
             outlet_bytes: 256 * 1024,
+            outlet_messages: 4096,
+            reserve_bytes: 64 * 1024,
+            inbox_max: 1024,
+            heads_max: (256, 16),
+            auth_ms: (0, 0),
             socket_bytes: 64 * 1024,
             bulk_bytes: 0,
             drops_idle_channels: false,

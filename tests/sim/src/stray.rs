@@ -80,7 +80,7 @@ impl World {
             return Ok(());
         }
         match way {
-            Way::Up => self.arrives_at_node(id, &message, false),
+            Way::Up => self.arrives_at_node(id, &message),
             Way::Down => self.arrives_at_client(id, message),
         }
     }
@@ -100,7 +100,7 @@ impl World {
         self.note("replayed", &[id.0 as u64], || {
             format!("client {client} on link {}", id.0)
         });
-        self.arrives_at_node(id, message, false)
+        self.arrives_at_node(id, message)
     }
 }
 

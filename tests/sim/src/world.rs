@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{ChannelName, Input, OutboxReply};
+use tidewire_server::AuthError;
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::PeerId;
 
@@ -20,7 +21,7 @@ use crate::client::Client;
 use crate::faults::{Fault, Faults};
 use crate::link::{Link, LinkId, Way};
 use crate::network::Inspected;
-use crate::node::{Denials, Node};
+use crate::node::{Grants, Node};
 use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::trace::Trace;
@@ -121,10 +122,11 @@ pub(crate) enum Event {
         life: u64,
         conn: PeerId,
     },
-    TokenExpires {
+    Authenticates {
         node: usize,
         life: u64,
         conn: PeerId,
+        answer: Result<String, AuthError>,
     },
     Wakes {
         node: usize,
@@ -136,6 +138,7 @@ pub(crate) enum Event {
         node: usize,
         life: u64,
         channel: usize,
+        asker: u64,
         request: BrokerRequest,
         answer: bool,
     },
@@ -143,6 +146,7 @@ pub(crate) enum Event {
         node: usize,
         life: u64,
         channel: usize,
+        asker: u64,
         reply: BrokerReply,
     },
     BrokerStarts,
@@ -182,7 +186,7 @@ pub struct World {
     /// Which node a client connects to; any one, if none is named.
     pub pins: BTreeMap<usize, usize>,
     pub(crate) rng: Rng,
-    pub(crate) denied: Denials,
+    pub(crate) grants: Grants,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
     pub(crate) of_conn: BTreeMap<(usize, PeerId), LinkId>,
     pub(crate) inspected: VecDeque<Inspected>,
@@ -240,8 +244,12 @@ impl World {
         let rules = Rules {
             bulk_bytes: shape.bulk_bytes,
         };
+        let grants = Grants::default();
         let nodes = (0..shape.nodes)
-            .map(|_| Node::new(rng.u64(..), Arc::clone(&names), &shape))
+            .map(|_| {
+                let names = Arc::clone(&names);
+                Node::new(rng.u64(..), names, &shape, grants.clone())
+            })
             .collect();
         let clients = (0..shape.clients)
             .map(|i| {
@@ -261,7 +269,7 @@ impl World {
             links: Vec::new(),
             pins: BTreeMap::new(),
             rng,
-            denied: Denials::default(),
+            grants,
             ever_denied: BTreeSet::new(),
             of_conn: BTreeMap::new(),
             inspected: VecDeque::new(),
@@ -472,19 +480,14 @@ impl World {
                 Ok(())
             }),
             Event::Tick { node, life, conn } => self.on_node(node, life, |node, now, effects| {
-                node.tick(now, conn, effects);
-                Ok(())
+                node.tick(now, conn, effects)
             }),
-            Event::TokenExpires { node, life, conn } => {
-                if self.nodes[node].life == life && self.nodes[node].has_expired(self.now_ms, conn)
-                {
-                    self.faults.count(Fault::TokenExpired);
-                }
-                self.on_node(node, life, |node, now, effects| {
-                    node.expire(now, conn, effects);
-                    Ok(())
-                })
-            }
+            Event::Authenticates {
+                node,
+                life,
+                conn,
+                answer,
+            } => self.authenticates(node, life, conn, answer),
             Event::PageThaws { client, life } => {
                 if self.clients[client].life == life {
                     let hint = tidewire_core::NetworkHint::Resumed;
@@ -504,15 +507,17 @@ impl World {
                 node,
                 life,
                 channel,
+                asker,
                 request,
                 answer,
-            } => self.broker_asked(node, life, channel, request, answer),
+            } => self.broker_asked((node, life, channel, asker), request, answer),
             Event::BrokerAnswers {
                 node,
                 life,
                 channel,
+                asker,
                 reply,
-            } => self.broker_answers(node, life, channel, reply),
+            } => self.broker_answers((node, life, channel, asker), reply),
             Event::BrokerStarts => self.broker_starts(),
             Event::Strikes { fault } => {
                 if !self.faults.is_frozen() {

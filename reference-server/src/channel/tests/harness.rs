@@ -110,6 +110,7 @@ impl Client {
                 principal: format!("p{author}").into(),
                 author: Author([author; 16]),
                 outlet: inbox.clone(),
+                rights: Arc::new(true),
             },
             inbox,
         }
@@ -260,7 +261,6 @@ impl Harness {
     ) {
         self.input(ChannelInput::Push {
             subscriber: client.subscriber.clone(),
-            writable: true,
             push: Push {
                 channel: CHANNEL.into(),
                 epoch,

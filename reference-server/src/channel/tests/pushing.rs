@@ -1,12 +1,14 @@
 //! Mutations: applied exactly once, in order, or rejected in the log.
 
+use std::sync::Arc;
+
 use tidewire_core::wire::{
     Append, Change, ChangeKind, Close, ErrorCode, Field, Item, Known, Precondition, Record, Send,
     ServerKind,
 };
 
 use super::harness::*;
-use crate::channel::{ChannelConfig, ChannelInput};
+use crate::channel::{ChannelConfig, ChannelInput, Subscriber};
 
 #[test]
 fn a_push_becomes_an_entry_a_patch_and_an_ack() {
@@ -65,8 +67,10 @@ fn a_push_without_the_grant_is_refused_item_by_item_and_not_logged() {
     };
     push.epoch = epoch;
     harness.input(ChannelInput::Push {
-        subscriber: ana.subscriber.clone(),
-        writable: false,
+        subscriber: Subscriber {
+            rights: Arc::new(false),
+            ..ana.subscriber.clone()
+        },
         push,
     });
     harness.run();

@@ -17,7 +17,7 @@ use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Change, ChangeKind, ErrorCode, Item, NUMBER_MAX, Push};
 use tidewire_server::broker::{BrokerReply, BrokerRequest, Log, RunId};
 use tidewire_server::channel::{
-    Channel, ChannelConfig, ChannelInput, ChannelOutput, Lag, PeerId, Policy, View,
+    Channel, ChannelConfig, ChannelInput, ChannelOutput, Lag, PeerId, Policy, Subscriber, View,
 };
 
 use self::reader::Reader;
@@ -301,8 +301,10 @@ impl World {
     fn hand_in(&mut self, who: usize, push: Push, writable: bool) {
         let reader = &self.readers[who];
         let input = ChannelInput::Push {
-            subscriber: reader.subscriber.clone(),
-            writable,
+            subscriber: Subscriber {
+                rights: Arc::new(writable),
+                ..reader.subscriber.clone()
+            },
             push,
         };
         self.input(reader.node, input);

@@ -65,6 +65,7 @@ impl Reader {
                 principal: format!("p{author}").into(),
                 author: Author([author; 16]),
                 outlet: inbox.clone(),
+                rights: Arc::new(true),
             },
             inbox,
             node: 0,

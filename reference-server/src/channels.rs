@@ -13,9 +13,10 @@ use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
 use tokio::sync::watch;
 
-use crate::channel::ChannelInput;
+use crate::channel::{ChannelInput, PeerId};
+use crate::connection::{ChannelRef, Posted, To};
 use crate::driver::{Driver, DriverParts};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Refused};
 
 /// Inputs that may wait for one channel. Pushes beyond are told `hold`; subscribes wait.
 const INBOX_MAX: usize = 1024;
@@ -25,7 +26,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const SHARDS: usize = 16;
 
 /// The way into one channel's task.
-pub(crate) struct ChannelHandle {
+pub(crate) struct Mailbox {
     pub(crate) name: ChannelName,
     pub(crate) inbox: Inbox<ChannelInput>,
     /// What the channel has folded and handed to its subscribers.
@@ -34,7 +35,7 @@ pub(crate) struct ChannelHandle {
     pub(crate) exists: AtomicBool,
 }
 
-impl ChannelHandle {
+impl Mailbox {
     pub(crate) fn new(name: ChannelName) -> Self {
         Self {
             name,
@@ -49,14 +50,35 @@ impl ChannelHandle {
     }
 }
 
+impl ChannelRef for Arc<Mailbox> {
+    fn head(&self) -> Cursor {
+        Mailbox::head(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Self::ptr_eq(self, other)
+    }
+}
+
+/// What became of an input at once.
+pub(crate) enum Attempt {
+    Done(Posted<Arc<Mailbox>>),
+    /// There is no room; the input comes back.
+    Full(Arc<Mailbox>, ChannelInput),
+}
+
 /// More channels are in memory than this server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyChannels;
 
-type Shard = HashMap<ChannelName, Arc<ChannelHandle>>;
+type Shard = HashMap<ChannelName, Arc<Mailbox>>;
 
 /// All channels of this node.
-pub(crate) struct Router {
+pub(crate) struct Channels {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     count: watch::Sender<usize>,
@@ -65,7 +87,7 @@ pub(crate) struct Router {
     parts: DriverParts,
 }
 
-impl Router {
+impl Channels {
     pub(crate) fn new(parts: DriverParts, channels_max: usize) -> Arc<Self> {
         Arc::new(Self {
             shards: std::array::from_fn(|_| Mutex::default()),
@@ -83,7 +105,7 @@ impl Router {
     }
 
     /// The channel's task, if it runs.
-    pub(crate) fn find(&self, name: &ChannelName) -> Option<Arc<ChannelHandle>> {
+    pub(crate) fn find(&self, name: &ChannelName) -> Option<Arc<Mailbox>> {
         self.shard(name).get(name).cloned()
     }
 
@@ -91,15 +113,15 @@ impl Router {
     pub(crate) fn route(
         self: &Arc<Self>,
         name: &ChannelName,
-    ) -> Result<Arc<ChannelHandle>, TooManyChannels> {
+    ) -> Result<Arc<Mailbox>, TooManyChannels> {
         let mut shard = self.shard(name);
         if let Some(handle) = shard.get(name) {
             return Ok(Arc::clone(handle));
         }
-        if self.channels() >= self.channels_max || self.is_stopping() {
+        if self.count() >= self.channels_max || self.is_stopping() {
             return Err(TooManyChannels);
         }
-        let handle = Arc::new(ChannelHandle::new(name.clone()));
+        let handle = Arc::new(Mailbox::new(name.clone()));
         shard.insert(name.clone(), Arc::clone(&handle));
         self.count.send_modify(|count| *count += 1);
         self.parts.metrics.channels.inc();
@@ -108,11 +130,49 @@ impl Router {
         Ok(handle)
     }
 
+    /// Hands an input to a channel if there is room.
+    pub(crate) fn try_post(self: &Arc<Self>, to: To<Arc<Mailbox>>, input: ChannelInput) -> Attempt {
+        let mailbox = match to {
+            To::Task(mailbox) => mailbox,
+            To::Running(name) => match self.find(&name) {
+                Some(mailbox) => mailbox,
+                None => return Attempt::Done(Posted::Closed(input)),
+            },
+            To::Start { name, last } => match last.map_or_else(|| self.route(&name), Ok) {
+                Ok(mailbox) => mailbox,
+                Err(TooManyChannels) => return Attempt::Done(Posted::TooMany),
+            },
+        };
+        match mailbox.inbox.try_push(input) {
+            Ok(()) => Attempt::Done(Posted::Taken(mailbox)),
+            Err(Refused::Full(back)) => Attempt::Full(mailbox, back),
+            Err(Refused::Closed(back)) => Attempt::Done(Posted::Closed(back)),
+        }
+    }
+
+    /// Hands in what goes in whether there is room or not. A channel that does not run is not started.
+    pub(crate) fn post_always(&self, to: To<Arc<Mailbox>>, input: ChannelInput) {
+        let mailbox = match to {
+            To::Task(mailbox) => Some(mailbox),
+            To::Running(name) | To::Start { name, .. } => self.find(&name),
+        };
+        if let Some(mailbox) = mailbox {
+            // Whoever is gone need not know.
+            let _ = mailbox.inbox.push_always(input);
+        }
+    }
+
+    /// A channel whose message was refused may go on.
+    pub(crate) fn tell_drained(&self, name: &ChannelName, peer: PeerId) {
+        let drained = ChannelInput::Drained { conn: peer };
+        self.post_always(To::Running(name.clone()), drained);
+    }
+
     /// Ends a channel's task if nothing waits for it; tells whether it did.
     ///
     /// Closing and forgetting are one step under the shard's lock: whoever looks the name up
     /// afterwards gets a new task, whoever holds the old handle is refused.
-    pub(crate) fn retire(&self, handle: &Arc<ChannelHandle>) -> bool {
+    pub(crate) fn retire(&self, handle: &Arc<Mailbox>) -> bool {
         let mut shard = self.shard(&handle.name);
         if !handle.inbox.close_if_empty() {
             return false;
@@ -122,13 +182,13 @@ impl Router {
     }
 
     /// Forgets a task that is gone, whatever waits for it.
-    pub(crate) fn abandon(&self, handle: &Arc<ChannelHandle>) {
+    pub(crate) fn abandon(&self, handle: &Arc<Mailbox>) {
         let mut shard = self.shard(&handle.name);
         handle.inbox.close();
         self.forget(&mut shard, handle);
     }
 
-    fn forget(&self, shard: &mut Shard, handle: &Arc<ChannelHandle>) {
+    fn forget(&self, shard: &mut Shard, handle: &Arc<Mailbox>) {
         let known = shard.get(&handle.name);
         if known.is_some_and(|known| Arc::ptr_eq(known, handle)) {
             shard.remove(&handle.name);
@@ -137,7 +197,7 @@ impl Router {
         }
     }
 
-    pub(crate) fn channels(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         *self.count.borrow()
     }
 

@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Watch};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
+use crate::channels::{Channels, Mailbox};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::connection::Ending;
 use crate::connections::Connections;
 use crate::limit::LogLimit;
-use crate::queue::Ending;
-use crate::routing::{ChannelHandle, Router};
 use crate::telemetry::Metrics;
 
 /// What every channel's task shares.
@@ -41,8 +41,8 @@ struct Asked {
 
 /// The task of one channel.
 pub(crate) struct Driver {
-    router: Arc<Router>,
-    handle: Arc<ChannelHandle>,
+    channels: Arc<Channels>,
+    handle: Arc<Mailbox>,
     channel: Channel,
     parts: DriverParts,
     watch: Watch,
@@ -60,11 +60,7 @@ enum Woken {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        router: Arc<Router>,
-        handle: Arc<ChannelHandle>,
-        parts: &DriverParts,
-    ) -> Self {
+    pub(crate) fn new(channels: Arc<Channels>, handle: Arc<Mailbox>, parts: &DriverParts) -> Self {
         let name = handle.name.clone();
         let namespace = parts
             .config
@@ -79,7 +75,7 @@ impl Driver {
             crate::clock::random_u64(),
         );
         Self {
-            router,
+            channels,
             handle,
             channel,
             watch: parts.broker.watch(&name),
@@ -93,7 +89,7 @@ impl Driver {
     /// Runs until nobody has used the channel for a while.
     pub(crate) async fn run(mut self) {
         let _abandon = Abandon {
-            router: Arc::clone(&self.router),
+            channels: Arc::clone(&self.channels),
             handle: Arc::clone(&self.handle),
         };
         let mut inputs = VecDeque::new();
@@ -126,7 +122,7 @@ impl Driver {
                 self.channel.handle_input(now, input);
             }
             self.poll();
-            if self.is_over(now.mono) && self.router.retire(&self.handle) {
+            if self.is_over(now.mono) && self.channels.retire(&self.handle) {
                 return;
             }
             // A busy channel must not keep its thread from everyone else.
@@ -231,7 +227,7 @@ impl Driver {
             return false;
         }
         let since = *self.idle_since.get_or_insert(now);
-        self.router.is_stopping() || now >= since + self.parts.config.timeouts.linger
+        self.channels.is_stopping() || now >= since + self.parts.config.timeouts.linger
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -248,13 +244,13 @@ impl Driver {
 
 /// Ends the channel's handle also when its task panics: subscribers are told by their connections.
 struct Abandon {
-    router: Arc<Router>,
-    handle: Arc<ChannelHandle>,
+    channels: Arc<Channels>,
+    handle: Arc<Mailbox>,
 }
 
 impl Drop for Abandon {
     fn drop(&mut self) {
-        self.router.abandon(&self.handle);
+        self.channels.abandon(&self.handle);
     }
 }
 

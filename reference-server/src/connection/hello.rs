@@ -1,0 +1,129 @@
+//! `hello`: who is at the other end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewire_core::wire::{ErrorCode, Hello, PROTOCOL_VERSION, ServerKind, Welcome};
+
+use super::access::Bearer;
+use super::{ChannelRef, Connection, ConnectionOutput, Fault, Question};
+use crate::channel::Author;
+use crate::principal::{AuthError, Principal};
+
+/// The smallest `max_frame` of a hello; smaller ones could not even take a welcome.
+const FRAME_BYTES_MIN: u32 = 1024;
+
+/// The longest token.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Who is at the other end, once `hello` was accepted.
+pub(super) struct Identity {
+    pub(super) name: Arc<str>,
+    pub(super) author: Author,
+    /// What its newest token says.
+    pub(super) bearer: Arc<Bearer>,
+}
+
+/// Whoever said `hello`, while its token is looked at.
+pub(super) struct Newcomer {
+    client: Bytes,
+}
+
+pub(super) fn check_token(token: &str) -> Result<(), Fault> {
+    match token.len() {
+        0..=TOKEN_BYTES_MAX => Ok(()),
+        bytes => Err(Fault::new(
+            ErrorCode::UnexpectedFrame,
+            format!("a token of {bytes} bytes is over {TOKEN_BYTES_MAX}"),
+        )),
+    }
+}
+
+impl<C: ChannelRef> Connection<C> {
+    pub(super) fn handle_hello(&mut self, hello: Hello) -> Result<(), Fault> {
+        let wrong = |detail| Err(Fault::new(ErrorCode::UnexpectedFrame, detail));
+        if hello.version != PROTOCOL_VERSION {
+            return Err(Fault::new(
+                ErrorCode::UnsupportedVersion,
+                format!(
+                    "version {} is not spoken here, {PROTOCOL_VERSION} is",
+                    hello.version
+                ),
+            ));
+        }
+        check_token(&hello.token)?;
+        if hello.client.len() != 16 {
+            return wrong(format!(
+                "hello.client has {} bytes, not 16",
+                hello.client.len()
+            ));
+        }
+        if hello.max_frame != 0 {
+            if hello.max_frame < FRAME_BYTES_MIN {
+                return wrong(format!(
+                    "hello.max_frame must be 0 or at least {FRAME_BYTES_MIN}"
+                ));
+            }
+            let ours = self.parts.config.limits.frame_down_bytes;
+            let bytes_max = hello.max_frame.min(ours) as usize;
+            self.outputs
+                .push_back(ConnectionOutput::MessageBytesMax(bytes_max));
+        }
+        self.question = Some(Question::Hello(Newcomer {
+            client: hello.client,
+        }));
+        let token = hello.token;
+        self.outputs
+            .push_back(ConnectionOutput::Authenticate { token });
+        Ok(())
+    }
+
+    /// The application has looked at a token.
+    pub(super) fn handle_authenticated(
+        &mut self,
+        answer: Result<Principal, AuthError>,
+    ) -> Result<(), Fault> {
+        match self.question.take() {
+            Some(Question::Hello(newcomer)) => {
+                let principal = answer.map_err(|e| Fault::new(e.code(), e.to_string()))?;
+                self.welcome(&newcomer, principal);
+                Ok(())
+            }
+            Some(Question::Refresh) => self.handle_refreshed(answer),
+            other => {
+                // Nobody asked.
+                self.question = other;
+                Ok(())
+            }
+        }
+    }
+
+    fn welcome(&mut self, newcomer: &Newcomer, principal: Principal) {
+        let config = &self.parts.config;
+        let author = principal.author(&newcomer.client);
+        // What it said while its token was looked at was not read.
+        self.heard = self.now.mono;
+        let welcome = Welcome {
+            session: Bytes::copy_from_slice(&self.parts.session),
+            principal: principal.name().into(),
+            author: Bytes::copy_from_slice(&author.0),
+            server_ms: self.now.unix.0,
+            expires_ms: principal.expiry().map_or(0, |at| at.0),
+            limits: Some(config.limits),
+            heartbeat_ms: u32::try_from(config.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            flags: 0,
+            ..Welcome::default()
+        };
+        self.send(ServerKind::Welcome(welcome));
+        self.outputs
+            .push_back(ConnectionOutput::Welcomed(principal.clone()));
+        if let Some(goaway) = self.goaway.clone() {
+            self.send(ServerKind::Goaway(goaway));
+        }
+        self.identity = Some(Identity {
+            name: principal.shared_name(),
+            author,
+            bearer: Arc::new(Bearer::new(principal)),
+        });
+    }
+}
