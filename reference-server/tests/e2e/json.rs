@@ -169,7 +169,7 @@ async fn unknown_fields_are_ignored_and_unknown_changes_are_rejected_in_the_log(
         (
             2,
             r#"{"later":{"collection":"cards","id":"1"}}"#,
-            ErrorCode::Invalid as u32,
+            ErrorCode::Unsupported as u32,
         ),
         (
             3,

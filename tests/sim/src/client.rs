@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
-use tidewire_core::wire::CloseCode;
+use tidewire_core::wire::{CloseCode, ErrorCode};
 use tidewire_core::{
     ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input,
     MemoryOutbox, MutateError, MutateOptions, OutboxReply, OutboxRequest, Output, Session,
@@ -318,6 +318,8 @@ impl Client {
                     && let Some(watch) = running.of(channel)
                 {
                     let id = watch.id;
+                    // The core says the same data only once in a stream.
+                    watch.was_hidden &= watch.presence == data;
                     watch.presence.clone_from(&data);
                     let set = running.session.set_presence(now, id, data);
                     ensure(set.is_ok(), "seam", || {
@@ -470,7 +472,7 @@ impl Client {
                     }
                 }
                 Output::Event(event) => {
-                    running.on_event(&event, truth)?;
+                    running.on_event(&self.names, &event, truth)?;
                     if let Event::Channel {
                         channel,
                         status: ChannelStatus::Failed { .. },
@@ -666,7 +668,7 @@ impl Running {
         Ok(reply)
     }
 
-    fn on_event(&mut self, event: &Event, truth: &Truth) -> Checked {
+    fn on_event(&mut self, names: &[ChannelName], event: &Event, truth: &Truth) -> Checked {
         match event {
             Event::Connection(state) => {
                 ensure(state.phase != ConnectionPhase::Closed, "L1", || {
@@ -688,6 +690,20 @@ impl Running {
             }
             Event::HistoryLost { channel, from, to } => {
                 self.watch(*channel)?.on_history_lost(*from, *to);
+                Ok(())
+            }
+            Event::Warning {
+                code: ErrorCode::Forbidden,
+                detail,
+                ..
+            } => {
+                // What goes on beside a subscription is refused with the channel's name in the text.
+                for watch in self.watches.values_mut() {
+                    let name = names[watch.channel].as_str();
+                    watch.was_hidden |= detail
+                        .strip_prefix(name)
+                        .is_some_and(|rest| rest.starts_with(": "));
+                }
                 Ok(())
             }
             _ => Ok(()),

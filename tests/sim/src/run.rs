@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::faults::{Fault, Faults};
@@ -163,19 +164,25 @@ fn check_presence(world: &World) -> Checked {
                 continue;
             };
             let node = world.node_of(at);
-            let mut expected: Vec<_> = world
-                .clients
-                .iter()
-                .enumerate()
-                .filter(|&(other, _)| other != at && world.node_of(other) == node)
-                .filter_map(|(_, other)| other.watch(channel)?.presence.clone())
-                .collect();
+            let shown = |was_hidden: bool| -> Vec<Bytes> {
+                let others = world.clients.iter().enumerate();
+                let mut shown: Vec<_> = others
+                    .filter(|&(other, _)| other != at && world.node_of(other) == node)
+                    .filter_map(|(_, other)| other.watch(channel))
+                    .filter(|other| other.was_hidden == was_hidden)
+                    .filter_map(|other| other.presence.clone())
+                    .collect();
+                shown.sort();
+                shown
+            };
+            // Whoever was told `forbidden` is seen only once a new stream has said it again.
+            let (expected, maybe) = (shown(false), shown(true));
             let mut seen: Vec<_> = session
                 .peers(watch.id)
                 .into_iter()
                 .filter_map(|peer| peer.data.clone())
+                .filter(|data| !maybe.contains(data))
                 .collect();
-            expected.sort();
             seen.sort();
             // Where a newcomer was refused for want of room, some stay unseen.
             let holds = if world.shape.channel.peers_max <= world.clients.len() {

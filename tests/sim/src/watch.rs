@@ -76,6 +76,8 @@ pub struct Watch {
     pub is_paused: bool,
     /// Presence data that the application set last.
     pub presence: Option<bytes::Bytes>,
+    /// The application was told since that it may not show it. Only a new stream says it again.
+    pub was_hidden: bool,
     author: Author,
     /// Whether this client's principal was ever denied to write here.
     pub was_denied: bool,
@@ -121,6 +123,7 @@ impl Watch {
             is_released: false,
             is_paused: false,
             presence: None,
+            was_hidden: false,
             author,
             was_denied: false,
             rows: BTreeMap::new(),
