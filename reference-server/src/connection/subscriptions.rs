@@ -215,7 +215,7 @@ mod tests {
         let name: ChannelName = "a:b".parse().unwrap();
         subscriptions.task(&name).unwrap().close();
         for _ in 0..2 {
-            assert_eq!(subscriptions.ended(), [name.clone()]);
+            assert_eq!(subscriptions.ended(), std::slice::from_ref(&name));
         }
         subscriptions.insert(name, FakeTask::default(), subscriber());
         assert!(subscriptions.ended().is_empty());

@@ -96,12 +96,12 @@ fn start(name: &str, consent: Consent, log: &Path) -> anyhow::Result<bool> {
 
 /// What a step said last that it failed of.
 fn last_error(printed: &str) -> anyhow::Error {
-    let begin = printed
-        .rfind(&format!("\n{ERROR}"))
-        .map(|at| at + 1 + ERROR.len());
-    let text = begin
-        .and_then(|at| printed.get(at..))
-        .unwrap_or("no reason given");
+    let lines: Vec<&str> = printed.lines().collect();
+    let begin = lines.iter().rposition(|line| line.starts_with(ERROR));
+    let text = begin.map_or_else(
+        || "no reason given".to_owned(),
+        |at| lines[at..].join("\n")[ERROR.len()..].to_owned(),
+    );
     anyhow::anyhow!(text.trim_end().to_owned())
 }
 
@@ -116,6 +116,7 @@ mod tests {
             last_error(printed).to_string(),
             "two tests failed\n    a\n    b"
         );
+        assert_eq!(last_error("error: alone").to_string(), "alone");
         assert_eq!(last_error("nothing").to_string(), "no reason given");
     }
 
