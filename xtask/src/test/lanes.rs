@@ -33,12 +33,13 @@ pub(super) enum Lane {
 const ERROR: &str = "error: ";
 
 /// Runs all steps, both lanes at the same time; outcomes come in the order of the table of steps.
-pub(super) fn run(consent: Consent) -> Vec<Outcome> {
+pub(super) fn run(consent: Consent) -> anyhow::Result<Vec<Outcome>> {
+    let program = keep_this_program()?;
     let output = Mutex::new(());
     let lane = |lane: Lane| {
         let steps = STEPS.iter().filter(move |step| step.lane == lane);
         steps
-            .map(|step| run_apart(step, consent, &output))
+            .map(|step| run_apart(&program, step, consent, &output))
             .collect::<Vec<Outcome>>()
     };
     let mut outcomes = thread::scope(|scope| {
@@ -48,15 +49,28 @@ pub(super) fn run(consent: Consent) -> Vec<Outcome> {
         outcomes
     });
     outcomes.sort_by_key(|outcome| STEPS.iter().position(|step| step.name == outcome.name));
-    outcomes
+    Ok(outcomes)
+}
+
+/// A copy of this program: a step that builds everything replaces the original.
+fn keep_this_program() -> anyhow::Result<PathBuf> {
+    let folder = place::target_dir().join("xtask/test");
+    fs::create_dir_all(&folder)?;
+    let copy = folder.join("xtask");
+    let original = env::current_exe().context("cannot tell this program's own path")?;
+    // A former copy may be running somewhere: it is replaced, not written to.
+    let fresh = folder.join("xtask.new");
+    fs::copy(&original, &fresh).with_context(|| format!("cannot copy {}", original.display()))?;
+    fs::rename(&fresh, &copy)?;
+    Ok(copy)
 }
 
 /// Runs one step in a process of its own and shows what it printed, once `output` is free.
-fn run_apart(step: &Step, consent: Consent, output: &Mutex<()>) -> Outcome {
+fn run_apart(program: &Path, step: &Step, consent: Consent, output: &Mutex<()>) -> Outcome {
     eprintln!("== {} begins", step.name);
     let started = Instant::now();
     let log = place::target_dir().join(format!("xtask/test/{}.log", step.name));
-    let result = start(step.name, consent, &log);
+    let result = start(program, step.name, consent, &log);
     let took = started.elapsed();
     let _shown_alone = output.lock();
     println!("\n== {}: {}", step.name, step.about);
@@ -72,11 +86,9 @@ fn run_apart(step: &Step, consent: Consent, output: &Mutex<()>) -> Outcome {
 }
 
 /// Whether the step passed.
-fn start(name: &str, consent: Consent, log: &Path) -> anyhow::Result<bool> {
-    let folder: PathBuf = log.parent().context("a file in a directory")?.into();
-    fs::create_dir_all(&folder)?;
+fn start(program: &Path, name: &str, consent: Consent, log: &Path) -> anyhow::Result<bool> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let mut this_program = command(env::current_exe()?, &place::root());
+    let mut this_program = command(program, &place::root());
     if consent == Consent::Given {
         this_program.arg("--yes");
     }

@@ -55,7 +55,7 @@ pub(crate) fn run(names: &[String], consent: Consent) -> anyhow::Result<bool> {
     let chosen = choose(names)?;
     let started = Instant::now();
     let outcomes: Vec<Outcome> = if names.is_empty() {
-        lanes::run(consent)
+        lanes::run(consent)?
     } else {
         chosen
             .into_iter()
