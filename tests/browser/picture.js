@@ -11,7 +11,7 @@ import { BoardServer } from "./support/server.js";
 const { GIFEncoder, applyPalette, quantize } = gifenc;
 
 const OUT = fileURLToPath(new URL("../../docs/board.gif", import.meta.url));
-const PAGE = { viewport: { width: 620, height: 560 } };
+const PAGE = { viewport: { width: 900, height: 560 } };
 const GAP = 12;
 /** Between two frames of the recording; what nothing changes in is shown longer instead. */
 const FRAME_MS = 150;
@@ -78,13 +78,13 @@ function encode(frames) {
 
 const server = await BoardServer.start();
 const browser = await launch();
+let stop = async () => [];
 try {
-  const query = { debug: undefined };
   const [ana, bo] = [
-    await BoardPage.open(browser, server.url, "Ana", { device: PAGE, query }),
-    await BoardPage.open(browser, server.url, "Bo", { device: PAGE, query }),
+    await BoardPage.open(browser, server.url, "Ana", { device: PAGE }),
+    await BoardPage.open(browser, server.url, "Bo", { device: PAGE }),
   ];
-  const stop = record([ana, bo]);
+  stop = record([ana, bo]);
   await rest();
   await ana.rename("welcome", "Ana writes, Bo reads along");
   await rest();
@@ -100,6 +100,7 @@ try {
   await writeFile(OUT, encode(frames));
   console.log(`${frames.length} frames in ${OUT}`);
 } finally {
+  await stop();
   await browser.close();
   await server.stop();
 }

@@ -46,8 +46,8 @@ async fn a_wrong_token_is_terminal_and_typed() {
     within("the client closes", board.client.close()).await;
     let error = within("the mutation ends", waiting.committed())
         .await
-        .expect_err("nobody decided it");
-    assert_eq!(error.code(), "undecided");
+        .expect_err("it was never sent");
+    assert_eq!(error.code(), "cancelled");
 }
 
 #[tokio::test]
