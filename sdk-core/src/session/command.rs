@@ -254,7 +254,7 @@ impl Session {
     }
 
     /// Asks to hear of changes, for as long as the channel is open, where
-    /// [`Config::follows_everything`] is off. What is followed already changes nothing.
+    /// [`crate::Config::follows_everything`] is off. What is followed already changes nothing.
     pub fn follow(&mut self, channel: ChannelId, what: Follow<'_>) {
         if let Some(channel) = self.channels.get_mut(&channel) {
             channel.dirty.follow(what);
