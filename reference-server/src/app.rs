@@ -18,6 +18,7 @@ use crate::faults::Faults;
 use crate::http::ApiKeys;
 use crate::limit::LogLimit;
 use crate::origin::OriginRule;
+use crate::pressure::Pressure;
 use crate::principal::is_principal_name;
 use crate::telemetry::Metrics;
 
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) drain: tokio::sync::Notify,
     pub(crate) faults: Faults,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) pressure: Arc<Pressure>,
     pub(crate) api_keys: ApiKeys,
     /// What `/health/routing` says of the nodes and what they were told.
     pub(crate) routing_table: String,
@@ -140,7 +142,8 @@ impl Access for App {
     }
 
     fn has_room(&self, channel: &ChannelName) -> bool {
-        self.broker.has_room(channel)
+        let here = self.channels.find(channel).is_some() || !self.pressure.is_high();
+        here && self.broker.has_room(channel)
     }
 }
 

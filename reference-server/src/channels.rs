@@ -18,9 +18,6 @@ use crate::connection::{ChannelRef, Posted, To};
 use crate::driver::{Driver, DriverParts};
 use crate::inbox::{Inbox, Refused};
 
-/// Inputs that may wait for one channel. Pushes beyond are told `hold`; subscribes wait.
-const INBOX_MAX: usize = 1024;
-
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 const SHARDS: usize = 16;
@@ -36,10 +33,11 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(crate) fn new(name: ChannelName) -> Self {
+    /// `inputs_max` may wait for it. Pushes beyond are told `hold`; subscribes wait.
+    pub(crate) fn new(name: ChannelName, inputs_max: usize) -> Self {
         Self {
             name,
-            inbox: Inbox::new(INBOX_MAX),
+            inbox: Inbox::new(inputs_max),
             head: watch::Sender::new(Cursor::default()),
             exists: AtomicBool::new(false),
         }
@@ -121,7 +119,8 @@ impl Channels {
         if self.count() >= self.channels_max || self.is_stopping() {
             return Err(TooManyChannels);
         }
-        let handle = Arc::new(Mailbox::new(name.clone()));
+        let inputs_max = self.parts.config.bounds.inputs;
+        let handle = Arc::new(Mailbox::new(name.clone(), inputs_max));
         shard.insert(name.clone(), Arc::clone(&handle));
         self.count.send_modify(|count| *count += 1);
         self.parts.metrics.channels.inc();

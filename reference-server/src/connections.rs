@@ -8,6 +8,7 @@ use tidewire_core::wire::{Codec, Goaway};
 use tokio::sync::watch;
 
 use crate::channel::PeerId;
+use crate::config::Config;
 use crate::connection::{Ending, QueueCounts, QueueLimits};
 use crate::driver::Peer;
 use crate::telemetry::Metrics;
@@ -30,15 +31,15 @@ pub(crate) struct Connections {
 pub(crate) struct TooManyConnections;
 
 impl Connections {
-    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
             count: watch::Sender::new(0),
             next: AtomicU64::new(1),
-            limit,
+            limit: config.connections_max,
             goaway: OnceLock::new(),
             broker_answers: AtomicBool::new(true),
-            queue_limits: Arc::default(),
+            queue_limits: Arc::new(config.queue()),
             metrics,
         })
     }
@@ -84,6 +85,11 @@ impl Connections {
 
     pub(crate) fn open_count(&self) -> usize {
         *self.count.borrow()
+    }
+
+    /// Bytes that wait for clients; those that channels share count for each of them.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.all().iter().map(|peer| peer.queued_bytes()).sum()
     }
 
     /// Waits until nobody is connected.

@@ -13,6 +13,8 @@
 //! wrong costs speed, never data.
 
 pub mod broker;
+#[cfg(feature = "net")]
+mod budget;
 pub mod channel;
 pub mod connection;
 mod epoch_key;
@@ -56,9 +58,13 @@ mod inbox;
 mod key_file;
 mod limit;
 #[cfg(feature = "net")]
+mod machine_memory;
+#[cfg(feature = "net")]
 mod origin;
 #[cfg(feature = "net")]
 mod policy;
+#[cfg(feature = "net")]
+mod pressure;
 mod principal;
 #[cfg(feature = "net")]
 mod schema;

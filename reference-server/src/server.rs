@@ -14,6 +14,7 @@ use crate::admission::Admission;
 use crate::app::App;
 use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
 use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, RunId};
+use crate::budget::Budget;
 use crate::channel::View;
 use crate::channels::Channels;
 use crate::clock::{self, Clock};
@@ -28,6 +29,7 @@ use crate::key_file::{self, KeyFileError};
 use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
+use crate::pressure::{self, Pressure};
 use crate::schema::Schemas;
 use crate::telemetry::Metrics;
 
@@ -163,9 +165,10 @@ impl ServerBuilder {
         self.policy.limits = self.config.limits;
         let mut config = self.config;
         let own_broker = self.broker.is_none();
+        let budget = pressure::budget(&config);
         let broker = match self.broker {
             Some(broker) => broker,
-            None => open_broker(&config)?,
+            None => open_broker(&config, &budget)?,
         };
         if config.epoch_keys.is_empty() {
             let mut key = key_file::random()?;
@@ -178,8 +181,9 @@ impl ServerBuilder {
         let faults = self.faults;
         let metrics = Metrics::with_faults(faults.counts());
         let clock = Clock::new();
-        let connections = Connections::new(config.connections_max, Arc::clone(&metrics));
+        let connections = Connections::new(&config, Arc::clone(&metrics));
         let connection_config = Arc::new(config.connection());
+        let pressure = Pressure::new(budget, Arc::clone(&connections), clock);
         let parts = DriverParts {
             config: Arc::clone(&config),
             policy: Arc::new(FaultedPolicy {
@@ -191,6 +195,8 @@ impl ServerBuilder {
             metrics: Arc::clone(&metrics),
             clock,
             log_limit: Arc::default(),
+            pressure: Arc::clone(&pressure),
+            is_log_in_memory: own_broker && config.broker == BrokerKind::Memory,
         };
         let channels = Channels::new(parts, config.channels_max);
         let admission = Admission::new(&config);
@@ -214,6 +220,7 @@ impl ServerBuilder {
             drain: tokio::sync::Notify::new(),
             faults: faults.clone(),
             admission,
+            pressure,
             api_keys,
             routing_table,
             refusals: LogLimit::default(),
@@ -265,13 +272,17 @@ fn check_namespaces(config: &Config, policy: &AppPolicy) -> Result<(), ConfigErr
     }
 }
 
-fn open_broker(config: &Config) -> Result<Arc<dyn Broker>, BuildError> {
+fn open_broker(config: &Config, budget: &Budget) -> Result<Arc<dyn Broker>, BuildError> {
     let new_run = RunId(clock::random_u64());
     Ok(match config.broker {
         BrokerKind::Memory => {
-            Arc::new(MemoryBroker::new(new_run).with_channels_max(config.channels_max))
+            let broker = MemoryBroker::new(new_run).with_channels_max(config.channels_max);
+            Arc::new(broker.with_budget(budget.clone()))
         }
-        BrokerKind::Disk => Arc::new(DiskBroker::open(&config.data_dir, new_run)?),
+        BrokerKind::Disk => {
+            let broker = DiskBroker::open(&config.data_dir, new_run)?;
+            Arc::new(broker.with_channels_max(config.disk_channels_max))
+        }
     })
 }
 

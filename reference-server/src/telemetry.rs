@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::budget::{Budget, Kind};
 use crate::connection::EndReason;
 use crate::faults::FaultCounts;
 
@@ -27,6 +28,11 @@ impl EncodeLabelValue for EndReason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
     pub(crate) reason: EndReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MemoryKind {
+    kind: &'static str,
 }
 
 type Total = Counter<u64, AtomicU64>;
@@ -53,6 +59,8 @@ pub(crate) struct Metrics {
     pub(crate) conflicts: Total,
     pub(crate) broker_failures: Total,
     pub(crate) append_seconds: Histogram,
+    memory: Family<MemoryKind, Level>,
+    memory_max: Level,
     faults: FaultCounts,
 }
 
@@ -77,10 +85,23 @@ impl Metrics {
             conflicts: Total::default(),
             broker_failures: Total::default(),
             append_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
+            memory: Family::default(),
+            memory_max: Level::default(),
             faults,
         };
         metrics.register();
         Arc::new(metrics)
+    }
+
+    /// What the budget says now.
+    pub(crate) fn set_memory(&self, budget: &Budget) {
+        for kind in Kind::ALL {
+            let label = MemoryKind { kind: kind.name() };
+            let bytes = i64::try_from(budget.used_by(kind)).unwrap_or(i64::MAX);
+            self.memory.get_or_create(&label).set(bytes);
+        }
+        let most = i64::try_from(budget.bytes_max()).unwrap_or(i64::MAX);
+        self.memory_max.set(most);
     }
 
     fn register(&mut self) {
@@ -94,6 +115,16 @@ impl Metrics {
             "connects",
             "Connections that were welcomed",
             self.connects.clone(),
+        );
+        r.register(
+            "memory_bytes",
+            "What counts in memory_bytes_max, by what it is for",
+            self.memory.clone(),
+        );
+        r.register(
+            "memory_bytes_max",
+            "How much all of it may be",
+            self.memory_max.clone(),
         );
         r.register("closes", "Ended connections by reason", self.closes.clone());
         r.register("frames_in", "Frames from clients", self.frames_in.clone());

@@ -87,6 +87,7 @@ pub enum OpenError {
 pub struct DiskBroker {
     run: RunId,
     store: Arc<Store>,
+    channels_max: u64,
     heads: Arc<Heads>,
     queue: Option<Queue>,
     writer: Option<JoinHandle<()>>,
@@ -163,6 +164,14 @@ impl DiskBroker {
             })
     }
 
+    /// Bounds the number of channels that it keeps; without it, whoever may open channels may fill the disk.
+    /// Policy at the limit: channels that are there go on, a further one is not opened.
+    #[must_use]
+    pub fn with_channels_max(mut self, channels_max: u64) -> Self {
+        self.channels_max = channels_max;
+        self
+    }
+
     /// How many transactions were synced since it was opened. Writes that wait for the disk at the same
     /// time share one: appends divided by this say how many did.
     #[must_use]
@@ -184,6 +193,7 @@ impl DiskBroker {
         Ok(Self {
             run: store.run(),
             store,
+            channels_max: u64::MAX,
             heads,
             queue: Some(Queue(queue)),
             writer: Some(writer),
@@ -284,6 +294,11 @@ impl Broker for DiskBroker {
 
     fn watch(&self, channel: &ChannelName) -> Watch {
         self.heads.watch(channel)
+    }
+
+    /// Looks at the disk only when all places are taken.
+    fn has_room(&self, channel: &ChannelName) -> bool {
+        self.store.channels() < self.channels_max || self.store.has(channel)
     }
 
     fn run_id(&self) -> RunId {

@@ -9,21 +9,31 @@ use tidewire_core::ChannelName;
 use super::shards::Shards;
 use super::watch::Heads;
 use super::{Answer, Broker, BrokerReply, BrokerRequest, Log, Nodes, RunId, Serving, Watch};
+use crate::budget::{Account, Budget, Kind};
 use crate::clock;
 
 /// Logs in memory. Its run id lives as long as it does, its clock is the process's.
 ///
-/// What it keeps is bounded: per channel, because snapshots trim the log, and in the number of
-/// channels. Policy at that limit: channels that are there go on, a further one is not opened.
+/// What it keeps is bounded: per channel, because snapshots trim the log, in the number of channels, and
+/// in bytes by the budget of the server that it was made by. Policy at that limit: channels that are there go on, a further one is not opened.
 #[derive(Debug)]
 pub struct MemoryBroker {
     run: RunId,
     channels_max: usize,
-    logs: Shards<HashMap<ChannelName, Arc<Mutex<Log>>>>,
+    budget: Option<Budget>,
+    logs: Shards<HashMap<ChannelName, Arc<Mutex<Kept>>>>,
     /// How many there are.
     channels: AtomicUsize,
     heads: Heads,
     nodes: Nodes,
+}
+
+/// One channel's log.
+#[derive(Debug)]
+struct Kept {
+    log: Log,
+    /// What it holds of the budget, where there is one.
+    account: Option<Account>,
 }
 
 impl MemoryBroker {
@@ -33,6 +43,7 @@ impl MemoryBroker {
         Self {
             run,
             channels_max: usize::MAX,
+            budget: None,
             logs: Shards::default(),
             channels: AtomicUsize::new(0),
             heads: Heads::default(),
@@ -47,13 +58,22 @@ impl MemoryBroker {
         self
     }
 
+    /// Counts what it keeps in a budget, which then decides who may write.
+    pub(crate) fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// A channel's log; one that nobody has appended to is not kept: names cost nothing.
-    fn log(&self, channel: &ChannelName, request: &BrokerRequest) -> Arc<Mutex<Log>> {
+    fn log(&self, channel: &ChannelName, request: &BrokerRequest) -> Arc<Mutex<Kept>> {
         let mut logs = self.logs.of(channel);
         if let Some(log) = logs.get(channel) {
             return log.clone();
         }
-        let log = Arc::new(Mutex::new(Log::new(self.run)));
+        let log = Arc::new(Mutex::new(Kept {
+            log: Log::new(self.run),
+            account: self.budget.as_ref().map(Budget::account),
+        }));
         if matches!(request, BrokerRequest::Append { .. }) {
             logs.insert(channel.clone(), log.clone());
             self.channels.fetch_add(1, Ordering::Relaxed);
@@ -66,10 +86,14 @@ impl Broker for MemoryBroker {
     fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
         let log = self.log(channel, &request);
         // A log's methods do not panic half-way: what a poisoned lock guards is whole.
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { log, account } = &mut *kept;
         let reply = log.handle(request, clock::unix());
         if matches!(reply, BrokerReply::Appended) {
             self.heads.moved(channel, log.head().seq);
+        }
+        if let Some(account) = account {
+            account.set(Kind::Log, log.bytes());
         }
         Answer::Ready(reply)
     }

@@ -45,8 +45,18 @@ pub struct ChannelConfig {
     /// forgotten, reasons before codes, the oldest authors' first; then further authors are told `hold`. The
     /// same on every node, for the whole life of a log: the fold depends on it.
     pub table_bytes_max: usize,
+    /// Most bytes of entries in memory; the oldest go, whoever needs them gets a snapshot.
+    pub ring_bytes_max: usize,
+    /// Most ops of them.
+    pub ring_ops_max: usize,
+    /// Most pushes that wait for an append; more are told `hold`.
+    pub pushes_max: usize,
+    /// Most bytes of them.
+    pub pushes_bytes_max: usize,
     /// Most peers that can be present at a time.
     pub peers_max: usize,
+    /// Most bytes of all their names and data.
+    pub peers_bytes_max: usize,
     /// The others are told of changed presence at most once in this time; the latest of each peer counts.
     pub presence_interval: Duration,
     /// How long a broker may take before waiting pushes are told `hold`.
@@ -73,7 +83,12 @@ impl Default for ChannelConfig {
             snapshot_part_bytes: 512 * 1024,
             document_bytes_max: 128 * 1024 * 1024,
             table_bytes_max: 16 * 1024 * 1024,
+            ring_bytes_max: 8 * 1024 * 1024,
+            ring_ops_max: 64 * 1024,
+            pushes_max: 1024,
+            pushes_bytes_max: 4 * 1024 * 1024,
             peers_max: 1000,
+            peers_bytes_max: 256 * 1024,
             presence_interval: Duration::from_millis(50),
             broker_timeout: Duration::from_secs(5),
             ttl_max: 7 * DAY,

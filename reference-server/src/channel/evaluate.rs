@@ -18,6 +18,7 @@ use super::condition::Conditions;
 use super::config::ChannelConfig;
 use super::encode;
 use super::fold::{Fold, Results, record_cost};
+use super::input::Rights;
 use super::lifetime::Lifetime;
 use super::policy::{Policy, View};
 use super::push::WaitingPush;
@@ -54,6 +55,7 @@ pub(super) struct Context<'a> {
 struct Asker<'a> {
     author: Author,
     principal: &'a str,
+    rights: &'a dyn Rights,
 }
 
 /// One turn: what the pushes so far would append.
@@ -112,6 +114,7 @@ impl<'a> Evaluation<'a> {
         let asker = Asker {
             author,
             principal: &waiting.subscriber.principal,
+            rights: &*waiting.subscriber.rights,
         };
         let push = &waiting.push;
         if !self.has_room_for(author) {
@@ -290,19 +293,20 @@ impl<'a> Evaluation<'a> {
 
     /// All changes of an item, or why none.
     fn evaluate(&mut self, item: &Item, asker: &Asker<'_>) -> Result<Ops, Rejection> {
+        // It only keeps the numbers without a gap: whatever else it says is not looked at.
         if item.noop {
-            return if item.changes.is_empty() {
-                Ok(Ops::default())
-            } else {
-                Err(Rejection::new(
-                    ErrorCode::Invalid,
-                    "a no-op cannot have changes",
-                ))
-            };
+            return Ok(Ops::default());
         }
         let limits = &self.context.config.limits;
         check_changes(&item.changes, limits)?;
         check_preconditions(&item.pre, changes_bytes(&item.changes), limits)?;
+        // Whether it holds tells what a record says.
+        if !item.pre.is_empty() && !asker.rights.may_read() {
+            return Err(Rejection::new(
+                ErrorCode::Forbidden,
+                "preconditions need the right to read this channel",
+            ));
+        }
         let own = RefCell::new(Touched::new());
         let lookup = |collection: &str, id: &str| {
             let key = RecordKey::new(collection, id);

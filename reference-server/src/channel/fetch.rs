@@ -1,8 +1,8 @@
 //! Answers to `fetch`: a range of the log for a subscriber who found a hole in its stream.
 //!
 //! Invariant: a fetch is served from memory alone. Each ends in patches, or in `lagged` when memory does
-//! not reach back so far; its bytes are bounded, and a subscriber has one at a time: a later one
-//! replaces it.
+//! not reach back so far, or in nothing when it asks for nothing below the head; its bytes are bounded,
+//! and a subscriber has one at a time: a later one replaces it.
 
 use tidewire_core::wire::Cursor;
 
@@ -29,6 +29,10 @@ impl Channel {
         let (Some(fold), Some(seat)) = (&self.fold, self.seats.get_mut(&conn)) else {
             return;
         };
+        // Nothing is missing below the head. Whoever has heard of more than this node gets it with its stream.
+        if epoch == fold.head.epoch && after >= fold.head.seq {
+            return;
+        }
         let mut source = source(&self.name, &self.config, fold, &mut self.replays);
         let at = source
             .ring

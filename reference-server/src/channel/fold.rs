@@ -11,7 +11,7 @@ use tidewire_core::wire::{Cursor, Ops};
 
 use super::lifetime::Lifetime;
 use super::records::Records;
-use super::ring::Ring;
+use super::ring::{Ring, RingMax};
 use super::table::{Decision, Table};
 use crate::log::tag::tag;
 use crate::log::{Entry, EntryBody, LogKind, RunId, Snapshot};
@@ -69,7 +69,7 @@ impl Fold {
         snapshot: Option<Snapshot>,
         lifetime: Lifetime,
         table_bytes_max: usize,
-        entries_max: usize,
+        ring_max: RingMax,
     ) -> Self {
         let Snapshot {
             cursor: head,
@@ -91,7 +91,7 @@ impl Fold {
             head,
             run: RunId::default(),
             deleted,
-            ring: Ring::new(head, entries_max),
+            ring: Ring::new(head, ring_max),
             unsaved: Unsaved::default(),
         }
     }

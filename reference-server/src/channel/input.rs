@@ -25,11 +25,18 @@ pub trait Outlet: Send + Sync {
 pub trait Rights: Send + Sync {
     /// Whether its mutations may be logged now. Must not block.
     fn may_write(&self) -> bool;
+
+    /// Whether it may learn what the records say, if only by a precondition. Must not block.
+    fn may_read(&self) -> bool;
 }
 
 /// Always the same.
 impl Rights for bool {
     fn may_write(&self) -> bool {
+        *self
+    }
+
+    fn may_read(&self) -> bool {
         *self
     }
 }

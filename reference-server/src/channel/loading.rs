@@ -9,7 +9,7 @@ use tidewire_core::wire::Cursor;
 
 use super::fold::{Fold, Misfit, follows};
 use super::lifetime::Lifetime;
-use super::ring::Ring;
+use super::ring::{Ring, RingMax};
 use crate::log::{Entry, RunId, Snapshot};
 
 /// What was loaded so far.
@@ -22,7 +22,7 @@ pub(super) struct Loading {
     saved: Cursor,
     /// The newest entry so far that the snapshot has.
     below: Cursor,
-    entries_max: usize,
+    ring_max: RingMax,
     last_seq: u64,
 }
 
@@ -33,16 +33,16 @@ impl Loading {
         run: RunId,
         lifetime: Lifetime,
         table_bytes_max: usize,
-        entries_max: usize,
+        ring_max: RingMax,
     ) -> Self {
-        let fold = Fold::new(snapshot, lifetime, table_bytes_max, entries_max);
+        let fold = Fold::new(snapshot, lifetime, table_bytes_max, ring_max);
         Self {
             saved: fold.head,
             below: fold.head,
             last_seq: fold.head.seq,
             fold,
             run,
-            entries_max,
+            ring_max,
         }
     }
 
@@ -104,6 +104,6 @@ impl Loading {
             1 => Cursor::default(),
             _ => oldest,
         };
-        self.fold.ring = Ring::new(self.below, self.entries_max);
+        self.fold.ring = Ring::new(self.below, self.ring_max);
     }
 }

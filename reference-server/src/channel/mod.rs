@@ -15,6 +15,7 @@ mod epoch;
 mod evaluate;
 mod fetch;
 mod fold;
+mod held;
 mod input;
 mod lifetime;
 mod loading;
@@ -47,6 +48,7 @@ use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
 pub use crate::log::Author;
 pub use config::{ChannelConfig, Lag};
+pub use held::Held;
 pub use input::{ChannelInput, ChannelOutput, Outlet, OutletFull, PeerId, Rights, Subscriber};
 pub use message::Message;
 pub use policy::{Policy, View};
@@ -101,6 +103,8 @@ pub struct Channel {
     saving: Option<Saving>,
     encoded: Option<Arc<SnapshotMessages>>,
     replays: Replays,
+    /// All channels together hold as much as they may.
+    is_overloaded: bool,
     /// What an operator should know and nobody has been told.
     trouble: Option<String>,
     outputs: VecDeque<ChannelOutput>,
@@ -118,8 +122,10 @@ impl Channel {
         let presence = Presence::new(
             config.peers_max,
             config.limits.presence_bytes as usize,
+            config.peers_bytes_max,
             config.presence_interval,
         );
+        let pushes = PushQueue::new(config.pushes_max, config.pushes_bytes_max);
         Self {
             name,
             config,
@@ -135,7 +141,7 @@ impl Channel {
             delete: false,
             seats: BTreeMap::new(),
             asks: BTreeMap::new(),
-            pushes: PushQueue::default(),
+            pushes,
             presence,
             arrivals: 0,
             fresh: 0,
@@ -147,6 +153,7 @@ impl Channel {
             saving: None,
             encoded: None,
             replays: Replays::default(),
+            is_overloaded: false,
             trouble: None,
             outputs: VecDeque::new(),
         }
@@ -256,7 +263,7 @@ impl Channel {
             right_at_arrival: planted!(RightReadEarly).then(|| subscriber.rights.may_write()),
             push,
         };
-        if self.pushes.push(waiting).is_err() {
+        if self.is_overloaded || self.pushes.push(waiting).is_err() {
             self.hold(&subscriber);
         }
     }

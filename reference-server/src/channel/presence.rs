@@ -12,14 +12,11 @@ use tidewire_core::wire::{ErrorCode, Peer};
 
 use super::input::PeerId;
 
-/// Names and data of all peers of a channel together. At the limit a peer is refused with
-/// `presence_full`. So the whole list always fits one frame and one outlet.
-const BYTES_MAX: usize = 256 * 1024;
-
 /// What a peer costs besides its name and data.
 const PEER_BYTES: usize = 32;
 
-/// The present peers of a channel.
+/// The present peers of a channel. At the limits, in number and in bytes of all names and data together,
+/// a peer is refused with `presence_full`. So the whole list always fits one frame and one outlet.
 pub(super) struct Presence {
     peers: BTreeMap<PeerId, (Arc<str>, Bytes)>,
     bytes: usize,
@@ -30,13 +27,19 @@ pub(super) struct Presence {
     interval: Duration,
     peers_max: usize,
     data_bytes_max: usize,
+    bytes_max: usize,
 }
 
 /// Why presence is refused: a code for programs, a reason for people.
 pub(super) type Refusal = (ErrorCode, String);
 
 impl Presence {
-    pub(super) const fn new(peers_max: usize, data_bytes_max: usize, interval: Duration) -> Self {
+    pub(super) const fn new(
+        peers_max: usize,
+        data_bytes_max: usize,
+        bytes_max: usize,
+        interval: Duration,
+    ) -> Self {
         Self {
             peers: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -45,6 +48,7 @@ impl Presence {
             bytes: 0,
             peers_max,
             data_bytes_max,
+            bytes_max,
         }
     }
 
@@ -75,7 +79,7 @@ impl Presence {
         // A copy: the data may point into a whole network message.
         let next = (principal.clone(), Bytes::copy_from_slice(data));
         let bytes = self.bytes - before + peer_bytes(&next);
-        if bytes > BYTES_MAX {
+        if bytes > self.bytes_max {
             return Err((
                 ErrorCode::PresenceFull,
                 "the channel's peers show too much already".into(),

@@ -10,12 +10,6 @@ use tidewire_core::wire::{ChangeKind, Item, Limits, NUMBER_MAX, PreconditionKind
 
 use super::input::Subscriber;
 
-/// At most this many pushes wait. At the limit a new one is answered `hold{overloaded}`.
-const WAITING_MAX: usize = 1024;
-
-/// At most this many bytes of pushes wait; policy as above.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// A push that was not answered yet.
 pub(super) struct WaitingPush {
     pub(super) subscriber: Subscriber,
@@ -36,19 +30,35 @@ impl WaitingPush {
     }
 }
 
-/// The bounded queue of them, oldest first.
-#[derive(Default)]
+/// The bounded queue of them, oldest first. At the limit a new one is answered `hold{overloaded}`.
 pub(super) struct PushQueue {
     waiting: VecDeque<WaitingPush>,
     bytes: usize,
+    waiting_max: usize,
+    bytes_max: usize,
 }
 
 /// The queue is full.
 pub(super) struct Overloaded;
 
 impl PushQueue {
+    /// An empty one for so many pushes of so many bytes.
+    pub(super) const fn new(waiting_max: usize, bytes_max: usize) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            waiting_max,
+            bytes_max,
+        }
+    }
+
+    /// Of all that wait.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, push: WaitingPush) -> Result<(), Overloaded> {
-        if self.waiting.len() >= WAITING_MAX || self.bytes + push.bytes > WAITING_BYTES_MAX {
+        if self.waiting.len() >= self.waiting_max || self.bytes + push.bytes > self.bytes_max {
             return Err(Overloaded);
         }
         self.bytes += push.bytes;

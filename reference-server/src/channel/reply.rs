@@ -14,6 +14,7 @@ use super::fold::{Fold, Misfit, Results};
 use super::loading::Loading;
 use super::message::Message;
 use super::push::WaitingPush;
+use super::ring::RingMax;
 use crate::log::{BrokerReply, Entry, EntryBody};
 
 /// A snapshot that could not be stored is tried again after this long. The log goes on meanwhile.
@@ -36,6 +37,8 @@ pub(super) enum Request {
     Append {
         entries: Vec<Arc<Entry>>,
         turn: Vec<Decided>,
+        /// So many of its pushes, the oldest, were told `hold`.
+        held: usize,
         /// What the turn makes of the records; `None`: its ops say.
         results: Option<Results>,
         /// It opens an epoch for no other reason than a store's claim.
@@ -69,7 +72,11 @@ impl Channel {
                     ..
                 },
             ) => {
-                let entries_max = self.config.history + self.config.snapshot_entries;
+                let ring_max = RingMax {
+                    entries: self.config.history + self.config.snapshot_entries,
+                    bytes: self.config.ring_bytes_max,
+                    ops: self.config.ring_ops_max,
+                };
                 match snapshot.map(|stored| stored.read()).transpose() {
                     Ok(snapshot) => {
                         let loading = Loading::new(
@@ -77,7 +84,7 @@ impl Channel {
                             run,
                             self.lifetime(),
                             self.config.table_bytes_max,
-                            entries_max,
+                            ring_max,
                         );
                         self.load(loading, entries, more, asked);
                     }
@@ -123,6 +130,7 @@ impl Channel {
                     turn,
                     results,
                     for_claim,
+                    ..
                 }),
                 BrokerReply::Appended,
             ) => {

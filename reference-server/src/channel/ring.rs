@@ -11,19 +11,24 @@ use super::changes::Changes;
 use super::encode::ENTRY_BYTES_MAX;
 use crate::log::Entry;
 
-/// At most this many bytes of entries are kept. At the limit the oldest go; whoever needs one of them
-/// gets a snapshot.
-const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What an op that is kept costs besides its bytes.
+const OP_BYTES: usize = 128;
 
-/// At most this many ops: a small one costs far more memory than bytes on the wire. Policy as above.
-const OPS_MAX: usize = 64 * 1024;
+/// How much a ring keeps. At a limit the oldest entries go; whoever needs one of them gets a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RingMax {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+    /// A small op costs far more memory than bytes on the wire.
+    pub(super) ops: usize,
+}
 
 /// The newest entries of a log.
 #[derive(Debug)]
 pub(super) struct Ring {
     base: Cursor,
     entries: VecDeque<(Arc<Entry>, usize)>,
-    entries_max: usize,
+    max: RingMax,
     bytes: usize,
     ops: usize,
     changes: Changes,
@@ -31,11 +36,11 @@ pub(super) struct Ring {
 
 impl Ring {
     /// An empty ring after `base`.
-    pub(super) fn new(base: Cursor, entries_max: usize) -> Self {
+    pub(super) fn new(base: Cursor, max: RingMax) -> Self {
         Self {
             base,
             entries: VecDeque::new(),
-            entries_max,
+            max,
             bytes: 0,
             ops: 0,
             changes: Changes::default(),
@@ -49,8 +54,8 @@ impl Ring {
         self.ops += ops(&entry);
         self.changes.note(&entry);
         self.entries.push_back((entry, bytes));
-        while self.entries.len() > self.entries_max || self.bytes > BYTES_MAX || self.ops > OPS_MAX
-        {
+        let max = self.max;
+        while self.entries.len() > max.entries || self.bytes > max.bytes || self.ops > max.ops {
             self.pop();
         }
         // It could not be replayed, nor anything across it.
@@ -60,6 +65,11 @@ impl Ring {
             }
         }
         bytes
+    }
+
+    /// What its entries cost, those of small ops more than their bytes on the wire.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes + self.ops * OP_BYTES
     }
 
     /// Who changed which record since `base`.

@@ -363,6 +363,7 @@ impl Channel {
         self.request = Some(Request::Append {
             entries,
             turn,
+            held: 0,
             results,
             for_claim,
         });
@@ -391,10 +392,15 @@ impl Channel {
         let timeout = self.config.broker_timeout;
         let overdue = |since: MonoTime| since + timeout <= now;
         let mut told = Vec::new();
-        if let Some(Request::Append { turn, .. }) = &mut self.request {
-            for decided in turn.iter_mut().filter(|d| !d.held && overdue(d.push.since)) {
+        if let Some(Request::Append { turn, held, .. }) = &mut self.request {
+            // Oldest first, and this is asked with every input: what is not overdue ends the walk, and
+            // those that were told are not walked over again.
+            while let Some(decided) = turn.get_mut(*held)
+                && overdue(decided.push.since)
+            {
                 decided.held = true;
                 told.push(decided.push.subscriber.clone());
+                *held += 1;
             }
         }
         while self
@@ -411,10 +417,9 @@ impl Channel {
 
     fn oldest_push(&self) -> Option<MonoTime> {
         let under_way = match &self.request {
-            Some(Request::Append { turn, .. }) => turn
-                .iter()
-                .find(|decided| !decided.held)
-                .map(|decided| decided.push.since),
+            Some(Request::Append { turn, held, .. }) => {
+                turn.get(*held).map(|decided| decided.push.since)
+            }
             _ => None,
         };
         under_way.or_else(|| self.pushes.front().map(|waiting| waiting.since))

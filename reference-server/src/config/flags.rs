@@ -48,6 +48,15 @@ pub(crate) struct Flags {
     /// Range of addresses of proxies whose X-Forwarded-For counts; may be given several times
     #[arg(long, global = true, value_name = "CIDR")]
     trusted_proxies: Vec<String>,
+    /// Most channels that the disk broker keeps [default: 100000]
+    #[arg(long, global = true, value_name = "N")]
+    disk_channels_max: Option<String>,
+    /// Most memory for logs, documents, queues and pushes; 0: half of what there is [default: 0]
+    #[arg(long, global = true, value_name = "BYTES")]
+    memory_bytes_max: Option<String>,
+    /// Part of that from which on newcomers are told to come later [default: 0.85]
+    #[arg(long, global = true, value_name = "PART")]
+    backpressure_threshold: Option<String>,
     /// Name of a host by which the admin door may be reached; may be given several times
     #[arg(long, global = true, value_name = "HOST")]
     admin_hosts: Vec<String>,
@@ -94,6 +103,8 @@ impl Flags {
                 self.connections_unauthenticated_max,
             ),
             ("channels_max", self.channels_max),
+            ("disk_channels_max", self.disk_channels_max),
+            ("memory_bytes_max", self.memory_bytes_max),
             ("frame_up_bytes", self.frame_up_bytes),
         ];
         for (key, value) in numbers {
@@ -102,6 +113,11 @@ impl Flags {
                 let number = text.parse().map(Value::Integer);
                 (key, number.unwrap_or(Value::String(text)))
             }));
+        }
+        if let Some(text) = self.backpressure_threshold {
+            let number = text.parse().map(Value::Float);
+            let value = number.unwrap_or(Value::String(text));
+            values.insert("backpressure_threshold", value);
         }
         let switches = [
             ("dev_auth", self.dev_auth),

@@ -5,12 +5,15 @@
 
 use toml::Value;
 
+use super::bounds;
+
 /// How the text of a flag or an environment variable becomes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Text,
     Bool,
     Integer,
+    Float,
     List,
     /// A list that is never printed.
     Secrets,
@@ -53,7 +56,12 @@ pub(super) fn keys() -> Vec<Key> {
         alias: Some(name),
         ..key
     };
-    vec![
+    let threshold = key(
+        &["backpressure_threshold"],
+        Shape::Float,
+        Value::Float(0.85),
+    );
+    let mut keys = vec![
         text(&["listen"], "127.0.0.1:7400"),
         text(&["admin"], "off"),
         list(&["admin_hosts"], Shape::List),
@@ -73,6 +81,9 @@ pub(super) fn keys() -> Vec<Key> {
         integer(&["connections_per_address"], 1000),
         integer(&["connections_unauthenticated_max"], 4000),
         integer(&["channels_max"], 100_000),
+        integer(&["disk_channels_max"], 100_000),
+        integer(&["memory_bytes_max"], 0),
+        alias(threshold, "BACKPRESSURE_THRESHOLD"),
         integer(&["frame_up_bytes"], 131_072),
         list(&["epoch_keys"], Shape::Secrets),
         text(&["log"], "info"),
@@ -81,7 +92,9 @@ pub(super) fn keys() -> Vec<Key> {
         integer(&["limits", "rate", "connection", "burst"], 4000),
         integer(&["limits", "rate", "address", "per_s"], 0),
         integer(&["limits", "rate", "address", "burst"], 4000),
-    ]
+    ];
+    keys.extend(bounds::keys());
+    keys
 }
 
 /// Whether the values of a key are kept out of everything that is printed.

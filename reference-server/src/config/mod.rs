@@ -4,6 +4,7 @@
 //! each with the source it came from; `print-config` shows those without judging them.
 
 mod api_key;
+mod bounds;
 mod cidr;
 mod flags;
 mod keys;
@@ -24,10 +25,11 @@ use tidewire_core::wire::Limits;
 use crate::channel::ChannelConfig;
 use crate::channel::Lag;
 #[cfg(feature = "net")]
-use crate::connection::ConnectionConfig;
+use crate::connection::{ConnectionConfig, QueueLimits};
 use crate::epoch_key::EpochKey;
 
 pub use api_key::{ApiKey, ApiRight, ApiSecret};
+pub use bounds::Bounds;
 pub use cidr::{Cidr, CidrError};
 #[cfg(feature = "net")]
 pub(crate) use flags::Flags;
@@ -78,6 +80,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// How fast clients may talk.
     pub rates: Rates,
+    /// Most channels that the disk broker keeps; clients that need a further one are told `overloaded`.
+    pub disk_channels_max: u64,
     /// Most bytes that logs, documents, tables, queues and waiting pushes take together; at it pushes are
     /// told `hold`. Zero: half of what the machine or its control group has.
     pub memory_bytes_max: u64,
@@ -90,6 +94,8 @@ pub struct Config {
     pub log: String,
     /// Rules of the channels by namespace; `"*"` is for every namespace that is not named.
     pub namespaces: BTreeMap<String, Namespace>,
+    /// How much of everything there may be.
+    pub bounds: Bounds,
     /// What `welcome` tells clients. `frame_up_bytes` is in the file, the others belong to the protocol.
     pub limits: Limits,
     /// What claims of epochs are proven with: the first key signs, all of them verify. Empty: a random
@@ -203,11 +209,13 @@ impl Default for Config {
             connections_unauthenticated_max: 4000,
             trusted_proxies: Vec::new(),
             rates: Rates::default(),
+            disk_channels_max: 100_000,
             memory_bytes_max: 0,
             backpressure_threshold: 0.85,
             channels_max: 100_000,
             log: "info".into(),
             namespaces: BTreeMap::from([("*".into(), Namespace::default())]),
+            bounds: Bounds::default(),
             limits: Limits::DEFAULT,
             epoch_keys: Vec::new(),
             timeouts: Timeouts::default(),
@@ -266,9 +274,20 @@ impl Config {
             hello: self.timeouts.hello,
             heartbeat: self.timeouts.heartbeat,
             silence: self.timeouts.silence,
+            frames_per_message_max: self.bounds.frames_per_message,
             frames_per_second: self.rates.connection.per_s,
             frames_burst: self.rates.connection.burst,
             ..ConnectionConfig::default()
+        }
+    }
+
+    /// Bounds of every send queue.
+    #[cfg(feature = "net")]
+    pub(crate) fn queue(&self) -> QueueLimits {
+        QueueLimits {
+            messages_max: self.bounds.queue_messages,
+            bytes_max: self.bounds.queue_bytes,
+            ..QueueLimits::default()
         }
     }
 
@@ -280,6 +299,14 @@ impl Config {
             lag: namespace.lag,
             limits: self.limits,
             epoch_keys: self.epoch_keys.as_slice().into(),
+            document_bytes_max: self.bounds.document_bytes,
+            ring_bytes_max: self.bounds.log_bytes,
+            ring_ops_max: self.bounds.log_ops,
+            table_bytes_max: self.bounds.table_bytes,
+            pushes_max: self.bounds.pushes,
+            pushes_bytes_max: self.bounds.pushes_bytes,
+            peers_max: self.bounds.peers,
+            peers_bytes_max: self.bounds.peers_bytes,
             ..ChannelConfig::default()
         }
     }

@@ -206,6 +206,18 @@ impl Config {
                     _ => rate.burst = number(value, 1, 10_000_000)? as u32,
                 }
             }
+            ["disk_channels_max"] => {
+                self.disk_channels_max = number(value, 1, 1 << 40)?;
+            }
+            ["memory_bytes_max"] => {
+                self.memory_bytes_max = number(value, 0, i64::MAX as u64)?;
+            }
+            ["backpressure_threshold"] => {
+                let share = value.as_float().or(value.as_integer().map(|n| n as f64));
+                let share = share.filter(|share| (0.01..=1.0).contains(share));
+                self.backpressure_threshold =
+                    share.ok_or("must be a part of memory_bytes_max, from 0.01 to 1.0")?;
+            }
             ["channels_max"] => {
                 self.channels_max = number(value, 1, 100_000_000)? as usize;
             }
@@ -243,7 +255,12 @@ impl Config {
                 namespace.take(rest, value, directory)?;
             }
             ["namespace", ..] => return Err("must be a table, as in [namespace.board]".into()),
-            _ => return Err(keys::known()),
+            _ => {
+                return self
+                    .bounds
+                    .take(&path, value)
+                    .unwrap_or_else(|| Err(keys::known()));
+            }
         }
         Ok(())
     }
@@ -356,7 +373,7 @@ fn host(text: &str) -> Result<String, String> {
     }
 }
 
-fn number(value: &Value, min: u64, max: u64) -> Result<u64, String> {
+pub(super) fn number(value: &Value, min: u64, max: u64) -> Result<u64, String> {
     value
         .as_integer()
         .and_then(|number| u64::try_from(number).ok())

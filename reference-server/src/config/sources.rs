@@ -284,6 +284,10 @@ fn from_env(shape: Shape, text: String) -> Value {
             Ok(number) => Value::Integer(number),
             Err(_) => Value::String(text),
         },
+        Shape::Float => match text.parse() {
+            Ok(number) => Value::Float(number),
+            Err(_) => Value::String(text),
+        },
         Shape::List | Shape::Secrets | Shape::Tables => Value::Array(
             text.split(',')
                 .map(str::trim)

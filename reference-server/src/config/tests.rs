@@ -94,6 +94,34 @@ fn rates_are_set_by_whose_they_are() {
 }
 
 #[test]
+fn bounds_are_numbers_of_the_limits_table() {
+    let toml = "backpressure_threshold = 1\n[limits]\npeers = 7\ndocument_bytes = 5000";
+    let env = [
+        ("TIDEWIRE_LIMITS_PUSHES", "3"),
+        ("TIDEWIRE_MEMORY_BYTES_MAX", "1000"),
+    ];
+    let config = Config::from_settings(&settings(toml, &env)).unwrap();
+    assert_eq!((config.bounds.peers, config.bounds.pushes), (7, 3));
+    assert_eq!(config.bounds.document_bytes, 5000);
+    assert_eq!(config.memory_bytes_max, 1000);
+    assert!((config.backpressure_threshold - 1.0).abs() < f64::EPSILON);
+    let refused = |toml: &str| Config::from_settings(&settings(toml, &[])).unwrap_err();
+    let error = refused("[limits]\npeers = 0\nprs = 1").to_string();
+    assert!(
+        error.contains("limits.peers = 0") && error.contains("from 1 to 10000"),
+        "{error}"
+    );
+    assert!(
+        error.contains("limits.prs = 1") && error.contains("limits.peers,"),
+        "{error}"
+    );
+    for threshold in ["0", "1.01", "nan", "'x'"] {
+        let error = refused(&format!("backpressure_threshold = {threshold}")).to_string();
+        assert!(error.contains("from 0.01 to 1.0"), "{error}");
+    }
+}
+
+#[test]
 fn variables_that_deployments_set_already_count_below_our_own() {
     let alias = ("MAX_CONNECTIONS_PER_NODE", "5");
     let config = Config::from_settings(&settings("connections_max = 4", &[alias])).unwrap();

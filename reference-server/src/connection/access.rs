@@ -76,11 +76,21 @@ pub(super) struct ChannelRights {
     pub(super) channel: ChannelName,
 }
 
-impl Rights for ChannelRights {
-    fn may_write(&self) -> bool {
+impl ChannelRights {
+    fn may(&self, action: Action) -> bool {
         let who = self.bearer.now();
         // A panic in the application's code must not take the channel along.
-        let asked = AssertUnwindSafe(|| self.access.may(&who, &self.channel, Action::Write));
+        let asked = AssertUnwindSafe(|| self.access.may(&who, &self.channel, action));
         catch_unwind(asked).unwrap_or(false)
+    }
+}
+
+impl Rights for ChannelRights {
+    fn may_write(&self) -> bool {
+        self.may(Action::Write)
+    }
+
+    fn may_read(&self) -> bool {
+        self.may(Action::Read)
     }
 }

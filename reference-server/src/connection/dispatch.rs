@@ -6,8 +6,8 @@ use tidewire_core::ChannelName;
 use tidewire_core::document::value::is_json;
 use tidewire_core::planted;
 use tidewire_core::wire::{
-    ClientKind, ErrorCode, ErrorFrame, Fetch, Pong, PresenceSet, Push, Reply, ServerKind,
-    Subscribe, cut_detail,
+    ClientKind, ErrorCode, ErrorFrame, Fetch, NUMBER_MAX, Pong, PresenceSet, Push, Reply,
+    ServerKind, Subscribe, cut_detail,
 };
 
 use super::posting::Asked;
@@ -107,6 +107,10 @@ impl<C: ChannelRef> Connection<C> {
                 }
             }
             ClientKind::Refresh(refresh) => self.handle_refresh(refresh.token)?,
+            ClientKind::Ping(ping) if ping.t > NUMBER_MAX => {
+                let detail = "ping.t is not below 2^53";
+                return Err(Fault::new(ErrorCode::UnexpectedFrame, detail));
+            }
             ClientKind::Ping(ping) => self.send(ServerKind::Pong(Pong { t: ping.t })),
             // That it was heard is all that matters.
             ClientKind::Pong(_) => {}
@@ -311,6 +315,8 @@ impl<C: ChannelRef> Connection<C> {
             "push.first_n counts from 1".into()
         } else if push.low == 0 {
             "push.low counts from 1".into()
+        } else if push.epoch > NUMBER_MAX {
+            "push.epoch is not below 2^53".into()
         } else {
             return Ok(());
         };

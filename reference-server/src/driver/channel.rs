@@ -8,6 +8,7 @@ use tidewire_core::time::{MonoTime, Now};
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Watch};
+use crate::budget::{Account, Kind};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
 use crate::channels::{Channels, Mailbox};
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::connection::Ending;
 use crate::connections::Connections;
 use crate::limit::LogLimit;
+use crate::pressure::Pressure;
 use crate::telemetry::Metrics;
 
 /// What every channel's task shares.
@@ -27,6 +29,9 @@ pub(crate) struct DriverParts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     pub(crate) log_limit: Arc<LogLimit>,
+    pub(crate) pressure: Arc<Pressure>,
+    /// The broker counts its entries in the budget.
+    pub(crate) is_log_in_memory: bool,
 }
 
 /// So many answers that are there at once are handled before others have their turn on this thread.
@@ -49,6 +54,8 @@ pub(crate) struct Driver {
     asked: Option<Asked>,
     wake_at: Option<MonoTime>,
     idle_since: Option<MonoTime>,
+    /// What the channel holds.
+    account: Account,
 }
 
 /// What happened while the task slept.
@@ -79,6 +86,7 @@ impl Driver {
             handle,
             channel,
             watch: parts.broker.watch(&name),
+            account: parts.pressure.account(),
             parts: parts.clone(),
             asked: None,
             wake_at: None,
@@ -118,10 +126,14 @@ impl Driver {
                     }
                 }
             }
+            if !inputs.is_empty() {
+                self.channel.set_overloaded(self.parts.pressure.is_full());
+            }
             for input in inputs.drain(..) {
                 self.channel.handle_input(now, input);
             }
             self.poll();
+            self.count();
             if self.is_over(now.mono) && self.channels.retire(&self.handle) {
                 return;
             }
@@ -211,6 +223,18 @@ impl Driver {
                 .append_seconds
                 .observe(since.elapsed().as_secs_f64());
         }
+    }
+
+    /// Says what the channel holds.
+    fn count(&mut self) {
+        let held = self.channel.held();
+        // Entries that the broker has in this memory are the same ones, and it counts them.
+        if !self.parts.is_log_in_memory {
+            self.account.set(Kind::Log, held.log);
+        }
+        self.account.set(Kind::Document, held.document);
+        self.account.set(Kind::Table, held.table);
+        self.account.set(Kind::Push, held.pushes);
     }
 
     /// Every channel of a broken broker has the same to say, again and again: a few lines suffice.

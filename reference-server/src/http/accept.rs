@@ -23,9 +23,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::limit::LogLimit;
 
-/// Request line and headers; a WebSocket handshake has about one KiB.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
-const HEADERS_MAX: usize = 64;
 /// After a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long open requests have once the server stops. Idle sockets are closed at once.
@@ -71,10 +68,10 @@ pub(crate) async fn accept(door: Door, config: Arc<Config>, mut stop: watch::Rec
                 }
                 let held = (permit, place);
                 let service = door.router.clone();
-                let header_timeout = config.timeouts.header;
+                let config = Arc::clone(&config);
                 let stop = stop.clone();
                 tokio::spawn(async move {
-                    serve(stream, peer, service, header_timeout, stop).await;
+                    serve(stream, peer, service, &config, stop).await;
                     drop(held);
                 });
             }
@@ -113,7 +110,7 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    header_timeout: Duration,
+    config: &Config,
     mut stop: watch::Receiver<bool>,
 ) {
     // Frames are joined before they are written: waiting for more would only delay them.
@@ -125,10 +122,10 @@ async fn serve(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEADER_BYTES_MAX)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .header_read_timeout(config.timeouts.header)
+        .max_headers(config.bounds.headers)
+        .max_header_size(config.bounds.header_bytes)
+        .max_buf_size(config.bounds.header_bytes)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

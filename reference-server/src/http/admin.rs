@@ -31,6 +31,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
         false => "text/plain; version=0.0.4; charset=utf-8",
     };
     app.connections.count();
+    app.pressure.report(&app.metrics);
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
 }
 

@@ -22,9 +22,6 @@ pub(crate) use admin::open_epoch;
 pub(crate) use guard::ApiKeys;
 pub(crate) use health::table as routing_table;
 
-/// The largest request on the admin door: a replay file with a full record.
-const ADMIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// What clients and load balancers reach. Never metrics or the admin door.
 pub(crate) fn public(app: Arc<App>) -> Router {
     Router::new()
@@ -36,6 +33,7 @@ pub(crate) fn public(app: Arc<App>) -> Router {
 
 /// What operators reach.
 pub(crate) fn admin(app: Arc<App>) -> Router {
+    let body_bytes_max = app.config.bounds.admin_body_bytes;
     let mut routes = Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/channels/{name}", post(admin::create))
@@ -53,7 +51,7 @@ pub(crate) fn admin(app: Arc<App>) -> Router {
             .route("/faults/act", post(faults::act));
     }
     routes
-        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(from_fn_with_state(Arc::clone(&app), guard::guard))
         .with_state(app)
         .layer(CatchPanicLayer::new())

@@ -43,6 +43,15 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     if app.connections.is_draining() {
         return busy("this server is going away\n");
     }
+    if app.pressure.is_high() {
+        if let Some(unsaid) = app.refusals.take(app.clock.mono()) {
+            tracing::warn!(
+                unsaid,
+                "memory_bytes_max is nearly used up: nobody new is let in"
+            );
+        }
+        return busy("this server holds as much as it takes just now\n");
+    }
     let peer = peer(&request);
     let address =
         peer.map(|peer| client_address(peer.ip(), request.headers(), &app.config.trusted_proxies));

@@ -27,6 +27,7 @@ pub struct Log {
     /// Parts of a snapshot that was not put yet: of one cursor, the newest that anybody began.
     parts: (Cursor, Vec<Bytes>),
     entries: VecDeque<Arc<Entry>>,
+    entries_bytes: usize,
     head: Cursor,
     head_run: RunId,
 }
@@ -41,6 +42,7 @@ impl Log {
             snapshot: None,
             parts: Default::default(),
             entries: VecDeque::new(),
+            entries_bytes: 0,
             head: Cursor::default(),
             head_run: RunId::default(),
         }
@@ -84,6 +86,14 @@ impl Log {
     #[must_use]
     pub fn head(&self) -> Cursor {
         self.head
+    }
+
+    /// What it costs in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let snapshot = self.snapshot.as_ref().map_or(0, |stored| stored.bytes());
+        let coming: usize = self.parts.1.iter().map(Bytes::len).sum();
+        self.entries_bytes + snapshot + coming
     }
 
     /// What was not trimmed, oldest first.
@@ -137,6 +147,7 @@ impl Log {
             self.head = last.cursor;
             self.head_run = last.run;
         }
+        self.entries_bytes += entries.iter().map(|entry| entry.bytes()).sum::<usize>();
         self.entries.extend(entries);
         BrokerReply::Appended
     }
@@ -191,7 +202,8 @@ impl Log {
             .front()
             .is_some_and(|first| first.cursor.seq <= through)
         {
-            self.entries.pop_front();
+            let trimmed = self.entries.pop_front();
+            self.entries_bytes -= trimmed.map_or(0, |entry| entry.bytes());
         }
         BrokerReply::SnapshotStored
     }

@@ -132,19 +132,30 @@ async fn a_range_of_the_log_is_fetched_again_or_said_to_be_gone() {
         _ => None,
     };
     let first = ana.find(patch).await;
-    let fetch = |after| {
+    let fetch = |epoch, after| {
         ClientKind::Fetch(tidewire_core::wire::Fetch {
             channel: ROOM.into(),
-            epoch: start.cursor.epoch,
+            epoch,
             after,
             through: first.to,
         })
     };
-    ana.send([fetch(start.cursor.seq)]).await;
+    let epoch = start.cursor.epoch;
+    ana.send([fetch(epoch, start.cursor.seq)]).await;
     assert_eq!(ana.find(patch).await, first);
-    ana.send([fetch(first.to + 1)]).await;
-    ana.find(|frame| matches!(frame, ServerKind::Lagged(_)).then_some(()))
+    // Beyond the head nothing is missing, and the stream goes on.
+    ana.send([fetch(epoch, first.to), fetch(epoch, first.to + 1)])
         .await;
+    ana.send([push(ROOM, epoch, 3, vec![put(card("3", "!"))])])
+        .await;
+    let lagged_or_patched = |frame| match frame {
+        ServerKind::Patch(patch) => Some(Some(patch.from)),
+        ServerKind::Lagged(_) => Some(None),
+        _ => None,
+    };
+    assert_eq!(ana.find(lagged_or_patched).await, Some(first.to));
+    ana.send([fetch(epoch - 1, start.cursor.seq)]).await;
+    assert_eq!(ana.find(lagged_or_patched).await, None);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod faults;
 mod gate;
 mod hostile;
 mod json;
+mod pressure;
 mod program;
 mod slow;
 mod support;

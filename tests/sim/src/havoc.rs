@@ -238,6 +238,7 @@ impl World {
     pub fn deny_reading(&mut self, principal: &str, channel: usize) {
         let key = (principal.to_owned(), channel);
         self.grants.denied().read.insert(key);
+        self.truth.reading_was_denied.insert(channel);
         self.expect_forbidden(principal, channel);
     }
 

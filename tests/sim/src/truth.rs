@@ -4,7 +4,7 @@
 //! and judged at once (S1, S2, S3, S13). A broker that loses entries starts a new branch, so it
 //! stays known which entries lie on which line of history.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub enum Decision {
 pub struct Truth {
     /// Whether the network delivers copies of pushes: then nobody knows that a refused one was the last.
     pub pushes_are_copied: bool,
+    /// Channels that somebody could not read for a while.
+    pub reading_was_denied: BTreeSet<usize>,
     facts: Vec<Fact>,
     branches: Vec<Branch>,
     lines: BTreeMap<usize, Line>,
@@ -408,7 +410,23 @@ impl Truth {
                 row.low = row.low.max(*low);
                 row.check = *check;
                 row.rejected.retain(|(at, _)| at >= low);
+                let has_preconditions = self
+                    .row(channel, *author, *n)
+                    .is_some_and(|asked| !asked.options.preconditions.is_empty());
+                // The log does not say when a right was lost, only that it may have been.
+                let may_be_unread = has_preconditions && self.reading_was_denied.contains(&channel);
+                let was_judged_before = matches!(
+                    verdict,
+                    Verdict::Refused(ErrorCode::Expired | ErrorCode::DepFailed)
+                );
                 match (verdict, outcome) {
+                    (_, Err(got))
+                        if got.code == ErrorCode::Forbidden
+                            && may_be_unread
+                            && !was_judged_before =>
+                    {
+                        row.rejected.push((*n, got.clone()));
+                    }
                     (
                         Verdict::Applies(expected) | Verdict::AppliesOrConflicts(expected),
                         Ok(ops),

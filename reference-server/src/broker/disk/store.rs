@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+};
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
 
@@ -92,6 +94,8 @@ pub(super) struct Store {
     life: u64,
     transactions: AtomicU64,
     mark: Option<MarkFile>,
+    /// How many channels have a log.
+    channels: AtomicU64,
 }
 
 impl Store {
@@ -105,13 +109,40 @@ impl Store {
                 expected: FORMAT,
             });
         }
-        Ok(Self {
+        let store = Self {
             database,
             run,
             life,
             transactions: AtomicU64::new(0),
             mark: None,
-        })
+            channels: AtomicU64::new(0),
+        };
+        let channels = store.count().map_err(|source| OpenError::Database {
+            dir: dir.into(),
+            source: Box::new(source),
+        })?;
+        store.channels.store(channels, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    fn count(&self) -> Result<u64, StoreError> {
+        let heads = self.database.begin_read()?.open_table(HEADS)?;
+        Ok(heads.len()?)
+    }
+
+    /// How many channels have a log.
+    pub(super) fn channels(&self) -> u64 {
+        self.channels.load(Ordering::Relaxed)
+    }
+
+    /// Whether a channel has one. A failure says yes: then it is told by whoever reads the log.
+    pub(super) fn has(&self, channel: &ChannelName) -> bool {
+        self.try_has(channel).unwrap_or(true)
+    }
+
+    fn try_has(&self, channel: &ChannelName) -> Result<bool, StoreError> {
+        let heads = self.database.begin_read()?.open_table(HEADS)?;
+        Ok(heads.get(channel.as_str())?.is_some())
     }
 
     /// How many transactions the database has had in all its life.
@@ -222,6 +253,7 @@ impl Store {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let mut replies = Vec::new();
+        let channels;
         {
             let mut tables = Tables {
                 run: self.run,
@@ -233,11 +265,13 @@ impl Store {
             for write in writes {
                 replies.push(tables.write(write)?);
             }
+            channels = tables.heads.len()?;
         }
         transaction
             .open_table(META)?
             .insert("life", self.life() + 1)?;
         transaction.commit()?;
+        self.channels.store(channels, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
         if let Some(mark) = &self.mark {
             mark.write(self.present());

@@ -93,6 +93,23 @@ pub(super) async fn put_snapshot(broker: &DiskBroker, snapshot: &StoredSnapshot)
 }
 
 #[test]
+fn so_many_channels_are_kept_and_those_that_are_there_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let other: ChannelName = "board:other".parse().unwrap();
+    for _ in 0..2 {
+        // Also those that an earlier run has kept count.
+        let broker = DiskBroker::open(dir.path(), RUN).unwrap();
+        let broker = broker.with_channels_max(1);
+        if broker.has_room(&other) {
+            let appended = block_on(append(&broker, 1));
+            assert!(matches!(appended, BrokerReply::Appended));
+        }
+        assert!(broker.has_room(&channel()));
+        assert!(!broker.has_room(&other));
+    }
+}
+
+#[test]
 fn a_restart_keeps_entries_snapshot_and_run_id() {
     let dir = tempfile::tempdir().unwrap();
     let snapshot = Snapshot {

@@ -183,6 +183,33 @@ fn nobody_waiting_means_nothing_is_retried() {
 }
 
 #[test]
+fn pushes_of_one_turn_are_held_each_in_its_time_and_once() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let ben = harness.join(2, 2);
+    harness.enqueue(&ana, 1, 1, put_items(0..1));
+    harness.now.mono = harness.now.mono + Duration::from_secs(1);
+    harness.enqueue(&ben, 1, 1, put_items(1..2));
+    assert!(matches!(
+        harness.poll(),
+        Some(BrokerRequest::Append { entries, .. }) if entries.len() == 2
+    ));
+    assert!(harness.poll().is_none());
+    harness.pass(4_000);
+    assert!(matches!(&ana.take()[..], [ServerKind::Hold(_)]));
+    assert_eq!(ben.take(), []);
+    for _ in 0..3 {
+        harness.input(ChannelInput::Woken);
+        assert!(harness.poll().is_none());
+    }
+    assert_eq!(harness.wait.unwrap().since(harness.now.mono).as_secs(), 1);
+    harness.pass(1_000);
+    assert_eq!(ana.take(), []);
+    assert!(matches!(&ben.take()[..], [ServerKind::Hold(_)]));
+    assert_eq!(harness.wait, None);
+}
+
+#[test]
 fn a_silent_broker_holds_the_pushers_in_time() {
     let mut harness = Harness::new();
     let ana = harness.join(1, 1);

@@ -1,5 +1,7 @@
 //! Preconditions: all hold, or nothing of the mutation is applied and the log says why.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use tidewire_core::document::Document;
 use tidewire_core::document::precondition::{holds, subject};
@@ -9,7 +11,7 @@ use tidewire_core::wire::{
 };
 
 use super::harness::*;
-use crate::channel::{Author, ChannelConfig, ChannelInput};
+use crate::channel::{Author, ChannelConfig, ChannelInput, Rights};
 use crate::log::EntryBody;
 
 fn record_ref(id: &str) -> RecordRef {
@@ -53,6 +55,50 @@ fn only_if(pre: Vec<PreconditionKind>, done: &str) -> Item {
             .collect(),
         ..item(vec![put("done", "v", done)])
     }
+}
+
+/// Who may write and not read.
+struct WriteOnly;
+
+impl Rights for WriteOnly {
+    fn may_write(&self) -> bool {
+        true
+    }
+
+    fn may_read(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn preconditions_are_no_way_to_read_for_who_may_only_write() {
+    let mut harness = Harness::new();
+    let reader = harness.join(1, 1);
+    let mut writer = Client::new(2, 2);
+    writer.subscriber.rights = Arc::new(WriteOnly);
+    harness.push(&writer, 1, 1, vec![only_if(Vec::new(), "1")]);
+    assert_eq!(rejection(&reader), None);
+    // Whether it holds or not, and whatever it asks.
+    let head = harness.log.head();
+    let asked = [
+        exists("x"),
+        absent("x"),
+        exists("none"),
+        eq("x", "v", "1"),
+        unchanged("x", head),
+    ];
+    for (n, kind) in (2..).zip(asked) {
+        harness.push(&writer, n, n, vec![only_if(vec![kind], "2")]);
+        let (code, detail) = rejection(&reader).expect("rejected");
+        assert_eq!(code, ErrorCode::Forbidden);
+        assert!(detail.contains("right to read"), "{detail}");
+    }
+    assert!(
+        writer
+            .take()
+            .iter()
+            .all(|frame| matches!(frame, ServerKind::Ack(_)))
+    );
 }
 
 /// How the last mutation ended: `None` when committed.
