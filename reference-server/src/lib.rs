@@ -16,6 +16,8 @@ pub mod broker;
 #[cfg(feature = "net")]
 mod budget;
 pub mod channel;
+#[cfg(feature = "config")]
+mod channel_pattern;
 pub mod connection;
 mod epoch_key;
 pub mod log;
@@ -77,8 +79,6 @@ mod telemetry;
 #[cfg(feature = "net")]
 mod testing;
 
-#[cfg(feature = "config")]
-pub use config::Config;
 pub use epoch_key::{EpochKey, EpochKeyError};
 pub use principal::{Action, AuthError, Principal};
 #[cfg(feature = "net")]
@@ -89,6 +89,11 @@ pub use {
     key_file::KeyFileError,
     server::{BuildError, RunError, Server, ServerBuilder},
     testing::TestServer,
+};
+#[cfg(feature = "config")]
+pub use {
+    channel_pattern::{ChannelPattern, ChannelPatternError},
+    config::Config,
 };
 
 /// The web framework of [`ServerBuilder::routes`] and [`Server::router`], in the version that they take.

@@ -70,6 +70,8 @@ pub enum RunError {
 pub struct Server {
     app: Arc<App>,
     routes: axum::Router,
+    /// Nobody else has it, so nobody else can close it.
+    owns_broker: bool,
 }
 
 /// Collects what a server is made of.
@@ -139,7 +141,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Keeps logs in a broker of one's own instead of the configured one.
+    /// Keeps logs in a broker of one's own instead of the configured one. Whoever gives it closes it, once no
+    /// server uses it any more.
     pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
         self.broker = Some(broker);
         self
@@ -164,7 +167,7 @@ impl ServerBuilder {
         self.policy.schemas = Schemas::load(&self.config)?;
         self.policy.limits = self.config.limits;
         let mut config = self.config;
-        let own_broker = self.broker.is_none();
+        let owns_broker = self.broker.is_none();
         let budget = pressure::budget(&config);
         let broker = match self.broker {
             Some(broker) => broker,
@@ -172,7 +175,7 @@ impl ServerBuilder {
         };
         if config.epoch_keys.is_empty() {
             let mut key = key_file::random()?;
-            if own_broker && config.broker == BrokerKind::Disk {
+            if owns_broker && config.broker == BrokerKind::Disk {
                 key = key_file::read_or_make(&config.data_dir, key)?;
             }
             config.epoch_keys = vec![key];
@@ -196,7 +199,7 @@ impl ServerBuilder {
             clock,
             log_limit: Arc::default(),
             pressure: Arc::clone(&pressure),
-            is_log_in_memory: own_broker && config.broker == BrokerKind::Memory,
+            is_log_in_memory: owns_broker && config.broker == BrokerKind::Memory,
         };
         let channels = Channels::new(parts, config.channels_max);
         let admission = Admission::new(&config);
@@ -229,6 +232,7 @@ impl ServerBuilder {
         Ok(Server {
             app,
             routes: self.routes,
+            owns_broker,
         })
     }
 }
@@ -386,6 +390,9 @@ impl Server {
         for door in open {
             // Whoever listens here next finds the port free. A panic shows in its own output.
             let _ = door.await;
+        }
+        if self.owns_broker {
+            self.app.broker.close().await;
         }
         Ok(())
     }

@@ -103,6 +103,7 @@ mod variants {
         // The log and its epochs, in the server.
         HeadNotRead: "the broker's head is read after the subscribe came";
         SnapshotOfOlderEpoch: "a snapshot is of the epoch of its head";
+        WrittenTakenForAppended: "what has to be read back counts only once it was read",
         RunIdNotCompared: "what was read under another run id may be another log";
         AppendComparesSeqOnly: "an append compares epoch, seq and tag with the head";
         EpochReused: "an epoch number is never used twice, also for logs that vanished";

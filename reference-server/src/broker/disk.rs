@@ -18,17 +18,22 @@ mod store;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use redb::DatabaseError;
 use tidewire_core::ChannelName;
 use tokio::sync::oneshot;
 
 use self::mark::{Mark, MarkFile};
-use self::store::{Store, Write, WriteKind};
-use super::watch::Heads;
-use super::{Answer, Broker, BrokerReply, BrokerRequest, RunId, Watch};
+use self::store::{Store, StoreError, Write, WriteKind};
+use super::{
+    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Inboxes, Letter, Listed, Listeners, NodeId,
+    RunId, Sent, Unavailable, Watch,
+};
+use crate::channel_pattern::ChannelPattern;
 use crate::log::codec::encode_entry;
 
 /// The file inside a data directory.
@@ -40,6 +45,9 @@ const QUEUE_MAX: usize = 512;
 
 /// One transaction takes at most this many bytes of queued writes; the rest goes into the next one.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What is said of requests that come too late.
+const CLOSED: &str = "the disk broker is closed";
 
 /// Pages that redb keeps in memory. Channels keep what they serve; this is for loads.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -88,9 +96,20 @@ pub struct DiskBroker {
     run: RunId,
     store: Arc<Store>,
     channels_max: u64,
-    heads: Arc<Heads>,
+    listeners: Arc<Listeners>,
+    /// Nodes of this process: others cannot open the file.
+    inboxes: Inboxes,
+    is_closed: AtomicBool,
     queue: Option<Queue>,
     writer: Option<JoinHandle<()>>,
+}
+
+/// What the writer has to do.
+#[derive(Debug)]
+enum Job {
+    Write(Queued),
+    /// Nothing comes after it.
+    End(oneshot::Sender<()>),
 }
 
 /// A write, and who waits for it.
@@ -172,6 +191,12 @@ impl DiskBroker {
         self
     }
 
+    /// Which life of its data this is.
+    #[must_use]
+    pub fn run_id(&self) -> RunId {
+        self.run
+    }
+
     /// How many transactions were synced since it was opened. Writes that wait for the disk at the same
     /// time share one: appends divided by this say how many did.
     #[must_use]
@@ -181,50 +206,80 @@ impl DiskBroker {
 
     fn start(store: Store) -> std::io::Result<Self> {
         let store = Arc::new(store);
-        let heads = Arc::new(Heads::default());
+        let listeners = Arc::new(Listeners::default());
         let (queue, queued) = mpsc::sync_channel(QUEUE_MAX);
         let writer = std::thread::Builder::new()
             .name("tidewire-disk".into())
             .spawn({
                 let store = store.clone();
-                let heads = heads.clone();
-                move || write_all(&store, &heads, &queued)
+                let listeners = listeners.clone();
+                move || write_all(&store, &listeners, &queued)
             })?;
         Ok(Self {
             run: store.run(),
             store,
             channels_max: u64::MAX,
-            heads,
+            listeners,
+            inboxes: Inboxes::default(),
+            is_closed: AtomicBool::new(false),
             queue: Some(Queue(queue)),
             writer: Some(writer),
         })
     }
 
     /// A read, away from the threads that serve connections.
-    fn read(&self, read: impl FnOnce(&Store) -> BrokerReply + Send + 'static) -> Answer {
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<Result<T, Unavailable>> {
+        if let Err(closed) = self.open_still() {
+            return Answer::Ready(Err(closed));
+        }
         let store = self.store.clone();
         Answer::later(async move {
-            tokio::task::spawn_blocking(move || read(&store))
-                .await
-                .unwrap_or_else(|error| failed(&error))
+            match tokio::task::spawn_blocking(move || read(&store)).await {
+                Ok(read) => read.map_err(|error| unavailable(&error)),
+                Err(error) => Err(unavailable(&error)),
+            }
         })
     }
 
+    /// The same of one log.
+    fn read_log(
+        &self,
+        read: impl FnOnce(&Store) -> Result<BrokerReply, StoreError> + Send + 'static,
+    ) -> Answer<BrokerReply> {
+        let read = self.read(read);
+        Answer::later(async move {
+            let failed = |error: Unavailable| BrokerReply::Failed {
+                detail: error.detail,
+            };
+            read.await.unwrap_or_else(failed)
+        })
+    }
+
+    fn open_still(&self) -> Result<(), Unavailable> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(unavailable(&CLOSED));
+        }
+        Ok(())
+    }
+
     /// Queues a write; the place in the queue is taken before this returns.
-    fn write(&self, channel: ChannelName, kind: WriteKind) -> Answer {
+    fn write(&self, channel: ChannelName, kind: WriteKind) -> Answer<BrokerReply> {
         let answered = self.queue.as_ref().map(|queue| queue.write(channel, kind));
         Answer::later(async move {
             match answered {
                 Some(answered) => answered.await,
-                None => failed(&"the disk broker is closed"),
+                None => failed(&CLOSED),
             }
         })
     }
 }
 
 /// The way to the writer.
-#[derive(Debug)]
-struct Queue(mpsc::SyncSender<Queued>);
+#[derive(Clone, Debug)]
+struct Queue(mpsc::SyncSender<Job>);
 
 impl Queue {
     fn write(
@@ -234,28 +289,26 @@ impl Queue {
     ) -> impl Future<Output = BrokerReply> + Send + use<> {
         let (answer, answered) = oneshot::channel();
         let write = Write { channel, kind };
-        let refused = match self.0.try_send(Queued { write, answer }) {
+        let refused = match self.0.try_send(Job::Write(Queued { write, answer })) {
             Ok(()) => None,
             Err(mpsc::TrySendError::Full(_)) => Some("too many writes wait for the disk"),
-            Err(mpsc::TrySendError::Disconnected(_)) => Some("the disk broker's writer has ended"),
+            Err(mpsc::TrySendError::Disconnected(_)) => Some(CLOSED),
         };
         async move {
             match refused {
                 Some(why) => failed(&why),
-                None => answered
-                    .await
-                    .unwrap_or_else(|_| failed(&"the disk broker's writer has ended")),
+                None => answered.await.unwrap_or_else(|_| failed(&CLOSED)),
             }
         }
     }
 }
 
 impl Broker for DiskBroker {
-    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
+    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer<BrokerReply> {
         let name = channel.clone();
         match request {
-            BrokerRequest::Load => self.read(move |store| store.load(&name)),
-            BrokerRequest::Read { after } => self.read(move |store| store.read(&name, after)),
+            BrokerRequest::Load => self.read_log(move |store| store.load(&name)),
+            BrokerRequest::Read { after } => self.read_log(move |store| store.read(&name, after)),
             BrokerRequest::Append { expected, entries } => {
                 let encoded = entries.iter().map(|entry| encode_entry(entry)).collect();
                 self.write(
@@ -292,8 +345,8 @@ impl Broker for DiskBroker {
         }
     }
 
-    fn watch(&self, channel: &ChannelName) -> Watch {
-        self.heads.watch(channel)
+    fn watch(&self, channels: &ChannelPattern) -> Watch {
+        self.listeners.watch(channels)
     }
 
     /// Looks at the disk only when all places are taken.
@@ -301,8 +354,49 @@ impl Broker for DiskBroker {
         self.store.channels() < self.channels_max || self.store.has(channel)
     }
 
-    fn run_id(&self) -> RunId {
-        self.run
+    fn publish(&self, channel: &ChannelName, message: Bytes) -> Answer<Result<(), Unavailable>> {
+        let open = self.open_still();
+        if open.is_ok() {
+            self.listeners.published(channel, &message);
+        }
+        Answer::Ready(open)
+    }
+
+    fn inbox(&self, node: NodeId) -> Answer<Result<Box<dyn Inbox>, Unavailable>> {
+        Answer::Ready(self.open_still().map(|()| self.inboxes.open(node)))
+    }
+
+    fn send(&self, node: NodeId, letter: Letter) -> Answer<Result<Sent, Unavailable>> {
+        Answer::Ready(self.open_still().map(|()| self.inboxes.send(node, letter)))
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Answer<Result<Listed, Unavailable>> {
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.read(move |store| store.list(&prefix, after.as_ref(), limit.max(1)))
+    }
+
+    fn health(&self) -> Answer<Result<(), Unavailable>> {
+        self.read(Store::health)
+    }
+
+    fn close(&self) -> Answer<()> {
+        self.is_closed.store(true, Ordering::Release);
+        self.inboxes.close();
+        let Some(Queue(queue)) = self.queue.clone() else {
+            return Answer::Ready(());
+        };
+        let (ended, end) = oneshot::channel();
+        Answer::later(async move {
+            // The queue may be full: its place is behind what waits, on a thread that may.
+            let _ = tokio::task::spawn_blocking(move || queue.send(Job::End(ended))).await;
+            // An error: it has ended already.
+            let _ = end.await;
+        })
     }
 }
 
@@ -317,30 +411,56 @@ impl Drop for DiskBroker {
 }
 
 /// The writer's loop: one transaction per turn, with everything that waits.
-fn write_all(store: &Store, heads: &Heads, queued: &mpsc::Receiver<Queued>) {
-    while let Ok(first) = queued.recv() {
-        let mut bytes = first.write.bytes();
-        let mut batch = vec![first];
-        while bytes < BATCH_BYTES_MAX {
-            let Ok(next) = queued.try_recv() else { break };
-            bytes += next.write.bytes();
-            batch.push(next);
-        }
-        let replies = match store.write(batch.iter().map(|queued| &queued.write)) {
-            Ok(replies) => replies,
-            // Nothing of the transaction happened, or nobody knows: every channel reads before it goes on.
-            Err(error) => batch.iter().map(|_| failed(&error)).collect(),
-        };
-        for (Queued { write, answer }, reply) in batch.into_iter().zip(replies) {
-            if let (BrokerReply::Appended, WriteKind::Append { entries, .. }) =
-                (&reply, &write.kind)
-                && let Some(last) = entries.last()
-            {
-                heads.moved(&write.channel, last.cursor.seq);
+fn write_all(store: &Store, listeners: &Listeners, queued: &mpsc::Receiver<Job>) {
+    while let Ok(job) = queued.recv() {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(job);
+        let end = loop {
+            match next {
+                Some(Job::Write(queued)) => {
+                    bytes += queued.write.bytes();
+                    batch.push(queued);
+                }
+                Some(Job::End(ended)) => break Some(ended),
+                None => break None,
             }
+            if bytes >= BATCH_BYTES_MAX {
+                break None;
+            }
+            next = queued.try_recv().ok();
+        };
+        write_batch(store, listeners, batch);
+        if let Some(ended) = end {
             // Whoever asked may have gone.
-            let _ = answer.send(reply);
+            let _ = ended.send(());
+            return;
         }
+    }
+}
+
+fn write_batch(store: &Store, listeners: &Listeners, batch: Vec<Queued>) {
+    if batch.is_empty() {
+        return;
+    }
+    let replies = match store.write(batch.iter().map(|queued| &queued.write)) {
+        Ok(replies) => replies,
+        // Nothing of the transaction happened, or nobody knows: every channel reads before it goes on.
+        Err(error) => batch.iter().map(|_| failed(&error)).collect(),
+    };
+    for (Queued { write, answer }, reply) in batch.into_iter().zip(replies) {
+        if let (
+            BrokerReply::Appended,
+            WriteKind::Append {
+                expected, entries, ..
+            },
+        ) = (&reply, &write.kind)
+            && let Some(last) = entries.last()
+        {
+            listeners.grown(&write.channel, expected.seq, last.cursor.seq);
+        }
+        // Whoever asked may have gone.
+        let _ = answer.send(reply);
     }
 }
 
@@ -358,6 +478,11 @@ fn sync_names(dir: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn sync_names(_dir: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+fn unavailable(why: &dyn std::fmt::Display) -> Unavailable {
+    let detail = why.to_string();
+    Unavailable { detail }
 }
 
 fn failed(why: &dyn std::fmt::Display) -> BrokerReply {

@@ -1,15 +1,20 @@
 //! The default broker: every log in this process's memory, gone with it.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewire_core::ChannelName;
 
+use bytes::Bytes;
+
 use super::shards::Shards;
-use super::watch::Heads;
-use super::{Answer, Broker, BrokerReply, BrokerRequest, Log, Nodes, RunId, Serving, Watch};
+use super::{
+    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Inboxes, Letter, Listed, Listeners, Log,
+    NodeId, Nodes, RunId, Sent, Serving, Unavailable, Watch,
+};
 use crate::budget::{Account, Budget, Kind};
+use crate::channel_pattern::ChannelPattern;
 use crate::clock;
 
 /// Logs in memory. Its run id lives as long as it does, its clock is the process's.
@@ -24,8 +29,10 @@ pub struct MemoryBroker {
     logs: Shards<HashMap<ChannelName, Arc<Mutex<Kept>>>>,
     /// How many there are.
     channels: AtomicUsize,
-    heads: Heads,
+    listeners: Listeners,
+    inboxes: Inboxes,
     nodes: Nodes,
+    is_closed: AtomicBool,
 }
 
 /// One channel's log.
@@ -46,8 +53,10 @@ impl MemoryBroker {
             budget: None,
             logs: Shards::default(),
             channels: AtomicUsize::new(0),
-            heads: Heads::default(),
+            listeners: Listeners::default(),
+            inboxes: Inboxes::default(),
             nodes: Nodes::default(),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -80,17 +89,50 @@ impl MemoryBroker {
         }
         log
     }
+
+    fn open(&self) -> Result<(), Unavailable> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Unavailable {
+                detail: "it is closed".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks at every name; never keeps more than `limit` and one.
+    fn list_now(&self, prefix: &str, after: Option<&ChannelName>, limit: usize) -> Listed {
+        let mut first = BTreeSet::new();
+        for logs in self.logs.all() {
+            for name in logs.keys() {
+                if name.as_str().starts_with(prefix) && after.is_none_or(|after| name > after) {
+                    first.insert(name.clone());
+                    if first.len() > limit + 1 {
+                        first.pop_last();
+                    }
+                }
+            }
+        }
+        let more = first.len() > limit;
+        Listed {
+            channels: first.into_iter().take(limit).collect(),
+            more,
+        }
+    }
 }
 
 impl Broker for MemoryBroker {
-    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
+    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer<BrokerReply> {
+        if let Err(Unavailable { detail }) = self.open() {
+            return Answer::Ready(BrokerReply::Failed { detail });
+        }
         let log = self.log(channel, &request);
         // A log's methods do not panic half-way: what a poisoned lock guards is whole.
         let mut kept = log.lock().unwrap_or_else(PoisonError::into_inner);
         let Kept { log, account } = &mut *kept;
+        let before = log.head().seq;
         let reply = log.handle(request, clock::unix());
         if matches!(reply, BrokerReply::Appended) {
-            self.heads.moved(channel, log.head().seq);
+            self.listeners.grown(channel, before, log.head().seq);
         }
         if let Some(account) = account {
             account.set(Kind::Log, log.bytes());
@@ -98,18 +140,52 @@ impl Broker for MemoryBroker {
         Answer::Ready(reply)
     }
 
-    fn watch(&self, channel: &ChannelName) -> Watch {
-        self.heads.watch(channel)
+    fn watch(&self, channels: &ChannelPattern) -> Watch {
+        self.listeners.watch(channels)
+    }
+
+    fn publish(&self, channel: &ChannelName, message: Bytes) -> Answer<Result<(), Unavailable>> {
+        let open = self.open();
+        if open.is_ok() {
+            self.listeners.published(channel, &message);
+        }
+        Answer::Ready(open)
+    }
+
+    fn inbox(&self, node: NodeId) -> Answer<Result<Box<dyn Inbox>, Unavailable>> {
+        Answer::Ready(self.open().map(|()| self.inboxes.open(node)))
+    }
+
+    fn send(&self, node: NodeId, letter: Letter) -> Answer<Result<Sent, Unavailable>> {
+        Answer::Ready(self.open().map(|()| self.inboxes.send(node, letter)))
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Answer<Result<Listed, Unavailable>> {
+        Answer::Ready(
+            self.open()
+                .map(|()| self.list_now(prefix, after, limit.max(1))),
+        )
+    }
+
+    fn health(&self) -> Answer<Result<(), Unavailable>> {
+        Answer::Ready(self.open())
+    }
+
+    fn close(&self) -> Answer<()> {
+        self.is_closed.store(true, Ordering::Release);
+        self.inboxes.close();
+        Answer::Ready(())
     }
 
     fn has_room(&self, channel: &ChannelName) -> bool {
         // A few that come at the same moment may be too many; that bounds all the same.
         self.channels.load(Ordering::Relaxed) < self.channels_max
             || self.logs.of(channel).contains_key(channel)
-    }
-
-    fn run_id(&self) -> RunId {
-        self.run
     }
 
     fn join(&self) -> Option<Serving> {

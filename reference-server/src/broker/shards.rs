@@ -36,8 +36,8 @@ impl<T> Shards<T> {
     }
 
     /// Every part, one after the other.
-    #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
-        self.shards.iter().map(|shard| shard.lock().unwrap())
+        let lock = |shard| Mutex::lock(shard).unwrap_or_else(PoisonError::into_inner);
+        self.shards.iter().map(lock)
     }
 }

@@ -85,6 +85,8 @@ pub struct Channel {
     reload: bool,
     /// Entries may have come that were not ours.
     behind: bool,
+    /// The last of what was written and has to be read back.
+    written: Option<Cursor>,
     delete: bool,
     seats: BTreeMap<PeerId, Seat>,
     asks: BTreeMap<PeerId, Ask>,
@@ -138,6 +140,7 @@ impl Channel {
             run: RunId::default(),
             reload: false,
             behind: false,
+            written: None,
             delete: false,
             seats: BTreeMap::new(),
             asks: BTreeMap::new(),

@@ -114,6 +114,7 @@ impl Channel {
                 },
             ) => {
                 let same_run = run == self.run || planted!(RunIdNotCompared);
+                self.note_written(&entries);
                 if same_run && self.apply(entries, PART_BYTES, Fold::apply_all).is_ok() {
                     self.caught_up(asked, more);
                 } else {
@@ -167,6 +168,9 @@ impl Channel {
                 self.behind = true;
                 self.handle_conflict();
             }
+            (Some(Request::Append { entries, turn, .. }), BrokerReply::ReadBack) => {
+                self.read_back(entries, turn);
+            }
             (Some(Request::PutPart), BrokerReply::PartStored) => {}
             (Some(Request::PutSnapshot), BrokerReply::SnapshotStored) => {
                 if let Some((saving, fold)) = self.saving.take().zip(self.fold.as_mut()) {
@@ -190,6 +194,32 @@ impl Channel {
             }
             // Nothing was asked.
             (None, _) => {}
+        }
+    }
+
+    /// Whether the entries count is known once they were read: whoever waits for them is answered then, as they are
+    /// found in the log, or evaluated again.
+    fn read_back(&mut self, entries: Vec<Arc<Entry>>, turn: Vec<Decided>) {
+        if planted!(WrittenTakenForAppended) {
+            for decided in turn {
+                if let Some(answer) = decided.answer {
+                    self.answer(&decided.push.subscriber, answer);
+                }
+            }
+        } else {
+            self.discard(turn);
+        }
+        self.written = entries.last().map(|last| last.cursor);
+        self.behind = true;
+        // Until they are read nobody knows better.
+        self.handle_conflict();
+    }
+
+    /// What was written is there: that was no conflict.
+    fn note_written(&mut self, read: &[Arc<Entry>]) {
+        let written = self.written.take();
+        if written.is_some_and(|at| read.iter().any(|entry| entry.cursor == at)) {
+            self.retry.succeed();
         }
     }
 

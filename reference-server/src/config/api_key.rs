@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::names::is_segment;
 use super::parse::list;
-use super::pattern::{ChannelPattern, ChannelPatternError};
+use crate::channel_pattern::{ChannelPattern, ChannelPatternError};
 use crate::principal::is_principal_name;
 
 /// What a key is allowed to do.

@@ -11,7 +11,6 @@ mod keys;
 pub(crate) mod names;
 pub(crate) mod origin;
 mod parse;
-mod pattern;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -34,7 +33,6 @@ pub use cidr::{Cidr, CidrError};
 #[cfg(feature = "net")]
 pub(crate) use flags::Flags;
 pub use parse::{ConfigError, Problem};
-pub use pattern::{ChannelPattern, ChannelPatternError};
 pub use sources::{LoadError, Overrides, Setting, Settings, Source};
 #[cfg(feature = "net")]
 pub(crate) use sources::{dotted, unknown_env};

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use tidewire_core::time::{MonoTime, Now};
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Watch};
+use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Heard, Watch};
 use crate::budget::{Account, Kind};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
+use crate::channel_pattern::ChannelPattern;
 use crate::channels::{Channels, Mailbox};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -39,7 +40,7 @@ const READY_MAX: usize = 4;
 
 /// A broker request under way.
 struct Asked {
-    reply: Answer,
+    reply: Answer<BrokerReply>,
     append: bool,
     since: Instant,
 }
@@ -62,7 +63,7 @@ pub(crate) struct Driver {
 enum Woken {
     Inputs,
     Reply(BrokerReply),
-    Watch,
+    Heard(Heard),
     Time,
 }
 
@@ -85,7 +86,7 @@ impl Driver {
             channels,
             handle,
             channel,
-            watch: parts.broker.watch(&name),
+            watch: parts.broker.watch(&ChannelPattern::Name(name)),
             account: parts.pressure.account(),
             parts: parts.clone(),
             asked: None,
@@ -107,7 +108,7 @@ impl Driver {
                 biased;
                 reply = reply(&mut self.asked) => Woken::Reply(reply),
                 () = self.handle.inbox.take(&mut inputs) => Woken::Inputs,
-                () = self.watch.changed() => Woken::Watch,
+                heard = self.watch.next() => Woken::Heard(heard),
                 () = sleep_until_some(deadline) => Woken::Time,
             };
             // Whatever else is ready belongs to the same turn: one append, one patch.
@@ -119,7 +120,11 @@ impl Driver {
                     let asked = self.asked.take().filter(|asked| asked.append);
                     self.answered(now, reply, asked.map(|asked| asked.since));
                 }
-                Woken::Watch => self.channel.handle_input(now, ChannelInput::Woken),
+                Woken::Heard(Heard::Grown { .. } | Heard::Missed) => {
+                    self.channel.handle_input(now, ChannelInput::Woken);
+                }
+                // Nothing that is published is for a channel's log.
+                Woken::Heard(Heard::Published { .. }) => {}
                 Woken::Time => {
                     if self.wake_at.is_some_and(|at| at <= now.mono) {
                         self.channel.handle_input(now, ChannelInput::Timeout);

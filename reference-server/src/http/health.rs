@@ -11,7 +11,6 @@ use axum::routing::get;
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
-use crate::broker::{BrokerReply, BrokerRequest};
 use crate::config::Config;
 
 /// Load balancers ask often; a broker that takes longer than this is not ready.
@@ -70,12 +69,8 @@ async fn broker_answers(app: &App) -> bool {
     if app.connections.broker_answers() {
         return true;
     }
-    let Ok(probe) = "tidewire:health".parse() else {
-        return false;
-    };
-    let asked = app.broker.request(&probe, BrokerRequest::Read { after: 0 });
-    let reply = tokio::time::timeout(PROBE_TIMEOUT, asked).await;
-    let answers = reply.is_ok_and(|reply| !matches!(reply, BrokerReply::Failed { .. }));
+    let health = tokio::time::timeout(PROBE_TIMEOUT, app.broker.health()).await;
+    let answers = matches!(health, Ok(Ok(())));
     app.connections.note_broker(answers);
     answers
 }

@@ -209,9 +209,10 @@ impl Log {
     }
 }
 
-/// The comparison that safety rests on; every broker makes it, atomically with the append.
+/// The comparison that safety rests on: whether a log with this head and run id takes these entries. Every broker
+/// makes it, atomically with the append.
 #[must_use]
-pub(crate) fn may_append(
+pub fn may_append(
     head: Cursor,
     head_run: RunId,
     run: RunId,

@@ -15,9 +15,9 @@ pub mod tag;
 
 pub use author::Author;
 pub use entry::{Check, Entry, EntryBody, LogKind, RunId, Trace};
-pub use memory::Log;
 #[cfg(feature = "net")]
-pub(crate) use memory::{PART_ENTRIES_MAX, may_append};
+pub(crate) use memory::PART_ENTRIES_MAX;
+pub use memory::{Log, may_append};
 pub use parts::{Encoding, SnapshotName, StoredSnapshot};
 pub use request::{BrokerReply, BrokerRequest};
 pub use snapshot::{Snapshot, TableRow};

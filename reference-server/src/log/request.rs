@@ -81,6 +81,9 @@ pub enum BrokerReply {
     /// To `Append`: the head is another one; nothing was appended. Catch up. To `PutSnapshot`: some of its
     /// parts are not there; put them again.
     Conflict,
+    /// To `Append`, by a broker that cannot compare and append in one step: the entries were written, and count if
+    /// they fit the entry before them (`Entry::previous_tag`). Read them back; who cannot be read was not appended.
+    ReadBack,
     /// To `PutPart`.
     PartStored,
     /// To `PutSnapshot`, whether it was stored or was not newer.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::body::Bytes;
 use tidewire_core::wire::{ClientKind, ErrorFrame, Ping, Pong, PresenceSet, Refresh, ServerKind};
 use tidewire_server::broker::{
-    Answer, Broker, BrokerReply, BrokerRequest, MemoryBroker, RunId, Watch,
+    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Letter, Listed, MemoryBroker, NodeId, RunId,
+    Sent, Unavailable, Watch,
 };
 use tidewire_server::config::BrokerKind;
 use tidewire_server::{
-    Action, AuthError, Change, ChangeKind, ChannelName, Config, Document, ErrorCode, Principal,
-    Record, Rejection, Server, TestServer, UnixTime, View, axum,
+    Action, AuthError, Change, ChangeKind, ChannelName, ChannelPattern, Config, Document,
+    ErrorCode, Principal, Record, Rejection, Server, TestServer, UnixTime, View, axum,
 };
 use tokio::net::TcpListener;
 
@@ -562,22 +564,56 @@ struct Moody {
     fails: AtomicBool,
 }
 
-impl Broker for Moody {
-    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer {
-        if self.fails.load(Ordering::SeqCst) {
-            return Answer::Ready(BrokerReply::Failed {
+impl Moody {
+    fn mood(&self) -> Result<(), Unavailable> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(Unavailable {
                 detail: "in a bad mood".into(),
-            });
+            }),
+            false => Ok(()),
         }
-        self.logs.request(channel, request)
+    }
+}
+
+impl Broker for Moody {
+    fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer<BrokerReply> {
+        match self.mood() {
+            Ok(()) => self.logs.request(channel, request),
+            Err(Unavailable { detail }) => Answer::Ready(BrokerReply::Failed { detail }),
+        }
     }
 
-    fn watch(&self, channel: &ChannelName) -> Watch {
-        self.logs.watch(channel)
+    fn watch(&self, channels: &ChannelPattern) -> Watch {
+        self.logs.watch(channels)
     }
 
-    fn run_id(&self) -> RunId {
-        self.logs.run_id()
+    fn publish(&self, channel: &ChannelName, message: Bytes) -> Answer<Result<(), Unavailable>> {
+        self.logs.publish(channel, message)
+    }
+
+    fn inbox(&self, node: NodeId) -> Answer<Result<Box<dyn Inbox>, Unavailable>> {
+        self.logs.inbox(node)
+    }
+
+    fn send(&self, node: NodeId, letter: Letter) -> Answer<Result<Sent, Unavailable>> {
+        self.logs.send(node, letter)
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Answer<Result<Listed, Unavailable>> {
+        self.logs.list(prefix, after, limit)
+    }
+
+    fn health(&self) -> Answer<Result<(), Unavailable>> {
+        Answer::Ready(self.mood())
+    }
+
+    fn close(&self) -> Answer<()> {
+        self.logs.close()
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Broker {
     pub remembers: bool,
     /// How far its wall clock is off.
     pub clock_ms: i64,
+    /// Whether it writes first and compares when it reads: nobody hears what became of an append.
+    pub is_read_back: bool,
     run: RunId,
     shelves: BTreeMap<usize, Shelf>,
 }
@@ -53,6 +55,7 @@ impl Broker {
             is_up: true,
             remembers: true,
             clock_ms: 0,
+            is_read_back: false,
             run: RunId(1),
             shelves: BTreeMap::new(),
         }
@@ -109,6 +112,10 @@ impl Broker {
                     "log",
                     || "the log's head is not what was appended last".into(),
                 )?;
+                let reply = match self.is_read_back {
+                    true => BrokerReply::ReadBack,
+                    false => reply,
+                };
                 return Ok((reply, appended));
             }
             BrokerRequest::PutPart { bytes, .. } => {

@@ -33,6 +33,8 @@ pub struct Shape {
     pub links_keep_order: bool,
     /// Time that a broker request and its answer take each.
     pub broker_ms: (u64, u64),
+    /// Whether the broker tells what became of an append only when it is read back.
+    pub broker_is_read_back: bool,
     /// Time that the outbox's store takes; `None`: it answers before the next poll, as memory does.
     pub store_ms: Option<u64>,
     /// How long a node collects inputs of a channel before it handles them.
@@ -91,6 +93,7 @@ impl Shape {
                 [rng.index(0..if lag == Lag::Close { 3 } else { 4 })],
             links_keep_order: rng.bool(),
             broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.index(0..4)],
+            broker_is_read_back: false,
             store_ms: [None, None, Some(3), Some(200)][rng.index(0..4)],
             turn_ms: [0, 1, 10][rng.index(0..3)],
             heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.index(0..4)],
@@ -132,6 +135,8 @@ impl Shape {
             200 => 1_000,
             _ => shape.channel.snapshot_part_bytes,
         };
+        // Not drawn either: an eighth of the worlds.
+        shape.broker_is_read_back = shape.channel.history == 20 && shape.drops_idle_channels;
         // A token may be renewed as late as after 95 % of its life, and the frame has to get there in time.
         if shape.link_ms.1 > 500 {
             shape.token_ms = shape.token_ms.map(|_| 40_000);
@@ -186,6 +191,7 @@ impl Shape {
             link_ms: (5, 5),
             links_keep_order: true,
             broker_ms: (1, 1),
+            broker_is_read_back: false,
             store_ms: None,
             turn_ms: 0,
             heartbeat_ms: 25_000,

@@ -282,6 +282,7 @@ impl World {
             this_second: 0,
             shape,
         };
+        world.broker.is_read_back = world.shape.broker_is_read_back;
         for client in 0..world.clients.len() {
             let after = world.rng.u64(0..50);
             world.after(after, Event::ClientStarts { client, life: 0 });

@@ -11,9 +11,9 @@ use redb::{
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
 
+use super::OpenError;
 use super::mark::{Mark, MarkFile};
-use super::{OpenError, failed};
-use crate::broker::PART_BYTES_MAX;
+use crate::broker::{Listed, PART_BYTES_MAX};
 use crate::clock;
 use crate::log::codec::{DecodeError, FORMAT, decode_entry};
 use crate::log::{
@@ -185,12 +185,7 @@ impl Store {
         self.transactions.load(Ordering::Relaxed)
     }
 
-    pub(super) fn load(&self, channel: &ChannelName) -> BrokerReply {
-        self.try_load(channel)
-            .unwrap_or_else(|error| failed(&error))
-    }
-
-    fn try_load(&self, channel: &ChannelName) -> Result<BrokerReply, StoreError> {
+    pub(super) fn load(&self, channel: &ChannelName) -> Result<BrokerReply, StoreError> {
         let channel = channel.as_str();
         let transaction = self.database.begin_read()?;
         let snapshot = match transaction.open_table(SNAPSHOTS)?.get(channel)? {
@@ -216,12 +211,11 @@ impl Store {
         })
     }
 
-    pub(super) fn read(&self, channel: &ChannelName, after: u64) -> BrokerReply {
-        self.try_read(channel, after)
-            .unwrap_or_else(|error| failed(&error))
-    }
-
-    fn try_read(&self, channel: &ChannelName, after: u64) -> Result<BrokerReply, StoreError> {
+    pub(super) fn read(
+        &self,
+        channel: &ChannelName,
+        after: u64,
+    ) -> Result<BrokerReply, StoreError> {
         let channel = channel.as_str();
         let transaction = self.database.begin_read()?;
         let head = transaction
@@ -243,6 +237,42 @@ impl Store {
         } else {
             BrokerReply::Trimmed
         })
+    }
+
+    pub(super) fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Listed, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let heads = transaction.open_table(HEADS)?;
+        // A prefix stands before every name that begins with it.
+        let after = after.map_or("", ChannelName::as_str);
+        let mut listed = Listed::default();
+        for row in heads.range(after.max(prefix)..)? {
+            let (key, _) = row?;
+            let key = key.value();
+            if !key.starts_with(prefix) {
+                break;
+            }
+            if key == after {
+                continue;
+            }
+            if listed.channels.len() == limit {
+                listed.more = true;
+                break;
+            }
+            listed.channels.extend(key.parse::<ChannelName>());
+        }
+        Ok(listed)
+    }
+
+    /// Reads something, of what was synced last.
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        let transaction = self.database.begin_read()?;
+        transaction.open_table(META)?.get("format")?;
+        Ok(())
     }
 
     /// Does all writes in one synced transaction and returns their answers in order, or does none.

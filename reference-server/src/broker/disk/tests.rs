@@ -200,7 +200,7 @@ fn a_full_queue_refuses_and_everything_else_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     block_on(async {
         let broker = DiskBroker::open(dir.path(), RUN).unwrap();
-        let answers: Vec<Answer> = (0..20 * QUEUE_MAX)
+        let answers: Vec<Answer<BrokerReply>> = (0..20 * QUEUE_MAX)
             .map(|n| {
                 let request = BrokerRequest::Append {
                     expected: cursor(0),

@@ -79,6 +79,38 @@ fn an_append_that_happened_although_it_failed_is_found_as_a_duplicate() {
 }
 
 #[test]
+fn what_has_to_be_read_back_is_answered_once_it_was_read_and_is_no_conflict() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    // More than there may be conflicts in a row.
+    for n in 1..=10 {
+        harness.enqueue(&ana, n, 1, put_items(n..n + 1));
+        let append = harness.poll().unwrap();
+        assert!(matches!(harness.broker(append), BrokerReply::Appended));
+        harness.input(ChannelInput::Broker(BrokerReply::ReadBack));
+        assert!(ana.take().is_empty());
+        harness.run();
+        let frames = ana.take();
+        assert!(
+            matches!(&frames[..], [ServerKind::Patch(_), ServerKind::Ack(ack)] if ack.through == n),
+            "{frames:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_written_and_does_not_fit_is_evaluated_again() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.enqueue(&ana, 1, 1, put_items(0..1));
+    assert!(matches!(harness.poll(), Some(BrokerRequest::Append { .. })));
+    // Nobody finds it in the log.
+    harness.input(ChannelInput::Broker(BrokerReply::ReadBack));
+    harness.run();
+    assert_eq!(ana.take().len(), 2);
+}
+
+#[test]
 fn endless_conflicts_end_in_a_hold() {
     let mut harness = Harness::new();
     let ana = harness.join(1, 1);

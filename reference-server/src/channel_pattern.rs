@@ -1,4 +1,4 @@
-//! Which channels a right is about: NAME, PREFIX`:*`, or `*`.
+//! Which channels somebody speaks of: NAME, PREFIX`:*`, or `*`.
 
 use std::fmt;
 use std::str::FromStr;
