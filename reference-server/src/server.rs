@@ -285,7 +285,8 @@ fn open_broker(config: &Config, budget: &Budget) -> Result<Arc<dyn Broker>, Buil
         }
         BrokerKind::Disk => {
             let broker = DiskBroker::open(&config.data_dir, new_run)?;
-            Arc::new(broker.with_channels_max(config.disk_channels_max))
+            let broker = broker.with_channels_max(config.disk_channels_max);
+            Arc::new(broker.with_bytes_max(config.disk_bytes_max))
         }
     })
 }

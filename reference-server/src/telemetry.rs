@@ -61,6 +61,8 @@ pub(crate) struct Metrics {
     pub(crate) append_seconds: Histogram,
     memory: Family<MemoryKind, Level>,
     memory_max: Level,
+    disk: Level,
+    disk_max: Level,
     faults: FaultCounts,
 }
 
@@ -87,6 +89,8 @@ impl Metrics {
             append_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             memory: Family::default(),
             memory_max: Level::default(),
+            disk: Level::default(),
+            disk_max: Level::default(),
             faults,
         };
         metrics.register();
@@ -102,6 +106,13 @@ impl Metrics {
         }
         let most = i64::try_from(budget.bytes_max()).unwrap_or(i64::MAX);
         self.memory_max.set(most);
+    }
+
+    /// What the broker stores now, and how much that may be.
+    pub(crate) fn set_disk(&self, bytes: u64, bytes_max: u64) {
+        self.disk.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.disk_max
+            .set(i64::try_from(bytes_max).unwrap_or(i64::MAX));
     }
 
     fn register(&mut self) {
@@ -125,6 +136,16 @@ impl Metrics {
             "memory_bytes_max",
             "How much all of it may be",
             self.memory_max.clone(),
+        );
+        r.register(
+            "disk_bytes",
+            "Entries and snapshots that the disk broker stores",
+            self.disk.clone(),
+        );
+        r.register(
+            "disk_bytes_max",
+            "How much of them it may store",
+            self.disk_max.clone(),
         );
         r.register("closes", "Ended connections by reason", self.closes.clone());
         r.register("frames_in", "Frames from clients", self.frames_in.clone());

@@ -4,15 +4,20 @@
 //! lives beside the data and stays the same over any restart. Whoever puts an older copy back gives it a new
 //! one (`DiskBroker::restore`); a database that was put back alone is found by its mark, and takes one itself.
 //!
-//! After an I/O error (a full disk, a failed sync) nobody knows what the file holds: from then on every
-//! request is answered `Failed` until the server is started again on it.
+//! A disk that is full is waited for: what is there is read meanwhile, and once there is room it goes on
+//! (`mending.rs`). After any other I/O error, a failed sync above all, nobody knows what the file holds: from
+//! then on every request is answered `Failed` until the server is started again on it.
 //!
 //! One thread writes: everything that is queued when it turns round goes into one transaction and one
 //! sync. Reads run on the runtime's blocking threads and see the last synced state.
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod full_tests;
 mod mark;
+mod medium;
+mod mending;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -21,17 +26,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
-use redb::DatabaseError;
 use tidewire_core::ChannelName;
 use tokio::sync::oneshot;
 
 use self::mark::{Mark, MarkFile};
+use self::medium::Directory;
+use self::mending::Mending;
 use self::store::{Store, StoreError, Write, WriteKind};
 use super::{
     Answer, Broker, BrokerReply, BrokerRequest, Inbox, Inboxes, Letter, Listed, Listeners, NodeId,
-    RunId, Sent, Unavailable, Watch,
+    Room, RunId, Sent, Unavailable, Watch,
 };
 use crate::channel_pattern::ChannelPattern;
 use crate::log::codec::encode_entry;
@@ -129,7 +136,7 @@ impl DiskBroker {
             source,
         };
         std::fs::create_dir_all(dir).map_err(io)?;
-        let mut store = Store::new(Self::database(dir)?, dir, new_run)?;
+        let mut store = Store::new(Arc::new(Directory::new(dir)), dir, new_run)?;
         let older = Mark::read(dir).filter(|mark| mark.is_ahead_of(store.run(), store.life()));
         if older.is_some() {
             tracing::warn!(
@@ -140,7 +147,7 @@ impl DiskBroker {
             store.set_run(dir, new_run)?;
         }
         store.mark(MarkFile::open(dir).map_err(io)?);
-        let broker = Self::start(store).map_err(io)?;
+        let broker = Self::start(store, mending::LOOK_AGAIN).map_err(io)?;
         sync_names(dir).map_err(io)?;
         Ok(broker)
     }
@@ -154,7 +161,7 @@ impl DiskBroker {
             dir: dir.into(),
             source,
         })?;
-        let mut store = Store::new(Self::database(dir)?, dir, new_run)?;
+        let mut store = Store::new(Arc::new(Directory::new(dir)), dir, new_run)?;
         let old = store.run();
         store.set_run(dir, new_run)?;
         let mark = MarkFile::open(dir).map_err(|source| OpenError::Io {
@@ -163,24 +170,6 @@ impl DiskBroker {
         })?;
         store.mark(mark);
         Ok(old)
-    }
-
-    fn database(dir: &Path) -> Result<redb::Database, OpenError> {
-        let io = |source| OpenError::Io {
-            dir: dir.into(),
-            source,
-        };
-        redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(dir.join(FILE))
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.into() },
-                DatabaseError::Storage(redb::StorageError::Io(source)) => io(source),
-                other => OpenError::Database {
-                    dir: dir.into(),
-                    source: Box::new(other),
-                },
-            })
     }
 
     /// Bounds the number of channels that it keeps; without it, whoever may open channels may fill the disk.
@@ -197,6 +186,15 @@ impl DiskBroker {
         self.run
     }
 
+    /// Bounds what is stored, in bytes of entries and snapshots; the file is larger, and never shrinks. Policy at
+    /// the limit: what is there is read, deletions and snapshots are written, appends are not: pushes wait
+    /// at their clients, and no channel begins. Snapshots may take it beyond, by one for each channel.
+    #[must_use]
+    pub fn with_bytes_max(self, bytes_max: u64) -> Self {
+        self.store.set_bytes_max(bytes_max);
+        self
+    }
+
     /// How many transactions were synced since it was opened. Writes that wait for the disk at the same
     /// time share one: appends divided by this say how many did.
     #[must_use]
@@ -204,7 +202,8 @@ impl DiskBroker {
         self.store.transactions()
     }
 
-    fn start(store: Store) -> std::io::Result<Self> {
+    /// `look_again`: how often it is looked whether a full disk has room.
+    fn start(store: Store, look_again: Duration) -> std::io::Result<Self> {
         let store = Arc::new(store);
         let listeners = Arc::new(Listeners::default());
         let (queue, queued) = mpsc::sync_channel(QUEUE_MAX);
@@ -213,7 +212,7 @@ impl DiskBroker {
             .spawn({
                 let store = store.clone();
                 let listeners = listeners.clone();
-                move || write_all(&store, &listeners, &queued)
+                move || write_all(&store, &listeners, &queued, Mending::new(look_again))
             })?;
         Ok(Self {
             run: store.run(),
@@ -349,9 +348,27 @@ impl Broker for DiskBroker {
         self.listeners.watch(channels)
     }
 
-    /// Looks at the disk only when all places are taken.
+    /// Looks at the disk only when there is no place for another one.
     fn has_room(&self, channel: &ChannelName) -> bool {
-        self.store.channels() < self.channels_max || self.store.has(channel)
+        let may_begin = self.store.channels() < self.channels_max && self.room() == Room::Free;
+        may_begin || self.store.has(channel)
+    }
+
+    fn room(&self) -> Room {
+        let condition = self.store.condition();
+        if condition.is_broken() {
+            Room::Broken("the disk has failed: see to it, then start the server again")
+        } else if condition.is_full() {
+            Room::Broken("the disk is full: make room, the server goes on by itself")
+        } else if self.store.is_at_limit() {
+            Room::Limit
+        } else {
+            Room::Free
+        }
+    }
+
+    fn stored_bytes(&self) -> Option<u64> {
+        Some(self.store.bytes())
     }
 
     fn publish(&self, channel: &ChannelName, message: Bytes) -> Answer<Result<(), Unavailable>> {
@@ -381,6 +398,9 @@ impl Broker for DiskBroker {
     }
 
     fn health(&self) -> Answer<Result<(), Unavailable>> {
+        if let Room::Broken(why) = self.room() {
+            return Answer::Ready(Err(unavailable(&why)));
+        }
         self.read(Store::health)
     }
 
@@ -411,8 +431,13 @@ impl Drop for DiskBroker {
 }
 
 /// The writer's loop: one transaction per turn, with everything that waits.
-fn write_all(store: &Store, listeners: &Listeners, queued: &mpsc::Receiver<Job>) {
-    while let Ok(job) = queued.recv() {
+fn write_all(
+    store: &Store,
+    listeners: &Listeners,
+    queued: &mpsc::Receiver<Job>,
+    mut mending: Mending,
+) {
+    while let Some(job) = mending.next(store, queued) {
         let mut batch = Vec::new();
         let mut bytes = 0;
         let mut next = Some(job);
@@ -430,7 +455,7 @@ fn write_all(store: &Store, listeners: &Listeners, queued: &mpsc::Receiver<Job>)
             }
             next = queued.try_recv().ok();
         };
-        write_batch(store, listeners, batch);
+        write_batch(store, listeners, &mut mending, batch);
         if let Some(ended) = end {
             // Whoever asked may have gone.
             let _ = ended.send(());
@@ -439,11 +464,11 @@ fn write_all(store: &Store, listeners: &Listeners, queued: &mpsc::Receiver<Job>)
     }
 }
 
-fn write_batch(store: &Store, listeners: &Listeners, batch: Vec<Queued>) {
+fn write_batch(store: &Store, listeners: &Listeners, mending: &mut Mending, batch: Vec<Queued>) {
     if batch.is_empty() {
         return;
     }
-    let replies = match store.write(batch.iter().map(|queued| &queued.write)) {
+    let replies = match mending.write(store, batch.iter().map(|queued| &queued.write)) {
         Ok(replies) => replies,
         // Nothing of the transaction happened, or nobody knows: every channel reads before it goes on.
         Err(error) => batch.iter().map(|_| failed(&error)).collect(),

@@ -19,6 +19,8 @@ mod memory;
 #[cfg(feature = "net")]
 mod nodes;
 #[cfg(feature = "net")]
+mod room;
+#[cfg(feature = "net")]
 mod shards;
 #[cfg(feature = "net")]
 mod wake;
@@ -37,6 +39,7 @@ pub use {
     listeners::Listeners,
     memory::MemoryBroker,
     nodes::{Nodes, Serving},
+    room::Room,
     wake::{Heard, Wake, Watch},
 };
 
@@ -108,6 +111,16 @@ pub trait Broker: Send + Sync {
     fn has_room(&self, channel: &ChannelName) -> bool {
         let _ = channel;
         true
+    }
+
+    /// Whether it can keep more. Asked before every push.
+    fn room(&self) -> Room {
+        Room::Free
+    }
+
+    /// How many bytes it stores, if it counts them.
+    fn stored_bytes(&self) -> Option<u64> {
+        None
     }
 
     /// A node serves from it from now on, until it leaves. `None`: it is nobody's but this node's.

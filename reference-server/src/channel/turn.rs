@@ -207,10 +207,12 @@ impl Channel {
         let unsaved = fold.unsaved;
         // A large state is not written for a few entries each time: what is read again after a restart stays
         // small beside it.
-        let is_worth_it = unsaved.bytes >= fold.bytes() / SAVED_SHARE;
-        is_worth_it
+        let is_worth_it = unsaved.bytes >= fold.bytes() / SAVED_SHARE
             && (unsaved.entries >= self.config.snapshot_entries
-                || unsaved.bytes >= self.config.snapshot_bytes)
+                || unsaved.bytes >= self.config.snapshot_bytes);
+        // What was deleted goes from the broker with the next snapshot, which is small.
+        let is_gone = fold.deleted && unsaved.entries > 0;
+        (is_worth_it || is_gone)
             && self
                 .snapshot_not_before
                 .is_none_or(|at| at <= self.now.mono)
@@ -223,8 +225,11 @@ impl Channel {
                 return None;
             }
             let fold = self.fold.as_mut()?;
-            // The head's entry always stays: it names the run id.
-            let history = self.config.history.max(1) as u64;
+            // The head's entry always stays: it names the run id. Nobody resumes across a deletion.
+            let history = match fold.deleted {
+                true => 1,
+                false => self.config.history.max(1) as u64,
+            };
             self.saving = Some(Saving::new(
                 fold.snapshot(),
                 self.config.snapshot_part_bytes,

@@ -51,6 +51,9 @@ pub(crate) struct Flags {
     /// Most channels that the disk broker keeps [default: 100000]
     #[arg(long, global = true, value_name = "N")]
     disk_channels_max: Option<String>,
+    /// Most bytes of entries and snapshots that the disk broker keeps [default: 10737418240]
+    #[arg(long, global = true, value_name = "BYTES")]
+    disk_bytes_max: Option<String>,
     /// Most memory for logs, documents, queues and pushes; 0: half of what there is [default: 0]
     #[arg(long, global = true, value_name = "BYTES")]
     memory_bytes_max: Option<String>,
@@ -104,6 +107,7 @@ impl Flags {
             ),
             ("channels_max", self.channels_max),
             ("disk_channels_max", self.disk_channels_max),
+            ("disk_bytes_max", self.disk_bytes_max),
             ("memory_bytes_max", self.memory_bytes_max),
             ("frame_up_bytes", self.frame_up_bytes),
         ];

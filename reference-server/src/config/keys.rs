@@ -82,6 +82,7 @@ pub(super) fn keys() -> Vec<Key> {
         integer(&["connections_unauthenticated_max"], 4000),
         integer(&["channels_max"], 100_000),
         integer(&["disk_channels_max"], 100_000),
+        integer(&["disk_bytes_max"], 10 << 30),
         integer(&["memory_bytes_max"], 0),
         alias(threshold, "BACKPRESSURE_THRESHOLD"),
         integer(&["frame_up_bytes"], 131_072),

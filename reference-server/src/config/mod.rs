@@ -80,6 +80,8 @@ pub struct Config {
     pub rates: Rates,
     /// Most channels that the disk broker keeps; clients that need a further one are told `overloaded`.
     pub disk_channels_max: u64,
+    /// Most bytes of entries and snapshots that the disk broker keeps; at it pushes are told `hold`.
+    pub disk_bytes_max: u64,
     /// Most bytes that logs, documents, tables, queues and waiting pushes take together; at it pushes are
     /// told `hold`. Zero: half of what the machine or its control group has.
     pub memory_bytes_max: u64,
@@ -208,6 +210,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             rates: Rates::default(),
             disk_channels_max: 100_000,
+            disk_bytes_max: 10 << 30,
             memory_bytes_max: 0,
             backpressure_threshold: 0.85,
             channels_max: 100_000,

@@ -209,6 +209,9 @@ impl Config {
             ["disk_channels_max"] => {
                 self.disk_channels_max = number(value, 1, 1 << 40)?;
             }
+            ["disk_bytes_max"] => {
+                self.disk_bytes_max = number(value, 1, i64::MAX as u64)?;
+            }
             ["memory_bytes_max"] => {
                 self.memory_bytes_max = number(value, 0, i64::MAX as u64)?;
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tidewire_core::time::{MonoTime, Now};
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Heard, Watch};
+use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Heard, Room, Watch};
 use crate::budget::{Account, Kind};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
 use crate::channel_pattern::ChannelPattern;
@@ -132,7 +132,9 @@ impl Driver {
                 }
             }
             if !inputs.is_empty() {
-                self.channel.set_overloaded(self.parts.pressure.is_full());
+                let is_full = self.parts.pressure.is_full();
+                let has_room = self.parts.broker.room() == Room::Free;
+                self.channel.set_overloaded(is_full || !has_room);
             }
             for input in inputs.drain(..) {
                 self.channel.handle_input(now, input);

@@ -32,6 +32,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     };
     app.connections.count();
     app.pressure.report(&app.metrics);
+    if let Some(bytes) = app.broker.stored_bytes() {
+        app.metrics.set_disk(bytes, app.config.disk_bytes_max);
+    }
     ([(header::CONTENT_TYPE, kind)], app.metrics.encode())
 }
 

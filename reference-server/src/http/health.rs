@@ -11,6 +11,7 @@ use axum::routing::get;
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
+use crate::broker::Room;
 use crate::config::Config;
 
 /// Load balancers ask often; a broker that takes longer than this is not ready.
@@ -51,16 +52,23 @@ async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 }
 
 /// Whether new clients should be sent here.
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    let (status, text) = readiness(&app).await;
+    (status, format!("{text}\n"))
+}
+
+async fn readiness(app: &App) -> (StatusCode, &'static str) {
     if app.connections.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if !broker_answers(&app).await {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if let Room::Broken(why) = app.broker.room() {
+        (StatusCode::SERVICE_UNAVAILABLE, why)
+    } else if !broker_answers(app).await {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the broker does not answer\n",
+            "the broker does not answer",
         )
     } else {
-        (StatusCode::OK, "ready\n")
+        (StatusCode::OK, "ready")
     }
 }
 

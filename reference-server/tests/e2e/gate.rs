@@ -237,11 +237,7 @@ async fn the_drain_command_shows_a_key_and_waits_until_everybody_has_left() {
     let mut waiting = drain(&url, None, "30s");
     waiting.env("TIDEWIRE_API_KEY_FILE", dir.path().join("ops.key"));
     let mut waiting = waiting.spawn().unwrap();
-    let deadline = Instant::now() + DEADLINE;
-    while !server.log().contains("draining") {
-        assert!(Instant::now() < deadline, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    server.logged("draining").await;
     ana.close().await;
     assert_eq!(server.exit_code().await, 0, "{}", server.log());
     assert_eq!(waiting.wait().unwrap().code(), Some(0));
@@ -526,11 +522,7 @@ async fn one_address_has_its_share_of_places_and_others_have_theirs() {
     let _other = from("203.0.113.10")
         .await
         .unwrap_or_else(|refused| panic!("another address: {refused:?}"));
-    assert!(
-        server.log().contains("connections_per_address"),
-        "{}",
-        server.log()
-    );
+    server.logged("connections_per_address").await;
     first.close().await;
     let deadline = Instant::now() + DEADLINE;
     while from("203.0.113.9").await.is_err() {

@@ -3,6 +3,7 @@
 mod admin;
 mod channels;
 mod contract;
+mod disk_full;
 mod doors;
 mod drain;
 mod embedding;

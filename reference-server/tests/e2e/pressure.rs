@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
-use crate::support::{Client, DEADLINE, Program, card, http, push, put, subscribe, upgrade};
+use crate::support::{Client, DEADLINE, Program, http, push_until_held, subscribe, upgrade};
 
 const ROOM: &str = "board:main";
 
@@ -16,28 +16,6 @@ fn memory(metrics: &str, kind: &str) -> u64 {
     line.unwrap_or_else(|| panic!("{name} is not in {metrics}"))
         .parse()
         .unwrap()
-}
-
-/// Pushes until the answer is no ack; its number, and how many were acked before.
-async fn fill(client: &mut Client, epoch: u64) -> (u32, u64) {
-    for n in 1..1000 {
-        let large = card(&n.to_string(), &"x".repeat(10_000));
-        client.send([push(ROOM, epoch, n, vec![put(large)])]).await;
-        let answer = client
-            .find(|frame| match frame {
-                ServerKind::Ack(_) => Some(None),
-                ServerKind::Hold(hold) => {
-                    assert!(hold.retry_ms > 0);
-                    Some(Some(hold.code))
-                }
-                _ => None,
-            })
-            .await;
-        if let Some(code) = answer {
-            return (code, n - 1);
-        }
-    }
-    panic!("nothing was ever held");
 }
 
 #[tokio::test]
@@ -52,7 +30,7 @@ async fn near_the_budget_nobody_new_comes_in_and_at_it_pushes_wait() {
     let mut ana = server.client("ana").await;
     let mut ben = server.client("ben").await;
     let start = ana.subscribe(ROOM).await;
-    let (code, acked) = fill(&mut ana, start.cursor.epoch).await;
+    let (code, acked) = push_until_held(&mut ana, ROOM, start.cursor.epoch).await;
     assert_eq!(code, ErrorCode::Overloaded as u32);
     assert!(
         (10..40).contains(&acked),
@@ -65,11 +43,7 @@ async fn near_the_budget_nobody_new_comes_in_and_at_it_pushes_wait() {
         answer.to_lowercase().contains("\r\nretry-after: "),
         "{answer}"
     );
-    assert!(
-        server.log().contains("memory_bytes_max"),
-        "{}",
-        server.log()
-    );
+    server.logged("memory_bytes_max").await;
     ben.send([subscribe("board:other", None)]).await;
     let refused = ben
         .find(|frame| match frame {
@@ -122,11 +96,7 @@ async fn a_budget_below_what_anything_needs_lets_nobody_in_and_says_so() {
     let server = Program::start(&["--memory-bytes-max", "1"]);
     let (status, _) = upgrade(&server.public()).await;
     assert_eq!(status, 503);
-    assert!(
-        server.log().contains("memory_bytes_max"),
-        "{}",
-        server.log()
-    );
+    server.logged("memory_bytes_max").await;
     assert_eq!(
         http(&server.public(), "GET", "/health/live", "").await.0,
         200

@@ -38,9 +38,7 @@ async fn a_drained_server_exits_0_and_a_second_signal_exits_1_at_once() {
     let mut server = Program::start(&[]);
     let client = server.client("ana").await;
     server.signal("INT");
-    while !server.log().contains("draining") {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    server.logged("draining").await;
     server.signal("INT");
     assert_eq!(server.exit_code().await, 1, "{}", server.log());
     drop(client);

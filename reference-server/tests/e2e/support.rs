@@ -22,15 +22,24 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 /// Longer than anything here may take, also on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The server.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewire-server");
+
 /// The program without any setting from this environment.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire-server"));
+    let mut command = command_by(PROGRAM);
+    command.args(args);
+    command
+}
+
+/// Another program, which starts it.
+pub(crate) fn command_by(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TIDEWIRE_") {
             command.env_remove(name);
         }
     }
-    command.args(args);
     command
 }
 
@@ -99,6 +108,19 @@ impl Program {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until the log says something: its lines come over a pipe.
+    pub(crate) async fn logged(&self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.log().contains(text) {
+            assert!(
+                Instant::now() < deadline,
+                "{text:?} is not in {}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// `127.0.0.1:PORT` of a door: `listening` or `admin`.
     fn address(&self, door: &str) -> String {
         let prefix = format!("{door} http://");
@@ -115,6 +137,10 @@ impl Program {
 
     pub(crate) fn admin(&self) -> String {
         self.address("admin")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -520,4 +546,26 @@ pub(crate) async fn http_with_body(
         .unwrap_or(0);
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     (status, body.into())
+}
+
+/// Pushes 10 kB at a time until the answer is no ack but a `hold`; its code, and how many were acked before.
+pub(crate) async fn push_until_held(client: &mut Client, room: &str, epoch: u64) -> (u32, u64) {
+    for n in 1..2000 {
+        let large = card(&n.to_string(), &"x".repeat(10_000));
+        client.send([push(room, epoch, n, vec![put(large)])]).await;
+        let answer = client
+            .find(|frame| match frame {
+                ServerKind::Ack(_) => Some(None),
+                ServerKind::Hold(hold) => {
+                    assert!(hold.retry_ms > 0);
+                    Some(Some(hold.code))
+                }
+                _ => None,
+            })
+            .await;
+        if let Some(code) = answer {
+            return (code, n - 1);
+        }
+    }
+    panic!("nothing was ever held");
 }

@@ -8,9 +8,10 @@ use super::*;
 use crate::broker::{Snapshot, StoredSnapshot};
 use crate::log::{Author, TableRow};
 
-/// A disk in memory. It works for so many operations, then tears one write and fails for ever.
+/// A disk in memory. It works for so many operations, then tears one write and fails for ever; and it has so
+/// much room.
 #[derive(Debug)]
-struct Disk {
+pub(super) struct Disk {
     state: Mutex<DiskState>,
 }
 
@@ -23,6 +24,10 @@ struct DiskState {
     /// Since the last sync; the machine's death keeps any of them.
     pending: Vec<Pending>,
     operations_left: usize,
+    /// Bytes behind it cannot be written.
+    room: usize,
+    /// The next syncs find no room.
+    syncs_fail: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -46,15 +51,34 @@ impl Pending {
 }
 
 impl Disk {
-    fn new(bytes: Vec<u8>, operations_left: usize) -> Arc<Self> {
+    pub(super) fn new(bytes: Vec<u8>, operations_left: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(DiskState {
                 durable: bytes.clone(),
                 now: bytes,
                 pending: Vec::new(),
                 operations_left,
+                room: usize::MAX,
+                syncs_fail: false,
             }),
         })
+    }
+
+    /// From now on it has so much room.
+    pub(super) fn set_room(&self, room: usize) {
+        self.state.lock().unwrap().room = room;
+    }
+
+    pub(super) fn fail_syncs(&self, fail: bool) {
+        self.state.lock().unwrap().syncs_fail = fail;
+    }
+
+    pub(super) fn fail_all(&self) {
+        self.state.lock().unwrap().operations_left = 0;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().unwrap().now.len()
     }
 
     /// What is on it after the machine died: the synced bytes and some of the later writes.
@@ -68,12 +92,16 @@ impl Disk {
     }
 
     /// What is on it after the process died: all writes, the torn one too.
-    fn after_the_process_died(&self) -> Vec<u8> {
+    pub(super) fn after_the_process_died(&self) -> Vec<u8> {
         self.state.lock().unwrap().now.clone()
     }
 
     fn change(&self, pending: Pending) -> Result<(), io::Error> {
         let mut state = self.state.lock().unwrap();
+        // A file that is only long takes no room.
+        if matches!(&pending, Pending::Write(at, data) if at + data.len() > state.room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let works = state.spend();
         let pending = match pending {
             Pending::Write(at, mut data) if works.is_err() => {
@@ -124,6 +152,9 @@ impl redb::StorageBackend for Backend {
     fn sync_data(&self) -> Result<(), io::Error> {
         let mut state = self.0.state.lock().unwrap();
         state.spend()?;
+        if state.syncs_fail {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         state.durable = state.now.clone();
         state.pending.clear();
         Ok(())
@@ -137,16 +168,32 @@ impl redb::StorageBackend for Backend {
     }
 }
 
-fn open(disk: &Arc<Disk>) -> Option<DiskBroker> {
-    let database = redb::Builder::new()
-        .create_with_backend(Backend(disk.clone()))
-        .ok()?;
-    let store = Store::new(database, Path::new("in memory"), RUN).ok()?;
-    DiskBroker::start(store).ok()
+impl medium::Medium for Handle {
+    fn open(&self) -> io::Result<Box<dyn redb::StorageBackend>> {
+        Ok(Box::new(Backend(self.0.clone())))
+    }
+
+    fn try_room(&self, bytes: usize) -> io::Result<()> {
+        let state = self.0.state.lock().unwrap();
+        match state.now.len() + bytes <= state.room {
+            true => Ok(()),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+}
+
+/// What the broker has of it.
+#[derive(Debug)]
+pub(super) struct Handle(pub(super) Arc<Disk>);
+
+pub(super) fn open(disk: &Arc<Disk>) -> Option<DiskBroker> {
+    let medium = Arc::new(Handle(disk.clone()));
+    let store = Store::new(medium, Path::new("in memory"), RUN).ok()?;
+    DiskBroker::start(store, Duration::from_millis(20)).ok()
 }
 
 /// Appends until the disk fails; returns how many were answered.
-async fn fill(broker: &DiskBroker, from: u64, most: u64) -> u64 {
+pub(super) async fn fill(broker: &DiskBroker, from: u64, most: u64) -> u64 {
     for seq in from..from + most {
         match append(broker, seq).await {
             BrokerReply::Appended => {}

@@ -1,26 +1,29 @@
 //! The tables of the disk broker, and what one transaction does to them.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition,
 };
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
 
-use super::OpenError;
 use super::mark::{Mark, MarkFile};
+use super::medium::{Condition, Medium, Noted};
+use super::{OpenError, failed};
 use crate::broker::{Listed, PART_BYTES_MAX};
 use crate::clock;
 use crate::log::codec::{DecodeError, FORMAT, decode_entry};
 use crate::log::{
-    BrokerReply, Entry, PART_ENTRIES_MAX, RunId, SnapshotName, StoredSnapshot, may_append,
+    BrokerReply, Entry, EntryBody, PART_ENTRIES_MAX, RunId, SnapshotName, StoredSnapshot,
+    may_append,
 };
 
-/// `format`, `run`, and `life`: how many transactions there have been.
+/// `format`, `run`, `life`: how many transactions there have been, and `bytes`: what is stored.
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// (channel, seq) → entry.
 const ENTRIES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("entries");
@@ -41,6 +44,16 @@ pub(super) enum StoreError {
     Rotten(#[from] DecodeError),
     #[error("the database lacks a part of a snapshot")]
     PartMissing,
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the disk has no room: {0}")]
+    NoRoom(#[source] std::io::Error),
+    #[error("the database is being opened again")]
+    Closed,
+    #[error("another database is in its place")]
+    Exchanged,
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
@@ -85,23 +98,37 @@ impl Write {
     }
 }
 
-/// The open database.
+/// The database.
 #[derive(Debug)]
 pub(super) struct Store {
-    database: Database,
+    dir: PathBuf,
+    medium: Arc<dyn Medium>,
+    condition: Arc<Condition>,
+    /// `None`: it could not be opened again after the disk was full.
+    database: RwLock<Option<Database>>,
     run: RunId,
-    /// How many transactions the database had when it was opened.
-    life: u64,
+    /// How many transactions the database has had in all its life.
+    life: AtomicU64,
     transactions: AtomicU64,
     mark: Option<MarkFile>,
     /// How many channels have a log.
     channels: AtomicU64,
+    /// What is stored. The file is larger: it has pages that are half empty or free, and keeps those.
+    bytes: AtomicU64,
+    /// At so many, only what lets others go is written.
+    bytes_max: AtomicU64,
 }
 
 impl Store {
-    /// Makes the tables, or checks that they are of this version.
-    pub(super) fn new(database: Database, dir: &Path, new_run: RunId) -> Result<Self, OpenError> {
-        let (format, run, life) = prepare(&database, new_run).map_err(broken(dir))?;
+    /// Opens it: makes the tables, or checks that they are of this version.
+    pub(super) fn new(
+        medium: Arc<dyn Medium>,
+        dir: &Path,
+        new_run: RunId,
+    ) -> Result<Self, OpenError> {
+        let condition = Arc::new(Condition::default());
+        let database = open(&*medium, &condition, dir)?;
+        let (format, run) = prepare(&database, new_run).map_err(broken(dir))?;
         if format != FORMAT {
             return Err(OpenError::Format {
                 dir: dir.into(),
@@ -109,30 +136,87 @@ impl Store {
                 expected: FORMAT,
             });
         }
-        let store = Self {
-            database,
+        let counts = Counts::of(&database).map_err(broken(dir))?;
+        Ok(Self {
+            dir: dir.into(),
+            medium,
+            condition,
+            database: RwLock::new(Some(database)),
             run,
-            life,
+            life: AtomicU64::new(counts.life),
             transactions: AtomicU64::new(0),
             mark: None,
-            channels: AtomicU64::new(0),
-        };
-        let channels = store.count().map_err(|source| OpenError::Database {
-            dir: dir.into(),
-            source: Box::new(source),
-        })?;
-        store.channels.store(channels, Ordering::Relaxed);
-        Ok(store)
+            channels: AtomicU64::new(counts.channels),
+            bytes: AtomicU64::new(counts.bytes),
+            bytes_max: AtomicU64::new(u64::MAX),
+        })
     }
 
-    fn count(&self) -> Result<u64, StoreError> {
-        let heads = self.database.begin_read()?.open_table(HEADS)?;
-        Ok(heads.len()?)
+    /// What has become of the disk.
+    pub(super) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Opens it again, after a write that found no room. Nothing else may be in its place.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        let mut place = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // It is locked as long as it is open.
+        *place = None;
+        let database = open(&*self.medium, &self.condition, &self.dir)?;
+        let counts = Counts::of(&database)?;
+        // What was told to have failed may be there all the same.
+        if counts.run != Some(self.run) || counts.life < self.life() {
+            self.condition.breaks();
+            return Err(StoreError::Exchanged);
+        }
+        self.life.store(counts.life, Ordering::Relaxed);
+        self.channels.store(counts.channels, Ordering::Relaxed);
+        self.bytes.store(counts.bytes, Ordering::Relaxed);
+        *place = Some(database);
+        Ok(())
+    }
+
+    /// Goes on if there is room for so much.
+    pub(super) fn try_room(&self, bytes: usize) -> Result<(), StoreError> {
+        self.medium.try_room(bytes).map_err(StoreError::NoRoom)?;
+        if self.begin_read().is_err() {
+            self.reopen()?;
+        }
+        if let Err(error) = self.write(std::iter::empty()) {
+            let _ = self.reopen();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        let Ok(database) = self.database.try_read() else {
+            return Err(StoreError::Closed);
+        };
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_read()?)
     }
 
     /// How many channels have a log.
     pub(super) fn channels(&self) -> u64 {
         self.channels.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes are stored.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// Whether as much is stored as may be.
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.bytes() >= self.bytes_max.load(Ordering::Relaxed)
     }
 
     /// Whether a channel has one. A failure says yes: then it is told by whoever reads the log.
@@ -141,13 +225,13 @@ impl Store {
     }
 
     fn try_has(&self, channel: &ChannelName) -> Result<bool, StoreError> {
-        let heads = self.database.begin_read()?.open_table(HEADS)?;
+        let heads = self.begin_read()?.open_table(HEADS)?;
         Ok(heads.get(channel.as_str())?.is_some())
     }
 
     /// How many transactions the database has had in all its life.
     pub(super) fn life(&self) -> u64 {
-        self.life + self.transactions()
+        self.life.load(Ordering::Relaxed)
     }
 
     /// From now on every transaction leaves its mark, beginning with what was.
@@ -165,8 +249,10 @@ impl Store {
 
     /// Another life of the data begins.
     pub(super) fn set_run(&mut self, dir: &Path, run: RunId) -> Result<(), OpenError> {
-        let set = || -> Result<(), StoreError> {
-            let transaction = self.database.begin_write()?;
+        let mut set = || -> Result<(), StoreError> {
+            let database = self.database.get_mut();
+            let database = database.unwrap_or_else(PoisonError::into_inner);
+            let transaction = database.as_ref().ok_or(StoreError::Closed)?.begin_write()?;
             transaction.open_table(META)?.insert("run", run.0)?;
             transaction.commit()?;
             Ok(())
@@ -187,7 +273,7 @@ impl Store {
 
     pub(super) fn load(&self, channel: &ChannelName) -> Result<BrokerReply, StoreError> {
         let channel = channel.as_str();
-        let transaction = self.database.begin_read()?;
+        let transaction = self.begin_read()?;
         let snapshot = match transaction.open_table(SNAPSHOTS)?.get(channel)? {
             Some(stored) => {
                 let name = snapshot_name(stored.value());
@@ -217,7 +303,7 @@ impl Store {
         after: u64,
     ) -> Result<BrokerReply, StoreError> {
         let channel = channel.as_str();
-        let transaction = self.database.begin_read()?;
+        let transaction = self.begin_read()?;
         let head = transaction
             .open_table(HEADS)?
             .get(channel)?
@@ -245,7 +331,7 @@ impl Store {
         after: Option<&ChannelName>,
         limit: usize,
     ) -> Result<Listed, StoreError> {
-        let transaction = self.database.begin_read()?;
+        let transaction = self.begin_read()?;
         let heads = transaction.open_table(HEADS)?;
         // A prefix stands before every name that begins with it.
         let after = after.map_or("", ChannelName::as_str);
@@ -270,7 +356,7 @@ impl Store {
 
     /// Reads something, of what was synced last.
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        let transaction = self.database.begin_read()?;
+        let transaction = self.begin_read()?;
         transaction.open_table(META)?.get("format")?;
         Ok(())
     }
@@ -280,13 +366,18 @@ impl Store {
         &self,
         writes: impl Iterator<Item = &'a Write>,
     ) -> Result<Vec<BrokerReply>, StoreError> {
-        let mut transaction = self.database.begin_write()?;
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let mut replies = Vec::new();
-        let channels;
+        let life = self.life() + 1;
+        let (channels, bytes);
         {
             let mut tables = Tables {
                 run: self.run,
+                bytes: self.bytes(),
+                bytes_max: self.bytes_max.load(Ordering::Relaxed),
                 entries: transaction.open_table(ENTRIES)?,
                 heads: transaction.open_table(HEADS)?,
                 snapshots: transaction.open_table(SNAPSHOTS)?,
@@ -296,13 +387,17 @@ impl Store {
                 replies.push(tables.write(write)?);
             }
             channels = tables.heads.len()?;
+            bytes = tables.bytes;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert("life", life)?;
+            meta.insert("bytes", bytes)?;
         }
-        transaction
-            .open_table(META)?
-            .insert("life", self.life() + 1)?;
         transaction.commit()?;
+        self.life.store(life, Ordering::Relaxed);
         self.channels.store(channels, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.condition.has_room();
         if let Some(mark) = &self.mark {
             mark.write(self.present());
         }
@@ -310,9 +405,89 @@ impl Store {
     }
 }
 
+/// Opens what is in a medium. Whatever fails there from now on is noted.
+fn open(
+    medium: &dyn Medium,
+    condition: &Arc<Condition>,
+    dir: &Path,
+) -> Result<Database, OpenError> {
+    let io = |source| OpenError::Io {
+        dir: dir.into(),
+        source,
+    };
+    let noted = Noted::new(medium.open().map_err(io)?, Arc::clone(condition));
+    redb::Builder::new()
+        .set_cache_size(super::CACHE_BYTES)
+        .create_with_backend(noted)
+        .map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.into() },
+            DatabaseError::Storage(redb::StorageError::Io(source)) => io(source),
+            other => OpenError::Database {
+                dir: dir.into(),
+                source: Box::new(other),
+            },
+        })
+}
+
+/// What a database says of itself.
+struct Counts {
+    run: Option<RunId>,
+    life: u64,
+    channels: u64,
+    bytes: u64,
+}
+
+impl Counts {
+    fn of(database: &Database) -> Result<Self, StoreError> {
+        let transaction = database.begin_read()?;
+        let meta = transaction.open_table(META)?;
+        let number = |key| -> Result<_, StoreError> { Ok(meta.get(key)?.map(|n| n.value())) };
+        let heads = transaction.open_table(HEADS)?;
+        let bytes = match number("bytes")? {
+            Some(bytes) => bytes,
+            // One that was written before bytes were counted.
+            None => stored_bytes(&transaction)?,
+        };
+        Ok(Self {
+            run: number("run")?.map(RunId),
+            life: number("life")?.unwrap_or(0),
+            channels: heads.len()?,
+            bytes,
+        })
+    }
+}
+
+/// What all rows count.
+fn stored_bytes(transaction: &ReadTransaction) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for row in transaction.open_table(ENTRIES)?.iter()? {
+        let (key, value) = row?;
+        bytes += cost(key.value().0, value.value().len());
+    }
+    for row in transaction.open_table(PARTS)?.iter()? {
+        let (key, value) = row?;
+        bytes += cost(key.value().0, value.value().len());
+    }
+    for row in transaction.open_table(HEADS)?.iter()? {
+        bytes += cost(row?.0.value(), HEAD_BYTES);
+    }
+    Ok(bytes)
+}
+
+/// What a row counts: its value, its channel's name, and the rest of its key and place.
+const fn cost(channel: &str, value: usize) -> u64 {
+    (channel.len() + value) as u64 + 32
+}
+
+/// Rows of a channel's head and of its snapshot.
+const HEAD_BYTES: usize = 160;
+
 /// The tables of one write transaction.
 struct Tables<'t> {
     run: RunId,
+    /// What is stored.
+    bytes: u64,
+    bytes_max: u64,
     entries: redb::Table<'t, (&'static str, u64), &'static [u8]>,
     heads: redb::Table<'t, &'static str, (u64, u64, u64, u64)>,
     snapshots: redb::Table<'t, &'static str, SnapshotRow>,
@@ -355,13 +530,20 @@ impl Tables<'_> {
         if !may_append(head, RunId(head_run), self.run, expected, entries) {
             return Ok(BrokerReply::Conflict);
         }
+        if self.bytes >= self.bytes_max && !is_taken_at_limit(head, entries) {
+            return Ok(failed(&"as much is stored as disk_bytes_max allows"));
+        }
         for (entry, bytes) in entries.iter().zip(encoded) {
+            self.bytes += cost(channel, bytes.len());
             self.entries
                 .insert((channel, entry.cursor.seq), bytes.as_slice())?;
         }
         if let Some(last) = entries.last() {
             let Cursor { epoch, seq, tag } = last.cursor;
-            self.heads.insert(channel, (epoch, seq, tag, last.run.0))?;
+            let row = (epoch, seq, tag, last.run.0);
+            if self.heads.insert(channel, row)?.is_none() {
+                self.bytes += cost(channel, HEAD_BYTES);
+            }
         }
         Ok(BrokerReply::Appended)
     }
@@ -376,10 +558,11 @@ impl Tables<'_> {
     ) -> Result<BrokerReply, StoreError> {
         if part == 0 {
             let newest = self.newest(channel)?.map(|name| name.cursor.tag);
-            self.parts
-                .retain_in(parts_of(channel), |(_, tag, _), _| Some(tag) == newest)?;
+            self.retain_parts(channel, newest)?;
         }
-        self.parts.insert((channel, cursor.tag, part), bytes)?;
+        let before = self.parts.insert((channel, cursor.tag, part), bytes)?;
+        let before = before.map_or(0, |before| cost(channel, before.value().len()));
+        self.bytes = (self.bytes + cost(channel, bytes.len())).saturating_sub(before);
         Ok(BrokerReply::PartStored)
     }
 
@@ -411,18 +594,50 @@ impl Tables<'_> {
         let Cursor { epoch, seq, tag } = cursor;
         self.snapshots
             .insert(channel, (epoch, seq, tag, name.parts, name.digest))?;
-        self.parts
-            .retain_in(parts_of(channel), |(_, tag, _), _| tag == cursor.tag)?;
+        self.retain_parts(channel, Some(cursor.tag))?;
         let through = trim_through.min(cursor.seq);
+        let mut gone = 0;
         self.entries
-            .retain_in((channel, 0)..=(channel, through), |_, _| false)?;
+            .retain_in((channel, 0)..=(channel, through), |_, entry| {
+                gone += cost(channel, entry.len());
+                false
+            })?;
+        self.bytes = self.bytes.saturating_sub(gone);
         Ok(BrokerReply::SnapshotStored)
+    }
+
+    /// Keeps the parts of one snapshot.
+    fn retain_parts(&mut self, channel: &str, kept: Option<u64>) -> Result<(), StoreError> {
+        let mut gone = 0;
+        self.parts
+            .retain_in(parts_of(channel), |(_, tag, _), part| {
+                let is_kept = Some(tag) == kept;
+                gone += if is_kept {
+                    0
+                } else {
+                    cost(channel, part.len())
+                };
+                is_kept
+            })?;
+        self.bytes = self.bytes.saturating_sub(gone);
+        Ok(())
     }
 
     fn newest(&self, channel: &str) -> Result<Option<SnapshotName>, StoreError> {
         let stored = self.snapshots.get(channel)?;
         Ok(stored.map(|stored| snapshot_name(stored.value())))
     }
+}
+
+/// What makes room, and what a channel cannot be read without: it has been opened before, and is again.
+fn is_taken_at_limit(head: Cursor, entries: &[Arc<Entry>]) -> bool {
+    entries.iter().all(|entry| match &entry.body {
+        EntryBody::Deletion => true,
+        EntryBody::Opening { .. } => {
+            head.seq > 0 && entry.body.ops().is_none_or(|ops| ops.bytes().is_empty())
+        }
+        _ => false,
+    })
 }
 
 fn snapshot_name((epoch, seq, tag, parts, digest): (u64, u64, u64, u32, [u8; 16])) -> SnapshotName {
@@ -444,20 +659,19 @@ fn broken(dir: &Path) -> impl Fn(StoreError) -> OpenError {
     }
 }
 
-/// Format, run id and life of a database; those of a new one, if it is one.
-fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId, u64), StoreError> {
+/// Format and run id of a database; those of a new one, if it is one.
+fn prepare(database: &Database, new_run: RunId) -> Result<(u64, RunId), StoreError> {
     let transaction = database.begin_write()?;
     let found = {
         let mut meta = transaction.open_table(META)?;
         let format = meta.get("format")?.map(|format| format.value());
         let run = meta.get("run")?.map(|run| run.value());
-        let life = meta.get("life")?.map_or(0, |life| life.value());
         match (format, run) {
-            (Some(format), Some(run)) => (format, RunId(run), life),
+            (Some(format), Some(run)) => (format, RunId(run)),
             _ => {
                 meta.insert("format", FORMAT)?;
                 meta.insert("run", new_run.0)?;
-                (FORMAT, new_run, 0)
+                (FORMAT, new_run)
             }
         }
     };
@@ -490,6 +704,13 @@ fn part(
         entries.push(Arc::new(decode_entry(stored.value())?));
     }
     Ok((entries, false))
+}
+
+/// What is stored in a medium that nobody has open, whatever it says of itself.
+#[cfg(test)]
+pub(super) fn recount(medium: &dyn Medium) -> u64 {
+    let database = open(medium, &Arc::default(), Path::new("in memory")).unwrap();
+    stored_bytes(&database.begin_read().unwrap()).unwrap()
 }
 
 /// Makes a file look as if another version had written it.

@@ -12,7 +12,7 @@ use crate::log::Author;
 
 pub(super) const RUN: RunId = RunId(0xfeed);
 
-fn channel() -> ChannelName {
+pub(super) fn channel() -> ChannelName {
     "board:main".parse().unwrap()
 }
 

@@ -363,6 +363,26 @@ fn snapshots_are_cut_and_the_log_keeps_its_history_below_them() {
 }
 
 #[test]
+fn what_was_deleted_leaves_the_broker_at_once() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, put_items(0..50));
+    assert!(harness.log.snapshot().is_none());
+    harness.input(ChannelInput::Delete);
+    harness.run();
+    let snapshot = harness.log.snapshot().unwrap();
+    assert_eq!(snapshot.name.cursor, harness.log.head());
+    assert!(snapshot.read().unwrap().document.is_empty());
+    // The head's entry stays: it names the run id.
+    assert_eq!(harness.log.entries().len(), 1);
+    // Once: nothing more is saved while nothing happens.
+    let saved = harness.requests.len();
+    harness.input(ChannelInput::Timeout);
+    harness.run();
+    assert_eq!(harness.requests.len(), saved);
+}
+
+#[test]
 fn a_snapshot_that_cannot_be_stored_does_not_stop_the_log() {
     let mut harness = Harness::with(ChannelConfig {
         snapshot_entries: 3,
