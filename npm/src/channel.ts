@@ -142,7 +142,7 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     return this.#status;
   }
 
-  /** Why it failed or was closed. */
+  /** Why it failed or was closed; or why it is loading or stale, when the server gives no answer for now. */
   get error(): TidewireError | undefined {
     return this.#error;
   }
@@ -205,6 +205,16 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
    */
   pause(): void {
     this.#setPaused(true);
+  }
+
+  /**
+   * Gives up what this client has seen of a server that does not know it any more (`error.code` is
+   * `recovery_required`), instead of waiting for half an hour. The next view is the server's; `history_lost`
+   * says what it takes the place of.
+   */
+  startOver(): void {
+    const id = this.#id;
+    if (id !== undefined) this.#host.command((core) => core.start_over(id), ignore);
   }
 
   /** Ends a pause: the channel catches up, and what waited is sent. */
@@ -545,7 +555,8 @@ export class Channel<S extends object, P = unknown> implements Writer<S, Mutatio
     this.#status = status;
     this.#error = error;
     if (this.#hasView) this.#readiness.resolve();
-    else if (error) this.#readiness.reject(error);
+    // A server that has no answer for now is asked again: the wait goes on.
+    else if (error && status !== "loading") this.#readiness.reject(error);
     this.#listeners.emit("status", status);
     if (status === "live" || status === "stale") this.#listeners.emit(status, undefined);
     else if (status === "failed") this.#listeners.emit("failed", error as TidewireError);

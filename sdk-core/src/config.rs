@@ -38,6 +38,8 @@ pub struct Config {
     /// How long after its deadline the server still knows how a mutation ended; the server's own setting
     /// must not be shorter.
     pub retention: Duration,
+    /// A channel whose epoch the server does not know starts over after this long.
+    pub start_over_after: Duration,
     /// What the driver's outbox survives: its driver says so.
     pub durability: Durability,
     /// How many channels may be subscribed.
@@ -66,6 +68,7 @@ impl Default for Config {
             outbox_bytes_max: 16 * 1024 * 1024,
             ttl_max: Duration::from_secs(7 * 24 * 60 * 60),
             retention: Duration::from_secs(30 * 24 * 60 * 60),
+            start_over_after: Duration::from_secs(30 * 60),
             durability: Durability::Memory,
             channels_max: 1000,
             snapshot_bytes_max: 256 * 1024 * 1024,

@@ -47,7 +47,7 @@ pub mod time;
 pub mod wire;
 
 pub use channel::name::{ChannelName, ChannelNameError};
-pub use channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
+pub use channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
 pub use mutation::{
     Attempt, CancelError, ClientId, Durability, Follow, MemoryOutbox, MutateError, MutateOptions,

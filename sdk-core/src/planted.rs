@@ -55,8 +55,12 @@ mod variants {
     variants! {
         // The stream, in the client.
         ClaimNotSent: "`subscribe` carries the highest epoch seen, and the server opens a higher one";
+        ProofNotReturned: "the store keeps the proof beside `max_epoch`, and `subscribe` returns it";
         PatchAppliedAhead: "a patch that starts beyond the base waits for what is missing";
         OldEpochKeptWaiting: "patches of older epochs that wait are dropped when a stream opens";
+        ReadyBeforeHead: "there is no view before the channel was at the head";
+        StaleUntold: "whatever a channel's state becomes is told";
+        PendingMiscounted: "pending are those that have no stored outcome";
         SnapshotTakenForHead: "a snapshot may be older than the head that its answer names: live waits for that";
         SecondAnswerIgnored: "live waits for the head of each answer, whichever subscribe it answers";
         SnapshotNotVerified: "a snapshot counts only if number and digest of its records fit";
@@ -86,6 +90,7 @@ mod variants {
         PushNotRepeated: "a push without an answer for 10 s: subscribe again";
 
         // Connection and presence, in the client.
+        ConnectedTooEarly: "connected is a link that was welcomed";
         OldLinkHeard: "frames of an older link are dropped";
         SilenceTolerated: "a link without a frame for too long is dead";
         BackoffWithoutPause: "attempts to connect keep a growing distance";
@@ -103,7 +108,12 @@ mod variants {
         // The log and its epochs, in the server.
         HeadNotRead: "the broker's head is read after the subscribe came";
         SnapshotOfOlderEpoch: "a snapshot is of the epoch of its head";
-        WrittenTakenForAppended: "what has to be read back counts only once it was read",
+        WrittenTakenForAppended: "what has to be read back counts only once it was read";
+        UnprovenBelieved: "a claim without a proof is paced";
+        HaveOpensAtOnce: "a place that shows a loss is paced as an unproven claim is";
+        HourKeptByNode: "the hour between unproven openings counts by the log, whoever opened";
+        KeyForgotten: "a proof is good for every node that has the key";
+        WaitingClaimForgotten: "whatever opens next opens above the claims that wait";
         RunIdNotCompared: "what was read under another run id may be another log";
         AppendComparesSeqOnly: "an append compares epoch, seq and tag with the head";
         EpochReused: "an epoch number is never used twice, also for logs that vanished";
@@ -145,6 +155,7 @@ mod variants {
         OutdatedAppended: "a push past deadline and retention is never appended";
         EvictedAtDeadline: "a table row lives until its latest deadline and the retention are over";
         WrongClockTrusted: "a node whose clock is off evaluates nothing";
+        OwnPresenceListed: "nobody is in the list that it is told";
         DepartureUntold: "who leaves is gone from everybody's list";
     }
 

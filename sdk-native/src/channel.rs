@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tidewire_core::document::Record;
 use tidewire_core::wire::{Cursor, ErrorCode};
 use tidewire_core::{
-    ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState, MutateError,
-    MutationId, Reason, Recovery, SubscribeError,
+    ChannelDelay, ChannelId, ChannelName, ChannelStatus, ConnectionPhase, ConnectionState,
+    MutateError, MutationId, Reason, Recovery, SubscribeError,
 };
 
 use crate::batch::Batch;
@@ -236,6 +236,22 @@ impl Channel {
         let id = self.handle.id;
         let shared = self.handle.owner.shared();
         shared.command(|state, now| state.session_mut().pause(now, id));
+    }
+
+    /// Why it is loading or stale, when the server gives no answer for now; it is asked again by itself.
+    #[must_use]
+    pub fn delay(&self) -> Option<ChannelDelay> {
+        let state = self.handle.owner.shared().lock();
+        state.session().delay(self.handle.id).cloned()
+    }
+
+    /// Gives up what this client has seen of a server that does not know it any more (the code of
+    /// [`Self::delay`] is `recovery_required`), instead of waiting for half an hour. The next view is the
+    /// server's, and [`ChannelEvent::HistoryLost`] says what it takes the place of.
+    pub fn start_over(&self) {
+        let id = self.handle.id;
+        let shared = self.handle.owner.shared();
+        shared.command(|state, now| state.session_mut().start_over(now, id));
     }
 
     /// Ends a pause: the channel catches up, and what waited is sent.

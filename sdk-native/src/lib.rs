@@ -36,9 +36,9 @@ pub use subscription::{ChangeStream, Changes, EventStream, PresenceStream};
 pub use tidewire_core::document::{Record, Rejection};
 pub use tidewire_core::wire::{Codec, Cursor, ErrorCode};
 pub use tidewire_core::{
-    CancelError, ChannelName, ChannelNameError, ChannelStatus, Config, ConnectionPhase,
-    ConnectionState, MutateError, MutationId, MutationStatus, NetworkHint, PresenceError, Reason,
-    Recovery, SubscribeError, TokenError, TransportKind,
+    CancelError, ChannelDelay, ChannelName, ChannelNameError, ChannelStatus, Config,
+    ConnectionPhase, ConnectionState, MutateError, MutationId, MutationStatus, NetworkHint,
+    PresenceError, Reason, Recovery, SubscribeError, TokenError, TransportKind,
 };
 pub use token::{TokenFuture, TokenProvider};
 pub use transport::TlsError;

@@ -331,7 +331,9 @@ impl State {
                 tracing::debug!(phase = state.phase.name(), reason = ?state.reason, "connection");
                 self.work.deliveries.push(Delivery::Connection(state));
             }
-            Event::Channel { channel, status } => {
+            Event::Channel {
+                channel, status, ..
+            } => {
                 tracing::debug!(?channel, status = status.name(), "channel");
                 if let Some(news) = self.news(channel) {
                     self.work.deliveries.push(Delivery::Status(news));

@@ -73,10 +73,17 @@ impl JsClient {
     /// A channel's state: name, and if it failed code, text and retryability.
     pub fn status(&self, channel: u32) -> Option<Array> {
         self.driver.read(|session| {
-            session
-                .status(ChannelId(channel))
-                .map(convert::channel_status)
+            let channel = ChannelId(channel);
+            let delay = session.delay(channel);
+            let status = session.status(channel)?;
+            Some(convert::channel_status(status, delay))
         })
+    }
+
+    /// Gives up what a channel has seen of a server that does not know it any more.
+    pub fn start_over(&self, channel: u32) {
+        self.driver
+            .command(|session, now| session.start_over(now, ChannelId(channel)));
     }
 
     /// Lets a channel go.

@@ -10,7 +10,9 @@ use tidewire_core::wire::{
     Change, ChangeKind, Cursor, Equals, Field, Inc, Peer, Precondition, PreconditionKind, Record,
     RecordRef, Unchanged, Unset,
 };
-use tidewire_core::{ChannelStatus, ConnectionState, Event, MutationStatus, Recovery};
+use tidewire_core::{
+    ChannelDelay, ChannelStatus, ConnectionState, Event, MutationStatus, Recovery,
+};
 use wasm_bindgen::JsValue;
 
 use crate::error::CallError;
@@ -129,10 +131,11 @@ pub(crate) fn event(event: Event) -> Option<Array> {
         Event::Channel {
             channel,
             status: now,
+            delay,
         } => {
             push("channel".into());
             push(channel.0.into());
-            status(&now, &mut push);
+            status(&now, delay.as_ref(), &mut push);
         }
         Event::Changed { channel, records } => {
             push("changed".into());
@@ -221,18 +224,22 @@ pub(crate) fn token_wanted() -> Array {
     Array::of1(&"token".into())
 }
 
-/// A channel's state: its name, and why if it failed.
-pub(crate) fn channel_status(now: &ChannelStatus) -> Array {
+/// A channel's state: its name, and why if it failed or the server gives no answer for now.
+pub(crate) fn channel_status(now: &ChannelStatus, delay: Option<&ChannelDelay>) -> Array {
     let out = Array::new();
-    status(now, &mut |value| {
+    status(now, delay, &mut |value| {
         out.push(&value);
     });
     out
 }
 
-fn status(status: &ChannelStatus, push: &mut impl FnMut(JsValue)) {
+fn status(status: &ChannelStatus, delay: Option<&ChannelDelay>, push: &mut impl FnMut(JsValue)) {
     push(status.name().into());
-    if let ChannelStatus::Failed { code, detail } = status {
+    let why = match status {
+        ChannelStatus::Failed { code, detail } => Some((code, detail)),
+        _ => delay.map(|delay| (&delay.code, &delay.detail)),
+    };
+    if let Some((code, detail)) = why {
         push(code.name().into());
         push(detail.into());
         push(code.is_retryable().into());

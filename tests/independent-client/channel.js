@@ -7,6 +7,8 @@ const PROGRESS_MS = 10_000;
 const BEHIND_MS = 2_000;
 const COMMITS_KEPT = 4_096;
 /** Codes that end a subscription (§12). */
+/** With a pause: a subscribe gets no answer now. */
+const OVERLOADED = 4001;
 const ENDS = new Set([2004, 6001, 6002, 6003, 4008]);
 
 const order = (a, b) => a.epoch - b.epoch || a.seq - b.seq;
@@ -23,6 +25,8 @@ export class Channel extends EventEmitter {
   /** How the subscribes so far were answered. */
   answers = { resume: 0, snapshot: 0 };
   #maxEpoch = 0;
+  /** What came with the answer that named it; opaque. */
+  #proof = null;
   #head = 0;
   #snapshot = null;
   #presence = undefined;
@@ -119,14 +123,16 @@ export class Channel extends EventEmitter {
   #subscribe(now) {
     this.#askedAt = this.#progressAt = now;
     this.#askAt = 0;
-    this.link.send({ subscribe: { channel: this.name, maxEpoch: this.#maxEpoch, ...(this.cursor && { have: this.cursor }) } });
+    const { name, cursor } = this;
+    const proven = this.#proof?.length ? { proof: this.#proof } : {};
+    this.link.send({ subscribe: { channel: name, maxEpoch: this.#maxEpoch, ...proven, ...(cursor && { have: cursor }) } });
   }
 
-  #handleResume({ from, head, known }) {
+  #handleResume({ from, head, known, proof }) {
     if (this.#streaming) return this.#hearAnswer(head);
     if (head.epoch < this.#maxEpoch || !this.cursor || !same(from, this.cursor)) return this.#ask();
     this.answers.resume += 1;
-    this.#enter(head, known);
+    this.#enter(head, known, proof);
   }
 
   /** The first of two subscribes began the stream, and this answers the second: live waits for its head, too. */
@@ -137,16 +143,16 @@ export class Channel extends EventEmitter {
     this.#moved();
   }
 
-  #handleSnapshotBegin({ cursor, known, head }) {
+  #handleSnapshotBegin({ cursor, known, head, proof }) {
     if (!head || head.epoch !== cursor.epoch || head.seq < cursor.seq) throw new Error("a snapshot that does not name its head");
     if (cursor.epoch < this.#maxEpoch) return this.#ask();
-    this.#snapshot = { cursor, known, head, base: new Document() };
+    this.#snapshot = { cursor, known, head, proof, base: new Document() };
     this.state = "snapshotting";
   }
 
   #handleSnapshotEnd({ records, digest }) {
     if (this.state !== "snapshotting") return;
-    const { cursor, known, head, base } = this.#snapshot;
+    const { cursor, known, head, proof, base } = this.#snapshot;
     if (base.size !== records || base.digest() !== digest || (this.cursor && order(cursor, this.cursor) < 0)) return this.#ask();
     const from = this.cursor;
     Object.assign(this, { base, cursor });
@@ -154,10 +160,11 @@ export class Channel extends EventEmitter {
     const rejected = new Map(known.rejected.map((entry) => [entry.n, entry]));
     for (const { n } of this.#outbox.filter((row) => row.n <= known.last)) this.#settle(n, rejected.get(n));
     if (from && from.epoch < cursor.epoch) this.emit("historyLost", { from, to: cursor });
-    this.#enter(head, known);
+    this.#enter(head, known, proof);
   }
 
-  #enter(head, known) {
+  #enter(head, known, proof) {
+    if (proof?.length || head.epoch !== this.#maxEpoch) this.#proof = proof;
     if (head.epoch > this.#maxEpoch) {
       this.#maxEpoch = head.epoch;
       for (const n of [...this.#committed].filter((n) => n > known.last && n < this.#low())) {
@@ -283,7 +290,7 @@ export class Channel extends EventEmitter {
     row.end({ state: "committed" });
   }
 
-  #handleError({ code, detail, n }) {
+  #handleError({ code, detail, n, retryMs }) {
     if (n !== undefined) {
       // Outside the log: certain only if no other copy is under way.
       const row = this.#take(n);
@@ -293,6 +300,11 @@ export class Channel extends EventEmitter {
       this.state = "failed";
       for (const row of this.#outbox.splice(0)) row.end(row.copies ? { state: "indeterminate" } : { state: "rejected", code, detail });
       this.emit("refused", code, detail);
+    } else if (code === OVERLOADED && retryMs !== undefined) {
+      // The subscribe gets no answer now.
+      this.#snapshot = this.#behind = null;
+      this.state = "asking";
+      this.#askAt = Date.now() + retryMs * (1 + Math.random() / 4);
     } else this.emit("report", code, detail); // a subscribe that it leaves unanswered is repeated in time
   }
 

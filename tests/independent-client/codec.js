@@ -22,7 +22,7 @@ export const proto = {
     }),
 };
 
-const IDS = new Set(["client", "session", "author"]);
+const IDS = new Set(["client", "session", "author", "proof"]);
 // Made a text again by JSON.stringify, which is the text that was sent if that is how its writer made it.
 const VALUES = new Set(["value", "data", "args"]);
 const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());

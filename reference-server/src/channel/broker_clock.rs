@@ -54,6 +54,12 @@ impl BrokerClock {
         })
     }
 
+    /// What the broker's clock shows now at least; this node's before it was read.
+    pub(super) fn unix(&self, now: Now) -> UnixTime {
+        self.0
+            .map_or(now.unix, |reading| UnixTime(reading.at(now.mono).0))
+    }
+
     /// The time to stamp an entry with that cannot wait: the node's, or the broker's if that is off.
     pub(super) fn trusted(&self, now: Now) -> UnixTime {
         match self.0 {

@@ -67,6 +67,9 @@ pub struct ChannelConfig {
     /// How long after its latest deadline an author's row of the table is kept, by log time. The same
     /// on every node, for the whole life of a log: the fold depends on it.
     pub retention: Duration,
+    /// For claims without a proof, and for losses that a reader shows, at most one epoch is opened in this
+    /// time, by the log and by each node.
+    pub claim_period: Duration,
     /// What claims of epochs are proven with: the first key signs, all of them verify. The same on every
     /// node. Empty: no claim is proven.
     pub epoch_keys: Arc<[EpochKey]>,
@@ -93,6 +96,7 @@ impl Default for ChannelConfig {
             broker_timeout: Duration::from_secs(5),
             ttl_max: 7 * DAY,
             retention: 30 * DAY,
+            claim_period: Duration::from_secs(60 * 60),
             epoch_keys: Arc::default(),
         }
     }

@@ -186,13 +186,19 @@ fn mid(author: &Author, n: u64, outcome: &Result<Ops, Rejection>) -> Mid {
     }
 }
 
-pub(super) fn resume(channel: &str, from: Cursor, head: Cursor, known: Known) -> ServerKind {
+pub(super) fn resume(
+    channel: &str,
+    from: Cursor,
+    head: Cursor,
+    known: Known,
+    proof: Bytes,
+) -> ServerKind {
     ServerKind::Resume(Resume {
         channel: channel.into(),
         from: Some(from),
         head: Some(head),
         known: Some(known),
-        ..Resume::default()
+        proof,
     })
 }
 
@@ -256,5 +262,21 @@ pub(super) fn error(
         n,
         retry_ms: None,
         detail: cut_detail(detail.into()),
+    })
+}
+
+/// A subscribe that gets no answer now.
+pub(super) fn put_off(
+    channel: &str,
+    code: ErrorCode,
+    retry_ms: Option<u32>,
+    detail: &str,
+) -> ServerKind {
+    ServerKind::Error(ErrorFrame {
+        code: code as u32,
+        channel: Some(channel.into()),
+        retry_ms,
+        detail: cut_detail(detail.into()),
+        ..ErrorFrame::default()
     })
 }

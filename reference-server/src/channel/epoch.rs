@@ -1,28 +1,27 @@
 //! Epochs: which incarnation of a channel's history this is.
 //!
-//! Invariant: an opened epoch is above every epoch that the log or any claim has named.
-
-use std::time::Duration;
+//! Invariant: an opened epoch is above every epoch that the log or any believed claim has named.
 
 use tidewire_core::planted;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::NUMBER_MAX;
 
-/// At most one epoch per channel in this time is opened because a store claims a higher one:
-/// each opening makes every other subscriber subscribe again.
-pub(super) const CLAIM_PERIOD: Duration = Duration::from_secs(10);
+/// Epochs follow the clock from 2020 on (2020-01-01, Unix ms), 2^11 a millisecond: enough until 2159.
+const ZERO_MS: u64 = 1_577_836_800_000;
 
-/// A claim above the log's own epoch and so near to the largest number is not believed: the channel
-/// would run out of epochs. What is left above it is for 100,000 openings and more.
-const CLAIM_MAX: u64 = NUMBER_MAX - (1 << 33);
+/// What a clock that is absurdly far ahead gives: above it is room for 100,000 openings and more.
+const CLOCK_MAX: u64 = NUMBER_MAX - (1 << 33);
 
-/// Whether a store may claim to have seen `epoch`.
-pub(super) const fn is_credible(epoch: u64) -> bool {
-    epoch <= CLAIM_MAX
+/// The lowest epoch of a moment.
+pub(super) const fn of_clock(unix_ms: u64) -> u64 {
+    let epoch = unix_ms.saturating_sub(ZERO_MS).saturating_mul(1 << 11);
+    if epoch < CLOCK_MAX { epoch } else { CLOCK_MAX }
 }
 
-/// Epochs count milliseconds from the beginning of 2020: so their numbers last until 2159.
-const CLOCK_START_MS: u64 = 1_577_836_800_000;
+/// Whether there is an epoch above this one, wherever in its range it is chosen.
+pub(super) const fn is_followed(epoch: u64) -> bool {
+    epoch <= NUMBER_MAX - SPREAD
+}
 
 /// How far above the highest known number an epoch may be chosen.
 const SPREAD: u64 = 1 << 16;
@@ -33,11 +32,7 @@ const SPREAD: u64 = 1 << 16;
 /// both lost could have had the same epoch, opened for the same claim: a client that saw the first one
 /// would have taken the second for its continuation (tests/fixtures/seeds.txt, 70).
 pub(super) fn next(known: u64, claim: u64, unix: UnixTime, rng: &mut fastrand::Rng) -> u64 {
-    let clock = unix
-        .0
-        .saturating_sub(CLOCK_START_MS)
-        .saturating_mul(1 << 11);
-    let clock = clock.min(CLAIM_MAX);
+    let clock = of_clock(unix.0);
     if planted!(EpochReused) {
         return known.max(claim) + 1;
     }
@@ -59,8 +54,8 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         let now = UnixTime(1_795_000_000_000);
         let by_clock = next(0, 0, now, &mut rng);
-        assert!(by_clock > (now.0 - CLOCK_START_MS) << 11);
-        assert_eq!((by_clock >> 11).abs_diff(now.0 - CLOCK_START_MS) >> 5, 0);
+        assert!(by_clock > of_clock(now.0));
+        assert_eq!((by_clock >> 11).abs_diff(now.0 - ZERO_MS) >> 5, 0);
         assert!(next(by_clock + 9, 0, now, &mut rng) > by_clock + 9);
         assert!(next(0, by_clock + 9, now, &mut rng) > by_clock + 9);
         assert!(next(0, 0, UnixTime(u64::MAX), &mut rng) <= NUMBER_MAX);
@@ -78,9 +73,17 @@ mod tests {
     }
 
     #[test]
-    fn absurd_claims_are_not_believed() {
-        assert!(is_credible(1_795_000_000_000 << 11));
-        assert!(!is_credible(NUMBER_MAX));
-        assert!(!is_credible(u64::MAX));
+    fn epochs_last_until_2159() {
+        let year = 365 * 24 * 60 * 60 * 1000 + 6 * 60 * 60 * 1000;
+        assert!(of_clock(ZERO_MS + 139 * year) < CLOCK_MAX);
+        assert_eq!(of_clock(ZERO_MS + 140 * year), CLOCK_MAX);
+        assert_eq!(of_clock(1), 0);
+    }
+
+    #[test]
+    fn an_epoch_at_the_end_of_the_numbers_is_followed_by_none() {
+        assert!(is_followed(NUMBER_MAX - SPREAD));
+        assert!(!is_followed(NUMBER_MAX - SPREAD + 1));
+        assert!(!is_followed(u64::MAX));
     }
 }

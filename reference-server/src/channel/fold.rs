@@ -29,6 +29,8 @@ pub(super) struct Fold {
     /// The run id of the head's entry; zero when the log is empty.
     pub(super) run: RunId,
     pub(super) deleted: bool,
+    /// When an epoch was opened last. Where memory does not reach back to it: a moment after it.
+    pub(super) opened_ms: u64,
     pub(super) ring: Ring,
     /// Entries and bytes that the newest snapshot does not have.
     pub(super) unsaved: Unsaved,
@@ -91,6 +93,7 @@ impl Fold {
             head,
             run: RunId::default(),
             deleted,
+            opened_ms: ms,
             ring: Ring::new(head, ring_max),
             unsaved: Unsaved::default(),
         }
@@ -140,6 +143,7 @@ impl Fold {
                     return Err(Misfit::WrongKind(*kind));
                 }
                 self.deleted = false;
+                self.opened_ms = entry.ms;
             }
             EntryBody::Mutation {
                 author,

@@ -70,6 +70,8 @@ pub enum ChannelInput {
         have: Option<Cursor>,
         /// The highest epoch that its store has seen.
         max_epoch: u64,
+        /// What came with the answer that named it.
+        proof: Bytes,
     },
     /// `unsubscribe`, or the connection is gone. Ends its presence too.
     Unsubscribe {

@@ -10,7 +10,7 @@ use tidewire_core::wire::Cursor;
 use super::fold::{Fold, Misfit, follows};
 use super::lifetime::Lifetime;
 use super::ring::{Ring, RingMax};
-use crate::log::{Entry, RunId, Snapshot};
+use crate::log::{Entry, EntryBody, RunId, Snapshot};
 
 /// What was loaded so far.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ impl Loading {
             let got = entry.cursor;
             if got.seq <= self.saved.seq && self.last_seq == self.saved.seq {
                 self.start_below(got);
+                self.fold.opened_ms = entry.ms;
             }
             self.last_seq = got.seq;
             if got.seq > self.saved.seq {
@@ -66,6 +67,9 @@ impl Loading {
             }
             if got == self.saved {
                 self.fold.run = entry.run;
+            }
+            if matches!(entry.body, EntryBody::Opening { .. }) {
+                self.fold.opened_ms = entry.ms;
             }
             if got.seq > self.below.seq {
                 follows(&self.below, &entry)?;

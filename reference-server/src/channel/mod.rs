@@ -8,6 +8,7 @@
 
 mod broker_clock;
 mod changes;
+mod claims;
 mod condition;
 mod config;
 mod encode;
@@ -22,6 +23,7 @@ mod loading;
 mod message;
 mod policy;
 mod presence;
+mod proof;
 mod push;
 mod records;
 mod replays;
@@ -52,9 +54,11 @@ pub use held::Held;
 pub use input::{ChannelInput, ChannelOutput, Outlet, OutletFull, PeerId, Rights, Subscriber};
 pub use message::Message;
 pub use policy::{Policy, View};
+pub use proof::prove;
 
 use crate::log::{Entry, RunId};
 use broker_clock::BrokerClock;
+use claims::Claims;
 use fold::{Fold, Misfit};
 use lifetime::Lifetime;
 use loading::Loading;
@@ -100,7 +104,11 @@ pub struct Channel {
     /// When that was.
     asked_at: MonoTime,
     retry: Retry,
-    claim_opened: Option<MonoTime>,
+    claims: Claims,
+    /// The log's epoch when this node found that its own fold is off the line: the log has lost a tail.
+    off_line: Option<u64>,
+    /// What proves an epoch, made once for all that ask.
+    proof: (u64, Bytes),
     snapshot_not_before: Option<MonoTime>,
     saving: Option<Saving>,
     encoded: Option<Arc<SnapshotMessages>>,
@@ -151,7 +159,9 @@ impl Channel {
             request: None,
             asked_at: MonoTime::default(),
             retry: Retry::default(),
-            claim_opened: None,
+            claims: Claims::default(),
+            off_line: None,
+            proof: (0, Bytes::new()),
             snapshot_not_before: None,
             saving: None,
             encoded: None,
@@ -170,7 +180,8 @@ impl Channel {
                 subscriber,
                 have,
                 max_epoch,
-            } => self.handle_subscribe(subscriber, have, max_epoch),
+                proof,
+            } => self.handle_subscribe(subscriber, have, max_epoch, &proof),
             ChannelInput::Unsubscribe { conn } => {
                 self.seats.remove(&conn);
                 self.asks.remove(&conn);
@@ -191,6 +202,7 @@ impl Channel {
             ChannelInput::Timeout => {}
         }
         self.hold_overdue();
+        self.put_off_overdue();
     }
 
     /// The next thing to do. Poll until `Wait`. A driver may feed all inputs that are ready before it

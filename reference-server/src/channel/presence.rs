@@ -123,7 +123,7 @@ impl Presence {
     pub(super) fn others(&self, but: PeerId) -> Vec<Peer> {
         self.peers
             .iter()
-            .filter(|(conn, _)| **conn != but)
+            .filter(|(conn, _)| **conn != but || planted!(OwnPresenceListed))
             .map(|(conn, (principal, data))| peer(*conn, principal, Some(data.clone())))
             .collect()
     }

@@ -9,6 +9,7 @@ use tidewire_core::planted;
 use tidewire_core::wire::ErrorCode;
 
 use super::Channel;
+use super::claims::Cause;
 use super::encode::PART_BYTES;
 use super::fold::{Fold, Misfit, Results};
 use super::loading::Loading;
@@ -41,8 +42,8 @@ pub(super) enum Request {
         held: usize,
         /// What the turn makes of the records; `None`: its ops say.
         results: Option<Results>,
-        /// It opens an epoch for no other reason than a store's claim.
-        for_claim: bool,
+        /// Why it opens an epoch, if it does.
+        cause: Cause,
     },
     PutPart,
     PutSnapshot,
@@ -130,15 +131,13 @@ impl Channel {
                     entries,
                     turn,
                     results,
-                    for_claim,
+                    cause,
                     ..
                 }),
                 BrokerReply::Appended,
             ) => {
                 self.retry.succeed();
-                if for_claim {
-                    self.claim_opened = Some(self.now.mono);
-                }
+                self.claims.on_opened(cause, self.now.mono);
                 if matches!(entries[..], [ref only] if only.body == EntryBody::Deletion) {
                     self.delete = false;
                 }
@@ -255,13 +254,19 @@ impl Channel {
             self.loading = Some((loading, asked));
             return;
         }
+        let loading_run = loading.run();
         let old_head = self.head();
-        self.run = loading.run();
+        let fold = loading.finish();
+        let is_same_life = loading_run == self.run && fold.head.epoch == old_head.epoch;
+        if is_same_life && old_head.seq > 0 && fold.ring.contradicts(&old_head) {
+            self.off_line = Some(fold.head.epoch);
+        }
+        self.run = loading_run;
         self.fresh = asked;
         self.reload = false;
         self.encoded = None;
         self.saving = None;
-        self.fold = Some(loading.finish());
+        self.fold = Some(fold);
         self.realign(old_head);
     }
 

@@ -94,6 +94,13 @@ impl Ring {
             .is_some_and(|at| self.entries[at].0.cursor == *cursor)
     }
 
+    /// Whether this log has no such place, or another entry there. Of a place before the oldest entry in
+    /// memory nobody can say.
+    pub(super) fn contradicts(&self, cursor: &Cursor) -> bool {
+        let newest = self.base.seq + self.entries.len() as u64;
+        cursor.seq > newest || (cursor.seq >= self.base.seq && !self.holds(cursor))
+    }
+
     /// The entries after a cursor, oldest first, each with its size; `None` if the ring does not hold the cursor.
     pub(super) fn after(&self, cursor: &Cursor) -> Option<impl Iterator<Item = (&Entry, usize)>> {
         let skip = if *cursor == self.base {

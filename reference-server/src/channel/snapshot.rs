@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tidewire_core::document::{Digest, Document, RecordKey};
 use tidewire_core::wire::{Cursor, ServerKind, SnapshotBegin, SnapshotEnd, SnapshotPart};
 
@@ -62,13 +63,19 @@ impl SnapshotMessages {
     }
 
     /// The first message, for one subscriber. `head`: where the log stands now, whatever this is of.
-    pub(super) fn begin(&self, channel: &str, author: &Author, head: Cursor) -> ServerKind {
+    pub(super) fn begin(
+        &self,
+        channel: &str,
+        author: &Author,
+        head: Cursor,
+        proof: Bytes,
+    ) -> ServerKind {
         ServerKind::SnapshotBegin(SnapshotBegin {
             channel: channel.into(),
             cursor: Some(self.cursor),
             known: Some(known(self.table.get(author))),
             head: Some(head),
-            ..SnapshotBegin::default()
+            proof,
         })
     }
 }

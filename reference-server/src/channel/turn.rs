@@ -10,6 +10,7 @@ use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{ErrorCode, Op, Ops};
 
+use super::claims::Cause;
 use super::evaluate::{Context, Evaluation};
 use super::fold::{Fold, Results};
 use super::input::Subscriber;
@@ -51,9 +52,11 @@ impl Channel {
         if self.behind || self.asks.values().any(unread) {
             return self.read_request();
         }
-        self.refuse_absurd_asks();
-        if self.asks.is_empty() || !self.needs_opening() {
-            self.answer_asks();
+        if !self.needs_opening() {
+            self.put_off_asks();
+            if !self.has_loss() {
+                self.answer_asks();
+            }
         }
         if let Some(request) = self.opening_for_asks() {
             return Some(request);
@@ -69,9 +72,10 @@ impl Channel {
 
     /// The earliest moment at which something happens by itself.
     pub(super) fn next_deadline(&self) -> Option<MonoTime> {
-        let overdue = self
+        let pushes = self
             .oldest_push()
             .map(|since| since + self.config.broker_timeout);
+        let overdue = pushes.into_iter().chain(self.asks_due()).min();
         let presence = self.presence.due_at().filter(|_| !self.seats.is_empty());
         if self.request.is_some() {
             return [overdue, presence].into_iter().flatten().min();
@@ -80,7 +84,10 @@ impl Channel {
             .retry
             .wait_until(self.now.mono)
             .filter(|_| self.is_wanted());
-        let claim = self.claim_wait().filter(|_| !self.asks.is_empty());
+        let claim = self
+            .claims
+            .proven_wait(self.now.mono)
+            .filter(|_| !self.asks.is_empty());
         [overdue, presence, retry, claim]
             .into_iter()
             .flatten()
@@ -89,7 +96,8 @@ impl Channel {
 
     /// Whether anybody waits for anything from the broker.
     fn is_wanted(&self) -> bool {
-        let catch_up = (self.behind || self.reload) && !self.seats.is_empty();
+        let catch_up =
+            (self.behind || self.reload || self.loading.is_some()) && !self.seats.is_empty();
         let save = self.saving.is_some()
             || self
                 .fold
@@ -128,24 +136,24 @@ impl Channel {
 
     /// Whether the log takes nothing but an opening.
     fn needs_opening(&self) -> bool {
-        self.fold
-            .as_ref()
-            .is_some_and(|fold| fold.head.seq == 0 || fold.deleted || fold.run != self.run)
+        self.fold.as_ref().is_some_and(|fold| {
+            let is_off_line = self.off_line == Some(fold.head.epoch);
+            fold.head.seq == 0 || fold.deleted || fold.run != self.run || is_off_line
+        })
     }
 
     fn opening_for_asks(&mut self) -> Option<BrokerRequest> {
         if self.asks.is_empty() {
             return None;
         }
-        let claimed = self.claim() > self.head().epoch;
-        if !self.needs_opening() && (!claimed || self.claim_wait().is_some()) {
-            return None;
+        if self.needs_opening() {
+            return self.opening(Cause::Log);
         }
-        self.opening()
+        self.opening(self.cause_of_asks()?)
     }
 
     /// Opens an epoch above everything known and claimed.
-    fn opening(&mut self) -> Option<BrokerRequest> {
+    fn opening(&mut self, cause: Cause) -> Option<BrokerRequest> {
         let fold = self.fold.as_ref()?;
         let ops = if fold.head.seq == 0 || fold.deleted || planted!(OpeningRepeatsInitial) {
             let initial = self.policy.initial(&self.name);
@@ -168,8 +176,7 @@ impl Channel {
         let unix = self.broker_clock.trusted(self.now);
         let epoch = epoch::next(fold.head.epoch, self.claim(), unix, &mut self.rng);
         let entry = self.entry(fold, epoch, EntryBody::opening(ops));
-        let for_claim = !self.needs_opening();
-        self.append(vec![entry], Vec::new(), None, for_claim)
+        self.append(vec![entry], Vec::new(), None, cause)
     }
 
     /// Nobody can use this channel until the application or its settings are mended.
@@ -197,10 +204,10 @@ impl Channel {
             return None;
         }
         if self.needs_opening() {
-            return self.opening();
+            return self.opening(Cause::Log);
         }
         let entry = self.entry(fold, fold.head.epoch, EntryBody::Deletion);
-        self.append(vec![entry], Vec::new(), None, false)
+        self.append(vec![entry], Vec::new(), None, Cause::Log)
     }
 
     fn is_save_due(&self, fold: &Fold) -> bool {
@@ -307,7 +314,7 @@ impl Channel {
         let (entries, results) = evaluation.into_parts();
         if !entries.is_empty() {
             let entries = entries.into_iter().map(Arc::new).collect();
-            return self.append(entries, turn, Some(results), false);
+            return self.append(entries, turn, Some(results), Cause::Log);
         }
         for decided in turn {
             if let Some(answer) = decided.answer {
@@ -315,7 +322,7 @@ impl Channel {
             }
         }
         if open {
-            self.opening()
+            self.opening(Cause::Log)
         } else if self.behind {
             self.read_request()
         } else {
@@ -359,7 +366,7 @@ impl Channel {
         entries: Vec<Arc<Entry>>,
         turn: Vec<Decided>,
         results: Option<Results>,
-        for_claim: bool,
+        cause: Cause,
     ) -> Option<BrokerRequest> {
         let request = BrokerRequest::Append {
             expected: self.head(),
@@ -370,7 +377,7 @@ impl Channel {
             turn,
             held: 0,
             results,
-            for_claim,
+            cause,
         });
         Some(request)
     }

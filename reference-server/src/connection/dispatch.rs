@@ -242,6 +242,7 @@ impl<C: ChannelRef> Connection<C> {
                     subscriber,
                     have: subscribe.have,
                     max_epoch: subscribe.max_epoch,
+                    proof: subscribe.proof,
                 };
                 self.post(to, Hand::Waiting, input, Asked::Subscribe(name));
             }

@@ -11,7 +11,7 @@ use tidewire_core::{ChannelName, ChannelNameError};
 
 use super::guard::Caller;
 use crate::app::App;
-use crate::channel::{ChannelInput, Message, Outlet, OutletFull, Subscriber};
+use crate::channel::{ChannelInput, Message, Outlet, OutletFull, Subscriber, prove};
 use crate::channels::Mailbox;
 use crate::config::ApiRight;
 use crate::log::Author;
@@ -91,6 +91,7 @@ async fn visit(app: &Arc<App>, name: &ChannelName, max_epoch: u64, within: Durat
         },
         have: None,
         max_epoch,
+        proof: prove(&app.config.epoch_keys, name.as_str(), max_epoch),
     };
     let visited = decided(app, name, within, subscribe).await;
     if let Some(channel) = app.channels.find(name) {

@@ -9,6 +9,7 @@ mod moving;
 pub(crate) mod name;
 mod presence;
 mod push;
+mod refusal;
 mod reorder;
 mod send;
 mod snapshot;
@@ -20,11 +21,12 @@ pub(crate) mod unsent;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
 
 pub(crate) use moving::Role;
 pub use state::{ChannelState, StreamCounts};
-pub use status::{ChannelId, ChannelStatus};
+pub use status::{ChannelDelay, ChannelId, ChannelStatus};
 
 use self::gap::GapFill;
 use self::moving::Ask;
@@ -42,6 +44,7 @@ use crate::mutation::dirty::Dirty;
 use crate::mutation::marks::Marks;
 use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
+use crate::planted;
 use crate::session::{ConnId, Event, Load, Recovery};
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{
@@ -98,8 +101,15 @@ pub(crate) struct Channel {
     applied: Option<Cursor>,
     /// The highest head heard of in the present epoch.
     head: Cursor,
-    /// The highest epoch that a subscribe's answer named.
+    /// The highest epoch that a subscribe's answer named, and what proves to any node that one did.
     max_epoch: u64,
+    proof: Bytes,
+    /// Why the server gives no answer for now.
+    delay: Option<ChannelDelay>,
+    /// Since when the server has not known our epoch.
+    foreign_since: Option<MonoTime>,
+    /// The base that was given up, until another one is there.
+    given_up: Option<Cursor>,
     /// The highest own number that the log is known to have decided.
     known_last: u64,
     pusher: Pusher,
@@ -150,6 +160,10 @@ impl Channel {
             applied: None,
             head: Cursor::default(),
             max_epoch: 0,
+            proof: Bytes::new(),
+            delay: None,
+            foreign_since: None,
+            given_up: None,
             known_last: 0,
             pusher: Pusher::default(),
             incoming: None,
@@ -185,6 +199,10 @@ impl Channel {
 
     pub(crate) const fn counts(&self) -> StreamCounts {
         self.counts
+    }
+
+    pub(crate) const fn delay(&self) -> Option<&ChannelDelay> {
+        self.delay.as_ref()
     }
 
     pub(crate) const fn applied(&self) -> Option<Cursor> {
@@ -234,6 +252,7 @@ impl Channel {
             .then(|| self.presence.deadline(config.presence_interval))
             .flatten();
         [
+            self.start_over_at(config),
             self.subscribe_at,
             self.ask_deadline(),
             self.progress_by,
@@ -254,6 +273,12 @@ impl Channel {
             return;
         }
         self.pusher.handle_timeout(turn.now);
+        if self
+            .start_over_at(turn.config)
+            .is_some_and(|at| turn.now >= at)
+        {
+            self.start_over(turn);
+        }
         if self.subscribe_at.is_some_and(|at| turn.now >= at) {
             self.subscribe(turn);
         }
@@ -370,16 +395,25 @@ impl Channel {
             ChannelState::Live => ChannelStatus::Live,
             // A base that has not reached the head yet is no view: half of a board would look like all of it.
             _ if self.was_live => ChannelStatus::Stale,
+            _ if planted!(ReadyBeforeHead) && self.applied.is_some() => ChannelStatus::Stale,
             _ => ChannelStatus::Loading,
         };
         self.was_live |= status == ChannelStatus::Live;
         if status != self.status {
-            self.status = status.clone();
-            turn.out.event(Event::Channel {
-                channel: self.id,
-                status,
-            });
+            self.status = status;
+            if planted!(StaleUntold) && self.status == ChannelStatus::Stale {
+                return;
+            }
+            self.tell_status(turn);
         }
+    }
+
+    fn tell_status(&self, turn: &mut Turn<'_>) {
+        turn.out.event(Event::Channel {
+            channel: self.id,
+            status: self.status.clone(),
+            delay: self.delay.clone(),
+        });
     }
 
     /// Tells which records look different, once the view may be shown.

@@ -250,6 +250,11 @@ impl Channel {
         }
     }
 
+    /// Whether a subscribe on this link has no stream beside it any more.
+    pub(crate) fn asks_alone(&self, conn: ConnId) -> bool {
+        self.ask.is_some() && self.link == Some(conn)
+    }
+
     /// The next link cannot take the channel now.
     pub(crate) fn handle_ask_refused(&mut self, turn: &mut Turn<'_>, retry: Option<Duration>) {
         if retry.is_some() {
@@ -293,7 +298,7 @@ impl Channel {
             return Ok(());
         }
         self.take_ask(turn);
-        self.begin_stream(turn, base, head, last)?;
+        self.begin_stream(turn, base, head, last, &resume.proof)?;
         self.refresh_status(turn);
         self.send_ready(turn);
         Ok(())

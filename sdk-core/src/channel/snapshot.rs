@@ -4,6 +4,8 @@
 //! digest betray it, and the channel subscribes again. The end names the snapshot: parts and end of an
 //! older one together would pass for this.
 
+use bytes::Bytes;
+
 use crate::document::Document;
 use crate::planted;
 use crate::wire::{Cursor, Known, PartInPlace, SnapshotBegin, SnapshotEnd};
@@ -15,6 +17,7 @@ pub(super) struct IncomingSnapshot {
     /// Where the log stood when the server had been asked: patches lead there.
     pub(super) head: Cursor,
     pub(super) known: Known,
+    pub(super) proof: Bytes,
     document: Document,
     records: u64,
     bytes: usize,
@@ -50,6 +53,8 @@ impl IncomingSnapshot {
             cursor,
             head,
             known: begin.known?,
+            // A copy: the message that it came in may be large.
+            proof: Bytes::copy_from_slice(&begin.proof),
             document: Document::default(),
             records: 0,
             bytes: 0,

@@ -6,6 +6,15 @@ use crate::wire::ErrorCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub u32);
 
+/// Why a channel is not live for longer than a moment: the server gives no answer for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelDelay {
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, for people.
+    pub detail: String,
+}
+
 /// A channel's state as applications see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelStatus {

@@ -51,7 +51,7 @@ impl Channel {
             self.resubscribe(turn);
             return Ok(());
         }
-        self.begin_stream(turn, from, head, known.last)
+        self.begin_stream(turn, from, head, known.last, &resume.proof)
     }
 
     /// A resume counts: its log holds the base, so nothing of it is lost.
@@ -61,10 +61,11 @@ impl Channel {
         base: Cursor,
         head: Cursor,
         last: u64,
+        proof: &[u8],
     ) -> Result<(), Violation> {
         self.incoming = None;
         self.head = head;
-        self.max_epoch = head.epoch;
+        self.announced(head.epoch, proof);
         self.open_stream(head.epoch, last);
         self.end_outdated(turn);
         let entries = head.seq.saturating_sub(base.seq);
@@ -200,9 +201,10 @@ impl Channel {
         let Some(incoming) = self.incoming.take() else {
             return Ok(());
         };
-        let (cursor, head) = (incoming.cursor, incoming.head);
+        let (cursor, head, proof) = (incoming.cursor, incoming.head, incoming.proof.clone());
         let (known, document) = incoming.into_document();
-        let from = self.applied.filter(|from| from.epoch < cursor.epoch);
+        let lower = self.applied.filter(|from| from.epoch < cursor.epoch);
+        let from = self.given_up.take().or(lower);
         if let Some(from) = from
             && !planted!(HistoryLossUntold)
         {
@@ -215,7 +217,7 @@ impl Channel {
         if from.is_some() || cursor.epoch > self.max_epoch {
             self.judge_loss(turn, known.last);
         }
-        self.max_epoch = cursor.epoch;
+        self.announced(cursor.epoch, &proof);
         self.applied = Some(cursor);
         self.head = if planted!(SnapshotTakenForHead) {
             cursor

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Channel, ChannelState, Turn};
 use crate::planted;
 use crate::session::{ConnId, Event};
@@ -50,10 +52,8 @@ impl Channel {
             code,
             detail: detail.clone(),
         };
-        turn.out.event(Event::Channel {
-            channel: self.id,
-            status: self.status.clone(),
-        });
+        self.delay = None;
+        self.tell_status(turn);
         self.give_up_all(turn, code, &detail);
     }
 
@@ -111,6 +111,11 @@ impl Channel {
             } else {
                 self.max_epoch
             },
+            proof: if planted!(ProofNotReturned) {
+                Bytes::new()
+            } else {
+                self.proof.clone()
+            },
             ..Subscribe::default()
         })
     }
@@ -153,6 +158,17 @@ impl Channel {
             turn.out.event(Event::Presence { channel: self.id });
         }
         self.refresh_status(turn);
+    }
+
+    /// Which epoch an answer announced, and what proves it.
+    pub(super) fn announced(&mut self, epoch: u64, proof: &[u8]) {
+        if epoch != self.max_epoch || !proof.is_empty() {
+            // A copy: the message that it came in may be large.
+            self.proof = Bytes::copy_from_slice(proof);
+        }
+        self.max_epoch = epoch;
+        self.delay = None;
+        self.foreign_since = None;
     }
 
     /// What belonged to one stream: its parts, what waits in it, its pushes and its clocks.

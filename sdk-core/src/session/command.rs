@@ -123,6 +123,16 @@ impl Session {
         self.ask_beside(channel);
     }
 
+    /// Gives up what the channel has seen of a server that does not know it any more (`recovery_required`),
+    /// instead of waiting for [`crate::Config::start_over_after`]: the next view is the server's, and
+    /// `HistoryLost` says what it takes the place of. What was sent and not answered ends as
+    /// `indeterminate`.
+    pub fn start_over(&mut self, now: Now, channel: ChannelId) {
+        self.observe(now);
+        self.with_channel(channel, |channel, turn| channel.start_over(turn));
+        self.finish_turn();
+    }
+
     /// Applies a mutation to the view at once and queues it. All of its changes, or none.
     ///
     /// Errors: what [`MutateError`] lists; then nothing was changed.

@@ -123,6 +123,9 @@ impl Session {
         if let Some(link) = self.link_mut(opened) {
             link.on_opened();
         }
+        if crate::planted!(ConnectedTooEarly) {
+            self.report_phase(None);
+        }
     }
 
     pub(super) fn handle_send_failed(&mut self, conn: ConnId, reason: LinkClosed) {
@@ -435,6 +438,9 @@ impl Session {
             Phase::Linked(links) => {
                 let link = &links.current;
                 let phase = match (link.welcomed(), link.leave()) {
+                    (None, _) if crate::planted!(ConnectedTooEarly) && link.is_open() => {
+                        ConnectionPhase::Connected
+                    }
                     (None, _) => ConnectionPhase::Connecting,
                     (_, None) => ConnectionPhase::Connected,
                     (_, Some(_)) => ConnectionPhase::Draining,

@@ -154,7 +154,11 @@ impl Session {
         match (channel, error.n) {
             // The channel has moved: what this link says of it no longer concerns it.
             (Some(_), _) if role == Some(Role::Other) => {}
-            (Some(id), None) if role == Some(Role::Asked) && !code.ends_channel() => {
+            (Some(id), None)
+                if role == Some(Role::Asked)
+                    && !code.ends_channel()
+                    && !self.asks_alone(id, conn) =>
+            {
                 self.with_channel(id, |channel, turn| {
                     channel.handle_ask_refused(turn, retry_after);
                 });
@@ -166,6 +170,11 @@ impl Session {
             }
             (Some(id), None) if code.ends_channel() => {
                 self.with_channel(id, |channel, turn| channel.fail(turn, code, detail));
+            }
+            (Some(id), None) if is_put_off(code, retry_after) => {
+                self.with_channel(id, |channel, turn| {
+                    channel.handle_put_off(turn, code, detail, retry_after);
+                });
             }
             (channel, _) => {
                 self.out.event(Event::Warning {
@@ -180,6 +189,11 @@ impl Session {
         }
     }
 
+    fn asks_alone(&self, id: ChannelId, conn: ConnId) -> bool {
+        let channel = self.channels.get(&id);
+        channel.is_some_and(|channel| channel.asks_alone(conn))
+    }
+
     fn is_welcomed(&self, conn: ConnId) -> bool {
         matches!(&self.phase, Phase::Linked(links)
             if links.get(conn).and_then(Link::welcomed).is_some())
@@ -187,5 +201,13 @@ impl Session {
 
     fn is_current(&self, conn: ConnId) -> bool {
         matches!(&self.phase, Phase::Linked(links) if links.current.conn == conn)
+    }
+}
+
+/// Whether the server has no answer to a subscribe for now.
+const fn is_put_off(code: ErrorCode, retry_after: Option<Duration>) -> bool {
+    match code {
+        ErrorCode::Overloaded => retry_after.is_some(),
+        code => matches!(code, ErrorCode::RecoveryRequired),
     }
 }

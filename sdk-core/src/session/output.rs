@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::input::{ConnId, TokenError, TransportKind};
-use crate::channel::{ChannelId, ChannelStatus};
+use crate::channel::{ChannelDelay, ChannelId, ChannelStatus};
 use crate::document::RecordKey;
 use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest};
 use crate::time::{MonoTime, UnixTime};
@@ -60,6 +60,8 @@ pub enum Event {
         channel: ChannelId,
         /// Its state now.
         status: ChannelStatus,
+        /// Why it is loading or stale, if the server gives no answer for now.
+        delay: Option<ChannelDelay>,
     },
     /// These records look different now; pull what you show.
     Changed {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::phase::Phase;
 use super::{ConnId, ConnectionState, Session};
-use crate::channel::{ChannelId, ChannelState, ChannelStatus, StreamCounts};
+use crate::channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 use crate::document::{Document, Record};
 use crate::mutation::{ClientId, Durability, MutationHandle, MutationId, MutationStatus};
 use crate::wire::{Cursor, Peer};
@@ -53,13 +53,22 @@ impl Session {
     pub fn pending(&self, channel: ChannelId) -> usize {
         self.channels
             .get(&channel)
-            .map_or(0, |channel| channel.queue.undecided())
+            .map_or(0, |channel| match crate::planted!(PendingMiscounted) {
+                true => channel.queue.len(),
+                false => channel.queue.undecided(),
+            })
     }
 
     /// A channel's state.
     #[must_use]
     pub fn status(&self, channel: ChannelId) -> Option<&ChannelStatus> {
         Some(&self.channels.get(&channel)?.status)
+    }
+
+    /// Why a channel is loading or stale, if the server gives no answer for now.
+    #[must_use]
+    pub fn delay(&self, channel: ChannelId) -> Option<&ChannelDelay> {
+        self.channels.get(&channel)?.delay()
     }
 
     /// Where a channel's subscription stands. For diagnosis; [`Self::status`] is what people see.

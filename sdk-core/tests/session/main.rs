@@ -14,6 +14,7 @@ mod lossy;
 mod moving;
 mod mutations;
 mod pushing;
+mod put_off;
 mod snapshots;
 mod stream;
 mod token;

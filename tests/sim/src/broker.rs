@@ -72,6 +72,7 @@ impl Broker {
         if !self.is_up {
             return Ok((failed(), false));
         }
+        truth.now_ms = now_ms;
         let clock = UnixTime((UNIX_START_MS + now_ms).saturating_add_signed(self.clock_ms));
         let run = self.run;
         let shelf = self.shelves.entry(channel).or_insert_with(|| {
@@ -202,6 +203,15 @@ impl Broker {
     /// The next life begins with the state before the last few appends of every log.
     /// Returns whether anything was lost.
     pub fn restart_without_tail(&mut self, appends: usize, truth: &mut Truth) -> bool {
+        let lost = self.put_backup_back(appends, truth);
+        self.next_run();
+        self.is_up = true;
+        lost
+    }
+
+    /// Every log is as it was before the last few appends, and says that it is what it always was.
+    /// Returns whether anything was lost.
+    pub fn put_backup_back(&mut self, appends: usize, truth: &mut Truth) -> bool {
         let mut lost = false;
         for (&channel, shelf) in &mut self.shelves {
             let keep = shelf.earlier.len().saturating_sub(appends);
@@ -212,8 +222,6 @@ impl Broker {
                 truth.lose_after(channel, seq);
             }
         }
-        self.next_run();
-        self.is_up = true;
         lost
     }
 

@@ -22,6 +22,7 @@ use crate::truth::{FactId, Truth};
 use crate::violation::{Checked, Violation, ensure};
 use crate::watch::Watch;
 use crate::words::live::Asked;
+use crate::words::told::Told;
 
 /// More outputs than this within one simulated second is spinning (L4). A burst of 400 mutations is
 /// told several times per mutation.
@@ -103,6 +104,7 @@ struct Running {
     /// When links were asked for lately.
     opened: VecDeque<u64>,
     asked: Asked,
+    told: Told,
     links_keep_order: bool,
     /// The links that were welcomed after the last turn.
     links: Vec<ConnId>,
@@ -178,6 +180,7 @@ impl Client {
             messages: 0,
             opened: VecDeque::new(),
             asked: Asked::default(),
+            told: Told::default(),
             links_keep_order: self.links_keep_order,
             links: Vec::new(),
             moving: None,
@@ -241,6 +244,10 @@ impl Client {
         if let Input::Received { conn, message } = &input {
             let index = |name: &str| self.names.iter().position(|known| known.as_str() == name);
             running.asked.on_message(*conn, message, index);
+            running.told.on_message(*conn, message);
+        }
+        if let Input::Closed { conn, .. } = &input {
+            running.told.on_closed(*conn);
         }
         running.feed(now, input, truth)?;
         self.drive(now_ms, truth)
@@ -454,7 +461,10 @@ impl Client {
                     })?;
                     wishes.push(Wish::Send(conn, message));
                 }
-                Output::Close { conn, code } => wishes.push(Wish::Close(conn, code)),
+                Output::Close { conn, code } => {
+                    running.told.on_closed(conn);
+                    wishes.push(Wish::Close(conn, code));
+                }
                 Output::FetchToken => {
                     let already = std::mem::replace(&mut running.wants_token, true);
                     ensure(!already, "F10", || {
@@ -473,9 +483,11 @@ impl Client {
                 }
                 Output::Event(event) => {
                     running.on_event(&self.names, &event, truth)?;
+                    running.told.on_event(&event)?;
                     if let Event::Channel {
                         channel,
                         status: ChannelStatus::Failed { .. },
+                        ..
                     } = &event
                         && let Some(watch) = running.watches.get(channel)
                     {
@@ -517,8 +529,12 @@ impl Client {
                 let conn = running.session.stream_link(watch.id);
                 asked.check(conn, watch.channel, watch.base(), in_order, truth)?;
             }
+            running
+                .told
+                .check(&running.session, watch.id, watch.open_rows())?;
             watch.check_pace(now_ms, &running.session)?;
         }
+        running.told.check_connection(&running.session)?;
         Ok(wishes)
     }
 

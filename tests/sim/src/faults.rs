@@ -145,6 +145,8 @@ faults! {
     BrokerTailLost = "broker_tail_lost", Rate::Every(15_000, 80_000);
     /// The broker restarts empty, and every node's clock is set back.
     BrokerWiped = "broker_wiped", Rate::Every(25_000, 120_000);
+    /// A reader claims an epoch that nobody announced, or a place that the log does not have.
+    ClaimForged = "claim_forged", Rate::Every(4_000, 30_000);
     /// Somebody of another line of the log appends where only the place fits.
     StrayAppend = "stray_append", Rate::Every(10_000, 60_000);
     /// An append met a head that another node had moved.

@@ -190,6 +190,20 @@ impl World {
                 }
                 self.broker_is_down();
             }
+            Fault::ClaimForged => {
+                let node = self.rng.index(0..self.nodes.len());
+                let channel = self.rng.index(0..self.shape.channels);
+                if self.nodes[node].is_up {
+                    self.faults.count(fault);
+                    let head = self.truth.head_cursor(channel);
+                    let (life, now_ms) = (self.nodes[node].life, self.now_ms);
+                    let lie = crate::words::claims::Lie::draw(&mut self.rng, head, now_ms);
+                    self.on_node(node, life, |node, _, effects| {
+                        node.forge(channel, &lie, effects);
+                        Ok(())
+                    })?;
+                }
+            }
             Fault::BrokerWiped => {
                 if self.broker.restart_wiped(&mut self.truth) {
                     self.faults.count(fault);
@@ -374,6 +388,10 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].clock_ms = self.broker.clock_ms;
             let life = self.nodes[node].life;
+            self.on_node(node, life, |node, _, effects| {
+                node.stop_lying(effects);
+                Ok(())
+            })?;
             if !self.nodes[node].is_up {
                 self.after(0, Event::NodeStarts { node, life });
             }

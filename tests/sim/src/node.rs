@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tidewire_core::ChannelName;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Codec, Cursor, ErrorCode, Goaway, Limits, Push};
-use tidewire_server::broker::{BrokerReply, BrokerRequest};
+use tidewire_server::broker::{BrokerReply, BrokerRequest, EntryBody};
 use tidewire_server::channel::{
     Author, Channel, ChannelInput, ChannelOutput, Message, Outlet, OutletFull, PeerId, Policy,
 };
@@ -25,6 +25,7 @@ use crate::link::LinkId;
 use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::violation::{Checked, Violation, ensure};
+use crate::words::claims::{Liars, Lie};
 
 /// Unix time when every world begins.
 pub const UNIX_START_MS: u64 = 1_795_000_000_000;
@@ -216,6 +217,7 @@ struct Host {
     /// When the channel wants to be woken.
     wake_at: Option<MonoTime>,
     asks_broker: bool,
+    liars: Liars,
 }
 
 struct Peer {
@@ -488,6 +490,27 @@ impl Node {
         self.feed(channel, ChannelInput::Delete, effects);
     }
 
+    /// A reader comes and lies.
+    pub fn forge(&mut self, channel: usize, lie: &Lie, effects: &mut Vec<Effect>) {
+        let name = self.names[channel].clone();
+        let said = self.start_host(channel).liars.lie(name.as_str(), lie);
+        for input in said {
+            self.feed(channel, input, effects);
+        }
+    }
+
+    /// Whoever lied last is gone.
+    pub fn stop_lying(&mut self, effects: &mut Vec<Effect>) {
+        let gone: Vec<_> = self
+            .hosts
+            .iter_mut()
+            .filter_map(|(channel, host)| Some((*channel, host.liars.leave()?)))
+            .collect();
+        for (channel, input) in gone {
+            self.feed(channel, input, effects);
+        }
+    }
+
     /// The broker's watch woke a channel.
     pub fn wake(&mut self, channel: usize, effects: &mut Vec<Effect>) {
         self.feed(channel, ChannelInput::Woken, effects);
@@ -556,6 +579,12 @@ impl Node {
                         "a channel asks its broker twice at a time".into()
                     })?;
                     host.asks_broker = true;
+                    if let BrokerRequest::Append { entries, .. } = &request
+                        && let [entry] = &entries[..]
+                        && matches!(entry.body, EntryBody::Opening { .. })
+                    {
+                        host.liars.check_opening(entry.cursor.epoch)?;
+                    }
                     requests.push(request);
                 }
                 ChannelOutput::Close { conn, code } => closed.push((conn, code)),
@@ -699,6 +728,7 @@ impl Node {
                 has_turn: false,
                 wake_at: None,
                 asks_broker: false,
+                liars: Liars::default(),
             }
         })
     }

@@ -6,6 +6,8 @@ use fastrand::Rng;
 use tidewire_server::channel::{ChannelConfig, Lag};
 use tidewire_server::connection::{ConnectionConfig, QueueLimits};
 
+use crate::words::claims::keys;
+
 use crate::draw::Draw as _;
 
 /// The constants of one run.
@@ -125,6 +127,8 @@ impl Shape {
                 snapshot_entries: [4, 20, 1_000][rng.index(0..3)],
                 lag,
                 peers_max: if rng.u8(0..8) == 0 { 2 } else { 1_000 },
+                claim_period: Duration::from_secs([20, 3600][rng.index(0..2)]),
+                epoch_keys: keys(),
                 ..ChannelConfig::default()
             },
         };
@@ -209,6 +213,7 @@ impl Shape {
             outbox_rows: 10_000,
             channel: ChannelConfig {
                 broker_timeout: Duration::from_secs(5),
+                epoch_keys: keys(),
                 ..ChannelConfig::default()
             },
         }

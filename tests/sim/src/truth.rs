@@ -94,6 +94,14 @@ pub struct Truth {
     pub evicted: u64,
     /// Mutations that were rejected for their deadline.
     pub expired: u64,
+    /// Virtual time, as the broker told it last.
+    pub now_ms: u64,
+    /// How far openings that nothing in the log demands are apart.
+    pub claim_period_ms: u64,
+    /// When the epoch of each channel was opened.
+    opened: BTreeMap<usize, u64>,
+    /// The channels whose log has lost something once.
+    lossy: BTreeSet<usize>,
 }
 
 impl Truth {
@@ -305,6 +313,23 @@ impl Truth {
         Ok(())
     }
 
+    /// Readers make a log grow as they like: nothing but a claim or a place can have opened this epoch, and
+    /// where nothing was ever lost, no honest reader has either. Clocks of nodes may differ by 5 s each way.
+    fn check_opening(&mut self, channel: usize, demanded: bool) -> Checked {
+        let now_ms = self.now_ms;
+        let before = self.opened.insert(channel, now_ms).unwrap_or(0);
+        let is_due = now_ms + 10_000 >= before + self.claim_period_ms;
+        ensure(
+            demanded || is_due || self.lossy.contains(&channel),
+            "claims",
+            || {
+                format!(
+                    "an epoch was opened at {before} and again at {now_ms}, on no honest reader's word"
+                )
+            },
+        )
+    }
+
     fn append_one(&mut self, channel: usize, entry: &Arc<Entry>) -> Checked {
         let cursor = entry.cursor;
         let parent = self.head(channel).map(|id| self.fact(id).clone());
@@ -361,6 +386,8 @@ impl Truth {
                     Arc::make_mut(&mut state).apply(&op);
                 }
                 let starts = parent.as_ref().is_none_or(|p| p.deleted);
+                let demanded = starts || parent.as_ref().is_some_and(|p| p.entry.run != entry.run);
+                self.check_opening(channel, demanded)?;
                 ensure(starts || ops.is_empty(), "log", || {
                     "an opening in the middle of a log changes records".into()
                 })?;
@@ -555,6 +582,7 @@ impl Truth {
         if keep >= line.facts.len() {
             return;
         }
+        self.lossy.insert(channel);
         line.facts.truncate(keep);
         line.head = line.facts.last().copied();
         let head = line.head;

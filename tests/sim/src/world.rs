@@ -290,6 +290,7 @@ impl World {
         let millis =
             |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         world.truth.ttl_ms_max = millis(world.shape.channel.ttl_max);
+        world.truth.claim_period_ms = millis(world.shape.channel.claim_period);
         world.truth.retention_ms = millis(world.shape.channel.retention);
         world.truth.history = world.shape.channel.history as u64;
         world.truth.clocks_went_wild = world.shape.lifetime_ms.is_some();

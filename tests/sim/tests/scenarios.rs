@@ -3,6 +3,8 @@
 #[path = "scenarios/moves.rs"]
 mod moves;
 
+use std::time::Duration;
+
 use tidewire_core::wire::{ChangeKind, ErrorCode, Field, Record, RecordRef};
 use tidewire_core::{ConnectionPhase, Event, MutationStatus, Recovery};
 use tidewire_server::channel::Lag;
@@ -119,6 +121,62 @@ fn a_lost_tail_is_told_and_what_was_not_settled_is_applied_again() {
     assert_eq!((scene.count(0), scene.count(1)), (Some(5), Some(5)));
     assert_eq!(scene.ends(0), [MutationStatus::Lost]);
     assert!(is_history_lost(&scene.told(1)));
+}
+
+/// The broker's data are an older copy of themselves: its run id came back with them, and so did the epoch.
+#[test]
+fn a_backup_that_is_put_back_is_found_out_and_told_as_a_loss() {
+    for node_lives_on in [true, false] {
+        let mut shape = Shape::calm();
+        shape.channel.claim_period = Duration::from_secs(20);
+        let mut scene = Scene::new(16, shape);
+        scene.add(0, 1);
+        scene.rest();
+        scene.add(0, 2);
+        scene.rest();
+        let epoch = scene.epoch();
+        let _ = (scene.ends(0), scene.told(1));
+        let lost = {
+            let world = &mut scene.world;
+            world.broker.put_backup_back(1, &mut world.truth)
+        };
+        assert!(lost);
+        if !node_lives_on {
+            scene.world.crash_node(0);
+        }
+        scene.add(1, 4);
+        scene.rest();
+        assert!(scene.epoch() > epoch);
+        assert_eq!((scene.count(0), scene.count(1)), (Some(5), Some(5)));
+        assert_eq!(scene.ends(0), [MutationStatus::Lost]);
+        assert!(is_history_lost(&scene.told(1)));
+    }
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_said_after_five_seconds_and_nothing_is_live() {
+    let mut scene = Scene::new(17, Shape::calm());
+    scene.add(0, 1);
+    scene.rest();
+    scene.world.broker.is_up = false;
+    scene.world.crash_node(0);
+    let seen = |scene: &Scene| {
+        let client = &scene.world.clients[0];
+        let (session, id) = (client.session().unwrap(), client.watch(0).unwrap().id);
+        let code = session.delay(id).map(|delay| delay.code);
+        (session.status(id).unwrap().name(), code)
+    };
+    let mut waited = 0;
+    while seen(&scene).1.is_none() {
+        scene.pass(250);
+        waited += 250;
+        assert_ne!(seen(&scene).0, "live", "after {waited} ms");
+        assert!(waited < 30_000, "nobody says why");
+    }
+    assert_eq!(seen(&scene), ("stale", Some(ErrorCode::Overloaded)));
+    scene.world.broker.is_up = true;
+    scene.rest();
+    assert_eq!(seen(&scene), ("live", None));
 }
 
 #[test]

@@ -14,8 +14,9 @@ use tidewire_core::wire::{
 use crate::channel::fold::Fold;
 use crate::channel::{
     Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, Message, Outlet, OutletFull,
-    PeerId, Policy, Subscriber, View,
+    PeerId, Policy, Subscriber, View, prove,
 };
+use crate::epoch_key::EpochKey;
 use crate::log::{BrokerReply, BrokerRequest, Log, RunId};
 
 pub(super) const CHANNEL: &str = "board:main";
@@ -36,6 +37,10 @@ impl Inbox {
     /// From now on it takes `room` more messages.
     pub(super) fn set_room(&self, room: usize) {
         self.state.lock().unwrap().1 = room;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().unwrap().0.is_empty()
     }
 
     /// Takes the messages as they were handed over.
@@ -149,7 +154,10 @@ impl Harness {
     }
 
     /// A node that starts on an existing log.
-    pub(super) fn over(log: Log, config: ChannelConfig) -> Self {
+    pub(super) fn over(log: Log, mut config: ChannelConfig) -> Self {
+        if config.epoch_keys.is_empty() {
+            config.epoch_keys = [EpochKey::new([1; 32])].into();
+        }
         let name = CHANNEL.parse().unwrap();
         Self {
             channel: Channel::new(name, config.clone(), Arc::new(TestPolicy), 7),
@@ -228,11 +236,24 @@ impl Harness {
         self.run();
     }
 
+    /// With the proof that a node gave out with this epoch.
     pub(super) fn subscribe(&mut self, client: &Client, have: Option<Cursor>, max_epoch: u64) {
+        let proof = prove(&self.config.epoch_keys, CHANNEL, max_epoch);
+        self.subscribe_with(client, have, max_epoch, proof);
+    }
+
+    pub(super) fn subscribe_with(
+        &mut self,
+        client: &Client,
+        have: Option<Cursor>,
+        max_epoch: u64,
+        proof: Bytes,
+    ) {
         self.input(ChannelInput::Subscribe {
             subscriber: client.subscriber.clone(),
             have,
             max_epoch,
+            proof,
         });
         self.run();
     }

@@ -1,5 +1,6 @@
 //! A node starts on a log that comes in parts.
 
+use bytes::Bytes;
 use tidewire_core::wire::ServerKind;
 
 use super::harness::*;
@@ -89,6 +90,7 @@ fn a_broker_that_fails_or_changes_its_life_between_parts_is_loaded_from_anew() {
             subscriber: ana.subscriber.clone(),
             have: None,
             max_epoch: 0,
+            proof: Bytes::new(),
         });
         for _ in 0..2 {
             let request = harness.poll().unwrap();
@@ -110,7 +112,7 @@ fn a_broker_that_fails_or_changes_its_life_between_parts_is_loaded_from_anew() {
         };
         harness.input(ChannelInput::Broker(reply));
         harness.run();
-        harness.pass(10_000);
+        harness.pass(4_000);
         let mut replica = Replica::default();
         replica.feed(&ana.take());
         assert_eq!(replica.cursor, harness.log.head(), "case {case}");

@@ -1,6 +1,7 @@
 //! The rules of docs/protocol.md §1–§4 and §8, one by one.
 
 mod brokering;
+mod claims;
 mod clocks;
 mod conditions;
 mod deadlines;

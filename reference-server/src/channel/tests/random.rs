@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidewire_core::wire::{Cursor, ErrorCode, Item, Known, ServerKind};
 
 use super::harness::*;
-use crate::channel::{ChannelConfig, ChannelInput, Lag};
+use crate::channel::{ChannelConfig, ChannelInput, Lag, prove};
 use crate::log::{BrokerReply, BrokerRequest, EntryBody, RunId};
 
 #[derive(Clone, Debug)]
@@ -83,6 +83,7 @@ impl Reader {
             subscriber: self.client.subscriber.clone(),
             have,
             max_epoch: self.max_epoch,
+            proof: prove(&harness.config.epoch_keys, CHANNEL, self.max_epoch),
         });
     }
 
@@ -107,6 +108,8 @@ impl Reader {
                 }
                 ServerKind::Ack(ack) => self.last = self.last.max(ack.through),
                 ServerKind::Lagged(_) | ServerKind::StaleEpoch(_) => return true,
+                // No answer for now.
+                ServerKind::Error(error) if !error.fatal && error.n.is_none() => return true,
                 _ => {}
             }
             self.replica.feed(&[frame]);

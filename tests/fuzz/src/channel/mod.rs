@@ -11,13 +11,16 @@ mod truth;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidewire_core::ChannelName;
 use tidewire_core::document::{Document, Rejection, put_op};
 use tidewire_core::time::{MonoTime, Now, UnixTime};
-use tidewire_core::wire::{Change, ChangeKind, ErrorCode, Item, NUMBER_MAX, Push};
+use tidewire_core::wire::{Change, ChangeKind, ErrorCode, Item, Push};
+use tidewire_server::EpochKey;
 use tidewire_server::broker::{BrokerReply, BrokerRequest, Log, RunId};
 use tidewire_server::channel::{
     Channel, ChannelConfig, ChannelInput, ChannelOutput, Lag, PeerId, Policy, Subscriber, View,
+    prove,
 };
 
 use self::reader::Reader;
@@ -31,9 +34,6 @@ const OUTPUTS_MAX: usize = 200;
 /// Pushes nonsense; the others keep to the protocol.
 const HOSTILE: usize = 3;
 const CHANNEL: &str = "board:a";
-/// Higher claims are refused (docs/protocol.md §2).
-const CLAIM_MAX: u64 = NUMBER_MAX - (1 << 33);
-
 pub(crate) fn run(input: &[u8]) {
     let mut script = Script::new(input);
     let mut world = World::new(&mut script);
@@ -72,6 +72,11 @@ impl Policy for Rules {
     }
 }
 
+/// What claims are proven with.
+fn keys() -> Arc<[EpochKey]> {
+    [EpochKey::new([1; 32])].into()
+}
+
 struct Node {
     channel: Channel,
     /// What it asked the broker, who has not answered.
@@ -88,8 +93,6 @@ struct World {
     truth: Truth,
     nodes: [Node; 2],
     readers: Vec<Reader>,
-    /// A log was lost whose epoch is too high to be claimed: who saw it cannot come back.
-    unclaimable: bool,
 }
 
 impl World {
@@ -101,6 +104,7 @@ impl World {
             lag: [Lag::Resync, Lag::Conflate][usize::from(setting & 1)],
             ttl_max: Duration::from_secs(600),
             retention: Duration::from_secs(3600),
+            epoch_keys: keys(),
             ..ChannelConfig::default()
         };
         let node = |seed| Node {
@@ -128,7 +132,6 @@ impl World {
             truth: Truth::default(),
             nodes: [node(1), node(2)],
             readers: (1..=4).map(Reader::new).collect(),
-            unclaimable: false,
         }
     }
 
@@ -158,6 +161,11 @@ impl World {
                     true => self.log.head().epoch + u64::from(script.byte()),
                     false => script.number(),
                 };
+                // What it has read, or what it makes up.
+                let proof = match script.flag() {
+                    true => prove(&keys(), CHANNEL, self.log.head().epoch),
+                    false => Bytes::copy_from_slice(script.bytes(17)),
+                };
                 let subscriber = self.readers[HOSTILE].subscriber.clone();
                 if self.readers[HOSTILE].node != 0 {
                     self.unsubscribe(HOSTILE);
@@ -170,6 +178,7 @@ impl World {
                         subscriber,
                         have,
                         max_epoch,
+                        proof,
                     },
                 );
             }
@@ -210,8 +219,6 @@ impl World {
             }
             29 => {
                 self.runs += 1;
-                let lost = self.log.head().epoch;
-                self.unclaimable |= lost > self.earlier.head().epoch && lost > CLAIM_MAX;
                 self.log = self.earlier.clone();
                 self.log.set_run(RunId(self.runs));
                 self.truth.shrink(&self.log);
@@ -239,6 +246,7 @@ impl World {
             subscriber: reader.subscriber.clone(),
             have: (reader.cursor.seq > 0).then_some(reader.cursor),
             max_epoch: reader.max_epoch,
+            proof: prove(&keys(), CHANNEL, reader.max_epoch),
         };
         self.input(node, input);
     }
@@ -410,7 +418,7 @@ impl World {
             self.pass(11_000);
         }
         let head = self.log.head();
-        for reader in self.readers.iter().filter(|_| !self.unclaimable) {
+        for reader in &self.readers {
             assert!(
                 reader.cursor == head && !reader.lost,
                 "{:?} stays at {:?}, the head is {head:?}",

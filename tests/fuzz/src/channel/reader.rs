@@ -174,6 +174,8 @@ impl Reader {
                 self.known = self.known.max(ack.through);
             }
             ServerKind::Lagged(_) | ServerKind::StaleEpoch(_) => self.lost = true,
+            // No answer now: it asks again.
+            ServerKind::Error(error) if error.n.is_none() && !error.fatal => self.lost = true,
             _ => {}
         }
     }
