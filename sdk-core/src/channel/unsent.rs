@@ -93,10 +93,11 @@ impl Channel {
     /// The store has the outcomes of no-ops: tell, and let their numbers go on.
     pub(crate) fn handle_neutralised(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
         for Settlement { handle, n, status } in rows {
-            if let Some(row) = self.queue.by_handle(handle)
-                && row.stage == Stage::Storing
-            {
-                row.stage = Stage::Unsent;
+            if let Some(row) = self.queue.by_handle(handle) {
+                row.told = true;
+                if row.stage == Stage::Storing {
+                    row.stage = Stage::Unsent;
+                }
             }
             self.tell(turn, handle, n, status);
         }

@@ -30,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) stage: Stage,
     /// Ended before it was sent: its number is still pushed, without changes.
     pub(crate) noop: bool,
+    /// A no-op whose outcome is stored and was told: only its number has a way to go.
+    pub(crate) told: bool,
     /// How often it was sent: an answer outside the log is about one copy, and others may be on their way.
     pub(crate) copies: u32,
     /// Server time; frozen with the first send, before that only if there is a `ttl`.
@@ -75,9 +77,7 @@ impl MutationQueue {
 
     /// How many have no stored outcome.
     pub(crate) fn undecided(&self) -> usize {
-        let rows = self.rows.iter();
-        rows.filter(|row| !row.noop || row.stage == Stage::Storing)
-            .count()
+        self.rows.iter().filter(|row| !row.told).count()
     }
 
     pub(crate) const fn bytes(&self) -> usize {
@@ -108,6 +108,7 @@ impl MutationQueue {
             status: MutationStatus::Queued,
             stage: Stage::Unsent,
             noop: false,
+            told: false,
             copies: 0,
             deadline,
             after: 0,

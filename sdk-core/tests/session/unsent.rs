@@ -120,6 +120,50 @@ fn an_outcome_is_told_once_the_store_has_it_and_nothing_is_sent_before() {
 }
 
 #[test]
+fn an_ended_mutation_is_pending_until_that_is_told_and_never_again() {
+    let mut d = Driver::live();
+    d.cut();
+    let one = d.mutate(put("a", "x"));
+    d.waiting = Some(Vec::new());
+    d.cancel(one).unwrap();
+    assert_eq!(d.session.pending(d.channel), 1);
+    d.store_catches_up();
+    assert_eq!(d.told(one), ["queued", "cancelled"]);
+    assert_eq!(d.session.pending(d.channel), 0);
+    d.reconnect();
+    d.waiting = Some(Vec::new());
+    d.resume(at(1), at(1), 0);
+    assert_eq!(
+        d.session.pending(d.channel),
+        0,
+        "its number is being marked"
+    );
+    d.store_catches_up();
+    assert_eq!(items(&d.pushes()), [(1, "noop")]);
+    assert_eq!(d.session.pending(d.channel), 0);
+}
+
+#[test]
+fn an_end_that_was_not_told_yet_stays_pending_when_the_channel_is_refused() {
+    let mut d = Driver::live();
+    d.cut();
+    let one = d.mutate(put("a", "x"));
+    d.reconnect();
+    d.waiting = Some(Vec::new());
+    d.cancel(one).unwrap();
+    d.receive(ServerKind::Error(ErrorFrame {
+        code: ErrorCode::Forbidden as u32,
+        channel: Some(CHANNEL.into()),
+        ..ErrorFrame::default()
+    }));
+    assert_eq!(d.told(one), ["queued"]);
+    assert_eq!(d.session.pending(d.channel), 1);
+    d.store_catches_up();
+    assert_eq!(d.told(one), ["queued", "cancelled"]);
+    assert_eq!(d.session.pending(d.channel), 0);
+}
+
+#[test]
 fn a_mutation_without_a_number_can_be_taken_back() {
     let mut d = Driver::live();
     d.cut();
