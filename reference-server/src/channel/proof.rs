@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_key_that_was_first_verifies_where_another_one_signs_now() {
         let (old, new) = (key(1), key(2));
-        let proof = prove(&[old.clone()], CHANNEL, 7);
+        let proof = prove(std::slice::from_ref(&old), CHANNEL, 7);
         assert!(is_proven(&[new.clone(), old.clone()], CHANNEL, 7, &proof));
         assert_ne!(prove(&[new, old], CHANNEL, 7), proof);
     }

@@ -159,6 +159,9 @@ fn a_broker_that_does_not_answer_is_said_after_five_seconds_and_nothing_is_live(
     scene.add(0, 1);
     scene.rest();
     scene.world.broker.is_up = false;
+    // Its end of the link is heard at once.
+    let link = scene.link(0);
+    scene.world.cut(link, Some(0), None);
     scene.world.crash_node(0);
     let seen = |scene: &Scene| {
         let client = &scene.world.clients[0];

@@ -342,6 +342,15 @@ impl World {
         self.input(node, ChannelInput::Broker(reply));
     }
 
+    /// The broker answers both nodes, whatever they ask.
+    fn answer_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            for _ in 0..40 {
+                self.answer(node, u8::MAX);
+            }
+        }
+    }
+
     fn do_it(&mut self, request: BrokerRequest) -> BrokerReply {
         let reply = self.log.handle(request, self.now.unix);
         self.truth.grow(&self.log);
@@ -400,10 +409,8 @@ impl World {
         for round in 0..60 {
             for node in 0..self.nodes.len() {
                 self.input(node, ChannelInput::Woken);
-                for _ in 0..40 {
-                    self.answer(node, u8::MAX);
-                }
             }
+            self.answer_all();
             for who in 0..self.readers.len() {
                 let reader = &self.readers[who];
                 reader.inbox.set_room(usize::MAX);
@@ -414,6 +421,8 @@ impl World {
                     self.input(node, ChannelInput::Drained { conn });
                 }
             }
+            // Before time passes: who is not answered within 5 s is told to ask again.
+            self.answer_all();
             self.read();
             self.pass(11_000);
         }
