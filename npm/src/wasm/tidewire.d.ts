@@ -21,6 +21,7 @@ export class Client {
   status(channel: number): any[] | undefined;
   pause(channel: number): void;
   resume(channel: number): void;
+  start_over(channel: number): void;
   unsubscribe(channel: number): void;
   mutate(
     channel: number,

@@ -58,7 +58,7 @@ pub use proof::prove;
 
 use crate::log::{Entry, RunId};
 use broker_clock::BrokerClock;
-use claims::Claims;
+use claims::{Cause, Claims};
 use fold::{Fold, Misfit};
 use lifetime::Lifetime;
 use loading::Loading;
@@ -89,8 +89,8 @@ pub struct Channel {
     reload: bool,
     /// Entries may have come that were not ours.
     behind: bool,
-    /// The last of what was written and has to be read back.
-    written: Option<Cursor>,
+    /// The last of what was written and has to be read back, and why it was.
+    written: Option<(Cursor, Cause)>,
     delete: bool,
     seats: BTreeMap<PeerId, Seat>,
     asks: BTreeMap<PeerId, Ask>,

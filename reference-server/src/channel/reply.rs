@@ -167,8 +167,16 @@ impl Channel {
                 self.behind = true;
                 self.handle_conflict();
             }
-            (Some(Request::Append { entries, turn, .. }), BrokerReply::ReadBack) => {
-                self.read_back(entries, turn);
+            (
+                Some(Request::Append {
+                    entries,
+                    turn,
+                    cause,
+                    ..
+                }),
+                BrokerReply::ReadBack,
+            ) => {
+                self.read_back(entries, turn, cause);
             }
             (Some(Request::PutPart), BrokerReply::PartStored) => {}
             (Some(Request::PutSnapshot), BrokerReply::SnapshotStored) => {
@@ -198,7 +206,7 @@ impl Channel {
 
     /// Whether the entries count is known once they were read: whoever waits for them is answered then, as they are
     /// found in the log, or evaluated again.
-    fn read_back(&mut self, entries: Vec<Arc<Entry>>, turn: Vec<Decided>) {
+    fn read_back(&mut self, entries: Vec<Arc<Entry>>, turn: Vec<Decided>, cause: Cause) {
         if planted!(WrittenTakenForAppended) {
             for decided in turn {
                 if let Some(answer) = decided.answer {
@@ -208,7 +216,7 @@ impl Channel {
         } else {
             self.discard(turn);
         }
-        self.written = entries.last().map(|last| last.cursor);
+        self.written = entries.last().map(|last| (last.cursor, cause));
         self.behind = true;
         // Until they are read nobody knows better.
         self.handle_conflict();
@@ -216,9 +224,11 @@ impl Channel {
 
     /// What was written is there: that was no conflict.
     fn note_written(&mut self, read: &[Arc<Entry>]) {
-        let written = self.written.take();
-        if written.is_some_and(|at| read.iter().any(|entry| entry.cursor == at)) {
+        if let Some((at, cause)) = self.written.take()
+            && read.iter().any(|entry| entry.cursor == at)
+        {
             self.retry.succeed();
+            self.claims.on_opened(cause, self.now.mono);
         }
     }
 
