@@ -66,6 +66,20 @@ impl Principal {
         author.copy_from_slice(&hash[..16]);
         Author(author)
     }
+
+    /// As whom others see a session of this principal: a number that every node works out alike, and that
+    /// nobody else's session has. Below 2^53, so that JavaScript can hold it.
+    pub(crate) fn peer(&self, session: &[u8]) -> u64 {
+        let hash = Sha256::new()
+            .chain_update([0])
+            .chain_update(self.name.as_bytes())
+            .chain_update([0])
+            .chain_update(session)
+            .finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash[..8]);
+        u64::from_be_bytes(first) >> 11
+    }
 }
 
 /// 1–256 bytes without control characters.

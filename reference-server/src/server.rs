@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::admission::Admission;
 use crate::app::App;
 use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
-use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, RunId};
+use crate::broker::{Broker, DiskBroker, MemoryBroker, NodeId, OpenError, RunId};
 use crate::budget::Budget;
 use crate::channel::View;
 use crate::channels::Channels;
@@ -187,6 +187,7 @@ impl ServerBuilder {
         let connections = Connections::new(&config, Arc::clone(&metrics));
         let connection_config = Arc::new(config.connection());
         let pressure = Pressure::new(budget, Arc::clone(&connections), clock);
+        let serving = broker.join();
         let parts = DriverParts {
             config: Arc::clone(&config),
             policy: Arc::new(FaultedPolicy {
@@ -194,6 +195,7 @@ impl ServerBuilder {
                 faults: faults.clone(),
             }),
             broker: Arc::clone(&broker),
+            node: serving.as_ref().map(|_| NodeId(clock::random_u64())),
             connections: Arc::clone(&connections),
             metrics: Arc::clone(&metrics),
             clock,
@@ -215,7 +217,7 @@ impl ServerBuilder {
             origins,
             channels,
             connection_config,
-            serving: broker.join(),
+            serving,
             broker,
             connections,
             metrics,

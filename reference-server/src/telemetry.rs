@@ -18,6 +18,7 @@ impl EncodeLabelValue for EndReason {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         let text = match self {
             Self::Client => "client",
+            Self::Away => "away",
             Self::Broken => "broken",
             Self::Code(code) => code.name(),
         };

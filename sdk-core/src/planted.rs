@@ -114,6 +114,7 @@ mod variants {
         HourKeptByNode: "the hour between unproven openings counts by the log, whoever opened";
         KeyForgotten: "a proof is good for every node that has the key";
         WaitingClaimForgotten: "whatever opens next opens above the claims that wait";
+        SilentNodeBelieved: "peers of a node that says nothing any more are gone after 25 s";
         RunIdNotCompared: "what was read under another run id may be another log";
         AppendComparesSeqOnly: "an append compares epoch, seq and tag with the head";
         EpochReused: "an epoch number is never used twice, also for logs that vanished";

@@ -19,7 +19,7 @@ pub struct Presence {
 /// Somebody else who is present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Names one connection on this channel.
+    /// Names one session of a client, whatever links it has had, on all servers.
     pub number: u64,
     /// Who it is.
     pub principal: String,

@@ -9,16 +9,13 @@ use tidewire_core::time::UnixTime;
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::log::NodeId;
 
 /// Letters in one inbox. Policy at the limit: a further one is [`Sent::Full`].
 const LETTERS_MAX: usize = 1024;
 
 /// Their bytes, with the same policy.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// A node among those that share a broker: 64 random bits, used for one life of the node and never again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NodeId(pub u64);
 
 /// What tells letters apart: 128 random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -26,8 +26,8 @@ mod shards;
 mod wake;
 
 pub use crate::log::{
-    BrokerReply, BrokerRequest, Entry, EntryBody, Log, LogKind, RunId, Snapshot, SnapshotName,
-    StoredSnapshot, TableRow,
+    BrokerReply, BrokerRequest, Entry, EntryBody, Log, LogKind, NodeId, RunId, Snapshot,
+    SnapshotName, StoredSnapshot, TableRow,
 };
 #[cfg(feature = "net")]
 use {crate::channel_pattern::ChannelPattern, bytes::Bytes, tidewire_core::ChannelName};
@@ -35,7 +35,7 @@ use {crate::channel_pattern::ChannelPattern, bytes::Bytes, tidewire_core::Channe
 pub use {
     answer::Answer,
     disk::{DiskBroker, OpenError},
-    inbox::{Inbox, Inboxes, Letter, LetterId, NodeId, Sent},
+    inbox::{Inbox, Inboxes, Letter, LetterId, Sent},
     listeners::Listeners,
     memory::MemoryBroker,
     nodes::{Nodes, Serving},

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidewire_core::wire::Limits;
 
 use crate::epoch_key::EpochKey;
+use crate::log::NodeId;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -59,6 +60,10 @@ pub struct ChannelConfig {
     pub peers_bytes_max: usize,
     /// The others are told of changed presence at most once in this time; the latest of each peer counts.
     pub presence_interval: Duration,
+    /// How long a peer stays whose last connection broke: another link of its session may come.
+    pub presence_grace: Duration,
+    /// Which node this is, among those that share the broker; `None`: it shares with nobody.
+    pub node: Option<NodeId>,
     /// How long a broker may take before waiting pushes are told `hold`.
     pub broker_timeout: Duration,
     /// The furthest deadline of a mutation, from its evaluation on; later ones are cut to it. The same
@@ -93,6 +98,8 @@ impl Default for ChannelConfig {
             peers_max: 1000,
             peers_bytes_max: 256 * 1024,
             presence_interval: Duration::from_millis(50),
+            presence_grace: Duration::from_secs(5),
+            node: None,
             broker_timeout: Duration::from_secs(5),
             ttl_max: 7 * DAY,
             retention: 30 * DAY,

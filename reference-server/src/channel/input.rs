@@ -50,6 +50,8 @@ pub struct OutletFull;
 pub struct Subscriber {
     /// The connection.
     pub conn: PeerId,
+    /// As whom others see it: the same number on all links of one session, on all nodes. Below 2^53.
+    pub peer: u64,
     /// The principal's name.
     pub principal: Arc<str>,
     /// Whose mutations its pushes are.
@@ -73,10 +75,12 @@ pub enum ChannelInput {
         /// What came with the answer that named it.
         proof: Bytes,
     },
-    /// `unsubscribe`, or the connection is gone. Ends its presence too.
+    /// `unsubscribe`, or the connection is gone. Ends its presence too, if no other link of its session is up.
     Unsubscribe {
         /// Who.
         conn: PeerId,
+        /// The client said so: it does not come back on another link.
+        cleanly: bool,
     },
     /// `push`. From a connection that has not subscribed it is answered all the same, through
     /// `subscriber`. Without the right to write only duplicates are acked.
@@ -113,6 +117,8 @@ pub enum ChannelInput {
     Delete,
     /// The answer to a [`ChannelOutput::Broker`]. Every request is answered, if need be with `Failed`.
     Broker(BrokerReply),
+    /// The broker's watch brings what somebody has published on this channel, perhaps this node.
+    Published(Bytes),
     /// The broker's watch says that the log may have grown.
     Woken,
     /// The time that [`ChannelOutput::Wait`] named has come.
@@ -125,6 +131,8 @@ pub enum ChannelInput {
 pub enum ChannelOutput {
     /// Talk to the broker; never two at a time.
     Broker(BrokerRequest),
+    /// Publish this on the channel, to all nodes. It may get lost.
+    Publish(Bytes),
     /// Close this connection. Unless the code is `slow_consumer` or `backpressure_overflow`, an
     /// `error` frame with the reason was handed to the outlet just before.
     Close {

@@ -129,12 +129,14 @@ impl Channel {
         policy: Arc<dyn Policy>,
         seed: u64,
     ) -> Self {
-        let presence = Presence::new(
-            config.peers_max,
-            config.limits.presence_bytes as usize,
-            config.peers_bytes_max,
-            config.presence_interval,
-        );
+        let presence = Presence::new(presence::Settings {
+            peers_max: config.peers_max,
+            data_bytes_max: config.limits.presence_bytes as usize,
+            bytes_max: config.peers_bytes_max,
+            interval: config.presence_interval,
+            grace: config.presence_grace,
+            node: config.node,
+        });
         let pushes = PushQueue::new(config.pushes_max, config.pushes_bytes_max);
         Self {
             name,
@@ -182,10 +184,10 @@ impl Channel {
                 max_epoch,
                 proof,
             } => self.handle_subscribe(subscriber, have, max_epoch, &proof),
-            ChannelInput::Unsubscribe { conn } => {
+            ChannelInput::Unsubscribe { conn, cleanly } => {
                 self.seats.remove(&conn);
                 self.asks.remove(&conn);
-                self.presence.remove(conn);
+                self.presence.leave(conn, cleanly, self.now.mono);
             }
             ChannelInput::Push { subscriber, push } => self.handle_push(subscriber, push),
             ChannelInput::Fetch {
@@ -196,6 +198,7 @@ impl Channel {
             } => self.handle_fetch(conn, epoch, after, through),
             ChannelInput::SetPresence { conn, data } => self.handle_presence(conn, data),
             ChannelInput::Drained { conn } => self.handle_drained(conn),
+            ChannelInput::Published(message) => self.presence.hear(&message, self.now.mono),
             ChannelInput::Delete => self.delete = true,
             ChannelInput::Broker(reply) => self.handle_reply(reply),
             ChannelInput::Woken => self.behind = true,
@@ -248,6 +251,7 @@ impl Channel {
             && self.request.is_none()
             && self.outputs.is_empty()
             && !self.delete
+            && !self.presence.is_needed()
     }
 
     /// Takes what an operator should know: the channel tries again by itself, but perhaps in vain.
@@ -289,11 +293,11 @@ impl Channel {
             return;
         };
         let Some(data) = data else {
-            self.presence.remove(conn);
+            self.presence.clear(conn);
             return;
         };
         let subscriber = seat.subscriber.clone();
-        if let Err((code, detail)) = self.presence.set(conn, &subscriber.principal, &data) {
+        if let Err((code, detail)) = self.presence.set(&subscriber, &data) {
             let error = encode::error(self.name.as_str(), code, false, None, detail);
             self.answer(&subscriber, error.into());
         }
@@ -364,22 +368,27 @@ impl Channel {
         }
     }
 
-    /// Tells changes of presence to the others: the same bytes to all who did not change themselves.
+    /// Tells changes of presence to the others: the same bytes to all who did not change themselves, and what
+    /// changed on this node to other nodes.
     fn flush_presence(&mut self) {
         let changed = self.presence.take_changed(self.now.mono);
+        if let Some(message) = self.presence.take_published(self.now.mono) {
+            self.outputs.push_back(ChannelOutput::Publish(message));
+        }
         if changed.is_empty() {
             return;
         }
         let channel = self.name.as_str();
         let frame = |peers| Message::from(encode::presence(channel, false, peers));
         let shared = frame(self.presence.changes(&changed, None));
-        for (conn, seat) in &mut self.seats {
+        for seat in self.seats.values_mut() {
             if !seat.hears_presence() {
                 continue;
             }
             let own;
-            let message = if changed.contains(conn) {
-                let peers = self.presence.changes(&changed, Some(*conn));
+            let peer = seat.subscriber.peer;
+            let message = if changed.contains(&peer) {
+                let peers = self.presence.changes(&changed, Some(peer));
                 if peers.is_empty() {
                     continue;
                 }
@@ -400,7 +409,7 @@ impl Channel {
             return;
         };
         if seat.take_presence_due() {
-            let peers = self.presence.others(conn);
+            let peers = self.presence.others(seat.subscriber.peer);
             let list = encode::presence(self.name.as_str(), true, peers);
             if seat.send(&list.into()).is_err() {
                 seat.owe_presence();

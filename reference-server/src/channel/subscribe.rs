@@ -46,6 +46,9 @@ impl Channel {
     ) {
         let arrival = self.arrive();
         let conn = subscriber.conn;
+        if self.seats.is_empty() {
+            self.presence.ask();
+        }
         self.seats
             .entry(conn)
             .or_insert_with(|| Seat::new(subscriber))

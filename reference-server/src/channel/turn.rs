@@ -76,7 +76,7 @@ impl Channel {
             .oldest_push()
             .map(|since| since + self.config.broker_timeout);
         let overdue = pushes.into_iter().chain(self.asks_due()).min();
-        let presence = self.presence.due_at().filter(|_| !self.seats.is_empty());
+        let presence = self.presence.due_at(!self.seats.is_empty());
         if self.request.is_some() {
             return [overdue, presence].into_iter().flatten().min();
         }

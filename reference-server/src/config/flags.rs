@@ -42,6 +42,9 @@ pub(crate) struct Flags {
     /// Most connections at a time from one address [default: 1000]
     #[arg(long, global = true, value_name = "N")]
     connections_per_address: Option<String>,
+    /// Milliseconds that a peer stays after its connection broke
+    #[arg(long, value_name = "MS")]
+    presence_grace_ms: Option<String>,
     /// Most connections at a time that have not authenticated yet [default: 4000]
     #[arg(long, global = true, value_name = "N")]
     connections_unauthenticated_max: Option<String>,
@@ -101,6 +104,7 @@ impl Flags {
             ("drain_grace_ms", self.drain_grace_ms),
             ("connections_max", self.connections_max),
             ("connections_per_address", self.connections_per_address),
+            ("presence_grace_ms", self.presence_grace_ms),
             (
                 "connections_unauthenticated_max",
                 self.connections_unauthenticated_max,

@@ -80,6 +80,7 @@ pub(super) fn keys() -> Vec<Key> {
         ),
         integer(&["connections_per_address"], 1000),
         integer(&["connections_unauthenticated_max"], 4000),
+        integer(&["presence_grace_ms"], 5000),
         integer(&["channels_max"], 100_000),
         integer(&["disk_channels_max"], 100_000),
         integer(&["disk_bytes_max"], 10 << 30),

@@ -73,6 +73,8 @@ pub struct Config {
     pub connections_per_address: usize,
     /// Most connections at a time whose token was not accepted yet; further ones are answered 503.
     pub connections_unauthenticated_max: usize,
+    /// How long a peer stays whose last connection broke: another one of its session may come.
+    pub presence_grace: Duration,
     /// Proxies whose `X-Forwarded-For` says who came to them: the client's address is the last one there
     /// that is not in these ranges.
     pub trusted_proxies: Vec<Cidr>,
@@ -125,6 +127,8 @@ pub struct Namespace {
     pub lag: Lag,
     /// How a channel comes to exist.
     pub create: Create,
+    /// [`Config::presence_grace`] in this namespace, if it is another one.
+    pub presence_grace: Option<Duration>,
     /// JSON Schema file of a collection's records, by collection.
     pub schemas: BTreeMap<String, PathBuf>,
 }
@@ -206,6 +210,7 @@ impl Default for Config {
             drain_grace: Duration::from_secs(45),
             connections_max: 15_000,
             connections_per_address: 1000,
+            presence_grace: Duration::from_secs(5),
             connections_unauthenticated_max: 4000,
             trusted_proxies: Vec::new(),
             rates: Rates::default(),
@@ -229,6 +234,7 @@ impl Default for Namespace {
         Self {
             history: 2000,
             lag: Lag::Resync,
+            presence_grace: None,
             create: Create::OnUse,
             schemas: BTreeMap::new(),
         }
@@ -298,6 +304,7 @@ impl Config {
         ChannelConfig {
             history: namespace.history,
             lag: namespace.lag,
+            presence_grace: namespace.presence_grace.unwrap_or(self.presence_grace),
             limits: self.limits,
             epoch_keys: self.epoch_keys.as_slice().into(),
             document_bytes_max: self.bounds.document_bytes,

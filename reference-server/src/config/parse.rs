@@ -80,8 +80,8 @@ impl ConfigError {
 /// all that is told to it.
 const FRAME_UP_BYTES: (u64, u64) = (32 * 1024, 16 * 1024 * 1024);
 
-const NAMESPACE_KEYS: &str = "unknown key; a namespace has kind, history, lag, create and \
-    collections.NAME.schema";
+const NAMESPACE_KEYS: &str = "unknown key; a namespace has kind, history, lag, create, \
+    presence_grace_ms and collections.NAME.schema";
 
 impl Config {
     /// Judges raw values.
@@ -175,6 +175,7 @@ impl Config {
             ["connections_max"] => {
                 self.connections_max = number(value, 1, 10_000_000)? as usize;
             }
+            ["presence_grace_ms"] => self.presence_grace = grace(value)?,
             ["connections_per_address"] => {
                 self.connections_per_address = number(value, 1, 10_000_000)? as usize;
             }
@@ -269,6 +270,11 @@ impl Config {
     }
 }
 
+/// Longer than an hour nobody waits for a peer.
+fn grace(value: &Value) -> Result<Duration, String> {
+    number(value, 0, 3_600_000).map(Duration::from_millis)
+}
+
 impl Namespace {
     fn take(&mut self, path: &[&str], value: &Value, directory: &Path) -> Result<(), String> {
         match path {
@@ -290,6 +296,7 @@ impl Namespace {
                     }
                 };
             }
+            ["presence_grace_ms"] => self.presence_grace = Some(grace(value)?),
             ["create"] => {
                 self.create = match value.as_str() {
                     Some("on_use") => Create::OnUse,

@@ -90,7 +90,7 @@ impl<C: ChannelRef> Connection<C> {
                 if let Ok(name) = unsubscribe.channel.parse()
                     && let Some(task) = self.subscriptions.remove(&name)
                 {
-                    self.let_go(To::Task(task));
+                    self.let_go(To::Task(task), true);
                 }
             }
             ClientKind::Push(push) => {

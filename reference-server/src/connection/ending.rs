@@ -5,8 +5,10 @@ use tidewire_core::wire::{CloseCode, ErrorCode};
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// The client closed it.
+    /// The client closed it, for good.
     Client,
+    /// The client closed this link, and may be there on another one.
+    Away,
     /// The link broke.
     Broken,
     /// The server refused or ended it with this code.
@@ -32,6 +34,12 @@ impl Ending {
     /// The client has closed.
     pub const CLIENT: Self = Self {
         reason: EndReason::Client,
+        close: Some(CloseCode::Normal),
+    };
+
+    /// The client has closed with another code than 1000: it goes on elsewhere, or its page was closed.
+    pub const AWAY: Self = Self {
+        reason: EndReason::Away,
         close: Some(CloseCode::Normal),
     };
 

@@ -20,6 +20,8 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub(super) struct Identity {
     pub(super) name: Arc<str>,
     pub(super) author: Author,
+    /// As whom others see it.
+    pub(super) peer: u64,
     /// What its newest token says.
     pub(super) bearer: Arc<Bearer>,
 }
@@ -27,6 +29,8 @@ pub(super) struct Identity {
 /// Whoever said `hello`, while its token is looked at.
 pub(super) struct Newcomer {
     client: Bytes,
+    /// Its first session; empty: this is the first.
+    continues: Bytes,
 }
 
 pub(super) fn check_token(token: &str) -> Result<(), Fault> {
@@ -69,8 +73,15 @@ impl<C: ChannelRef> Connection<C> {
             self.outputs
                 .push_back(ConnectionOutput::MessageBytesMax(bytes_max));
         }
+        if !matches!(hello.continues.len(), 0 | 16) {
+            return wrong(format!(
+                "hello.continues has {} bytes, not 16: it is the session of the first welcome",
+                hello.continues.len()
+            ));
+        }
         self.question = Some(Question::Hello(Newcomer {
             client: hello.client,
+            continues: hello.continues,
         }));
         let token = hello.token;
         self.outputs
@@ -123,6 +134,11 @@ impl<C: ChannelRef> Connection<C> {
         self.identity = Some(Identity {
             name: principal.shared_name(),
             author,
+            peer: principal.peer(if newcomer.continues.is_empty() {
+                &self.parts.session
+            } else {
+                &newcomer.continues
+            }),
             bearer: Arc::new(Bearer::new(principal)),
         });
     }

@@ -30,7 +30,10 @@ pub enum ConnectionInput<C> {
     /// What came is no message at all, as its link sees it.
     Refused(Fault),
     /// The link is gone, or the send queue has ended: nobody is there any more.
-    Gone,
+    Gone {
+        /// The client said goodbye: it does not come back on another link.
+        cleanly: bool,
+    },
     /// The answer to [`ConnectionOutput::Authenticate`].
     Authenticated(Result<Principal, AuthError>),
     /// The answer to [`ConnectionOutput::CheckOpen`]; `None`: the broker could not say.

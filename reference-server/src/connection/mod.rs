@@ -141,8 +141,8 @@ impl<C: ChannelRef> Connection<C> {
                 Ok(())
             }
             ConnectionInput::Refused(fault) => Err(fault),
-            ConnectionInput::Gone => {
-                self.end();
+            ConnectionInput::Gone { cleanly } => {
+                self.end(cleanly);
                 Ok(())
             }
             ConnectionInput::Authenticated(answer) => self.handle_authenticated(answer),
@@ -256,12 +256,12 @@ impl<C: ChannelRef> Connection<C> {
     fn fail(&mut self, fault: Fault) {
         if !self.has_ended {
             self.outputs.push_back(ConnectionOutput::Fail(fault));
-            self.end();
+            self.end(false);
         }
     }
 
-    /// Lets go of everything.
-    fn end(&mut self) {
+    /// Lets go of everything. `cleanly`: its client does not come back on another link.
+    fn end(&mut self, cleanly: bool) {
         self.has_ended = true;
         self.frames = VecDeque::new();
         // A subscribe that waits for room in an inbox may still get in: it is taken back too.
@@ -271,21 +271,24 @@ impl<C: ChannelRef> Connection<C> {
         };
         for (name, task) in self.subscriptions.take() {
             if asked.as_ref() != Some(&name) {
-                self.let_go(To::Task(task));
+                self.let_go(To::Task(task), cleanly);
             }
         }
         if let Some(name) = asked {
-            self.let_go(To::Running(name));
+            self.let_go(To::Running(name), cleanly);
         }
     }
 
     /// A channel hears no more of this connection. One that is gone has nobody subscribed.
-    fn let_go(&mut self, to: To<C>) {
+    fn let_go(&mut self, to: To<C>, cleanly: bool) {
         let peer = self.parts.peer;
         self.outputs.push_back(ConnectionOutput::Post {
             to,
             hand: Hand::Always,
-            input: ChannelInput::Unsubscribe { conn: peer },
+            input: ChannelInput::Unsubscribe {
+                conn: peer,
+                cleanly,
+            },
         });
     }
 
@@ -301,6 +304,7 @@ impl<C: ChannelRef> Connection<C> {
         });
         Some(Subscriber {
             conn: self.parts.peer,
+            peer: identity.peer,
             principal: Arc::clone(&identity.name),
             author: identity.author,
             outlet,

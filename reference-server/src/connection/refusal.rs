@@ -58,7 +58,7 @@ impl<C: ChannelRef> Connection<C> {
             && let Ok(name) = channel.parse()
             && let Some(task) = self.subscriptions.remove(&name)
         {
-            self.let_go(To::Task(task));
+            self.let_go(To::Task(task), true);
         }
         self.send_refusal(Some(channel), refusal);
     }

@@ -66,6 +66,7 @@ impl Outlets for Nowhere {
 pub(super) fn subscriber() -> Subscriber {
     Subscriber {
         conn: PeerId(1),
+        peer: PeerId(1).0,
         principal: "ana".into(),
         author: Author([0; 16]),
         outlet: Arc::new(Nowhere),
@@ -622,7 +623,7 @@ fn whoever_ends_is_subscribed_nowhere_also_what_still_waits_for_room() {
     world.subscribe("a:b");
     world.subscribe("a:c");
     world.say([subscribe("a:c")]);
-    let wanted = world.tell(ConnectionInput::Gone);
+    let wanted = world.tell(ConnectionInput::Gone { cleanly: true });
     let gone = |to| Wanted::Post(to, Hand::Always, "unsubscribe");
     assert_eq!(wanted, [gone("task"), gone("running")]);
     assert_eq!((world.at, world.reads), (None, false));

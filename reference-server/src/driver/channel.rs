@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tidewire_core::time::{MonoTime, Now};
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Heard, Room, Watch};
+use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Heard, NodeId, Room, Watch};
 use crate::budget::{Account, Kind};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
 use crate::channel_pattern::ChannelPattern;
@@ -26,6 +26,8 @@ pub(crate) struct DriverParts {
     pub(crate) config: Arc<Config>,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) broker: Arc<dyn Broker>,
+    /// Which node this is, if there can be others.
+    pub(crate) node: Option<NodeId>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -75,7 +77,8 @@ impl Driver {
             .namespace(name.namespace())
             .cloned()
             .unwrap_or_default();
-        let config = parts.config.channel(&namespace);
+        let mut config = parts.config.channel(&namespace);
+        config.node = parts.node;
         let channel = Channel::new(
             name.clone(),
             config,
@@ -123,8 +126,10 @@ impl Driver {
                 Woken::Heard(Heard::Grown { .. } | Heard::Missed) => {
                     self.channel.handle_input(now, ChannelInput::Woken);
                 }
-                // Nothing that is published is for a channel's log.
-                Woken::Heard(Heard::Published { .. }) => {}
+                Woken::Heard(Heard::Published { message, .. }) => {
+                    self.channel
+                        .handle_input(now, ChannelInput::Published(message));
+                }
                 Woken::Time => {
                     if self.wake_at.is_some_and(|at| at <= now.mono) {
                         self.channel.handle_input(now, ChannelInput::Timeout);
@@ -179,6 +184,10 @@ impl Driver {
                             });
                         }
                     }
+                }
+                ChannelOutput::Publish(message) => {
+                    // What gets lost is said again.
+                    drop(self.parts.broker.publish(&self.handle.name, message));
                 }
                 ChannelOutput::Close { conn, code } => {
                     self.parts.connections.end(conn, Ending::of(code));

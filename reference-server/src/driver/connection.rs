@@ -208,7 +208,8 @@ impl<'a> Listener<'a> {
             Received::Refused(fault) => ConnectionInput::Refused(fault),
             Received::Gone(ending) => {
                 self.peer.end(ending);
-                ConnectionInput::Gone
+                let cleanly = ending.reason == EndReason::Client;
+                ConnectionInput::Gone { cleanly }
             }
         }
     }
@@ -297,7 +298,7 @@ impl<'a> Listener<'a> {
     /// The link is gone, or its last words are under way.
     fn leave(&mut self) {
         self.answer = None;
-        let gone = ConnectionInput::Gone;
+        let gone = ConnectionInput::Gone { cleanly: false };
         self.connection.handle_input(self.app.clock.now(), gone);
         loop {
             match self.connection.poll_output() {

@@ -11,6 +11,7 @@ use tidewire_core::wire::{Codec, ErrorCode};
 use tokio::time::timeout;
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode as Code;
 use tungstenite::{Error, Message};
 
 use crate::connection::{EndReason, Ending, Fault};
@@ -112,7 +113,13 @@ impl Link for WebSocketLink {
     async fn recv(&self) -> Received {
         let is_text = self.codec.is_text();
         match self.socket.next().await {
-            None | Some(Ok(Message::Close(_))) => Received::Gone(Ending::CLIENT),
+            None => Received::Gone(Ending::AWAY),
+            Some(Ok(Message::Close(close))) => {
+                Received::Gone(match close.map(|close| close.code) {
+                    None | Some(Code::Normal) => Ending::CLIENT,
+                    Some(_) => Ending::AWAY,
+                })
+            }
             Some(Err(error)) => self.error(&error),
             Some(Ok(Message::Binary(message))) if !is_text => Received::Message(message),
             Some(Ok(Message::Text(message))) if is_text => Received::Message(message.into()),
@@ -132,7 +139,7 @@ impl Link for WebSocketLink {
             code: (code as u16).into(),
             reason: match ending.reason {
                 EndReason::Code(code) => code.name().into(),
-                EndReason::Client | EndReason::Broken => "".into(),
+                EndReason::Client | EndReason::Away | EndReason::Broken => "".into(),
             },
         };
         self.socket.close(frame).await;

@@ -84,6 +84,7 @@ async fn visit(app: &Arc<App>, name: &ChannelName, max_epoch: u64, within: Durat
     let subscribe = || ChannelInput::Subscribe {
         subscriber: Subscriber {
             conn,
+            peer: conn.0,
             principal: "admin".into(),
             author: Author([0; 16]),
             outlet: Arc::new(Nowhere),
@@ -96,9 +97,10 @@ async fn visit(app: &Arc<App>, name: &ChannelName, max_epoch: u64, within: Durat
     let visited = decided(app, name, within, subscribe).await;
     if let Some(channel) = app.channels.find(name) {
         // A channel that is gone has nobody subscribed.
-        let _ = channel
-            .inbox
-            .push_always(ChannelInput::Unsubscribe { conn });
+        let _ = channel.inbox.push_always(ChannelInput::Unsubscribe {
+            conn,
+            cleanly: true,
+        });
     }
     visited.map(|_| ())
 }

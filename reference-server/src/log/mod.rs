@@ -8,6 +8,7 @@ mod entry;
 #[cfg(test)]
 mod golden;
 mod memory;
+mod node;
 mod parts;
 mod request;
 mod snapshot;
@@ -18,6 +19,7 @@ pub use entry::{Check, Entry, EntryBody, LogKind, RunId, Trace};
 #[cfg(feature = "net")]
 pub(crate) use memory::PART_ENTRIES_MAX;
 pub use memory::{Log, may_append};
+pub use node::NodeId;
 pub use parts::{Encoding, SnapshotName, StoredSnapshot};
 pub use request::{BrokerReply, BrokerRequest};
 pub use snapshot::{Snapshot, TableRow};

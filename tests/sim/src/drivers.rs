@@ -226,6 +226,7 @@ impl World {
                     asker,
                     request,
                 } => self.ask_broker(node, channel, asker, request),
+                Effect::Publish(channel, message) => self.publish(channel, &message),
                 Effect::Timer(channel, at) => {
                     let at = self.node_ms(node, at);
                     self.at(

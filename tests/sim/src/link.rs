@@ -143,6 +143,8 @@ pub struct Link {
     pub down: Lane,
     /// Usual travel time.
     pub delay_ms: (u64, u64),
+    /// The client closed it, and does not come back on another one.
+    pub is_left: bool,
     /// Until when it is slow, and how slow.
     pub spike: Option<(u64, u64)>,
     /// Bytes per ms that the client reads, while it reads slowly.

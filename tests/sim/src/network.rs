@@ -77,6 +77,7 @@ impl World {
             up: Lane::default(),
             down: Lane::default(),
             delay_ms,
+            is_left: false,
             spike: None,
             reads_slowly: None,
         });
@@ -380,8 +381,9 @@ impl World {
     pub(crate) fn node_hears(&mut self, id: LinkId) -> Checked {
         let link = &self.links[id.0];
         let (at, conn, life) = (link.node, link.server_conn, link.node_life);
+        let cleanly = link.is_left;
         self.on_node(at, life, |node, now, effects| {
-            node.forget(now, conn, effects)
+            node.forget(now, conn, cleanly, effects)
         })
     }
 
@@ -398,6 +400,7 @@ impl World {
         let keep = self.rng.u64(0..=under_way);
         self.links[id.0].down.break_after(keep, 0);
         if self.links[id.0].phase == LinkPhase::Up && !self.links[id.0].up.is_broken() {
+            self.links[id.0].is_left = code == CloseCode::Normal;
             let all = self.links[id.0].up.under_way();
             self.links[id.0].up.break_after(all, 0);
             let after = self.between(self.links[id.0].delay_ms);
@@ -467,7 +470,7 @@ impl World {
         }
         let life = self.nodes[at].life;
         self.on_node(at, life, |node, now, effects| {
-            node.forget(now, conn, effects)
+            node.forget(now, conn, false, effects)
         })
     }
 }

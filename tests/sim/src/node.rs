@@ -11,9 +11,10 @@ use bytes::Bytes;
 use tidewire_core::ChannelName;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{Codec, Cursor, ErrorCode, Goaway, Limits, Push};
-use tidewire_server::broker::{BrokerReply, BrokerRequest, EntryBody};
+use tidewire_server::broker::{BrokerReply, BrokerRequest, EntryBody, NodeId};
 use tidewire_server::channel::{
-    Author, Channel, ChannelInput, ChannelOutput, Message, Outlet, OutletFull, PeerId, Policy,
+    Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, Message, Outlet, OutletFull,
+    PeerId, Policy,
 };
 use tidewire_server::connection::{
     Access, ChannelRef, Connection, ConnectionInput, ConnectionOutput, ConnectionParts, Create,
@@ -44,6 +45,8 @@ pub enum Effect {
         /// What.
         request: BrokerRequest,
     },
+    /// Publish something on a channel.
+    Publish(usize, Bytes),
     /// Wake a channel at a moment of the node's monotonic clock.
     Timer(usize, MonoTime),
     /// Wake a connection at a moment of the node's monotonic clock.
@@ -194,6 +197,8 @@ pub struct Node {
     /// How far its wall clock is off.
     pub clock_ms: i64,
     seed: u64,
+    /// Tells its lives, and those of others, apart.
+    identity: u64,
     /// How many tasks were started.
     tasks: u64,
     started_ms: u64,
@@ -255,6 +260,7 @@ impl Node {
             full: 0,
             clock_ms: 0,
             seed,
+            identity: seed,
             tasks: 0,
             started_ms: 0,
             rules: Rules {
@@ -361,8 +367,14 @@ impl Node {
     }
 
     /// A link is gone.
-    pub fn forget(&mut self, now_ms: u64, conn: PeerId, effects: &mut Vec<Effect>) -> Checked {
-        self.input(now_ms, conn, ConnectionInput::Gone, effects)?;
+    pub fn forget(
+        &mut self,
+        now_ms: u64,
+        conn: PeerId,
+        cleanly: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
+        self.input(now_ms, conn, ConnectionInput::Gone { cleanly }, effects)?;
         self.peers.remove(&conn);
         for host in self.hosts.values_mut() {
             host.waiting.retain(|(who, _)| *who != conn);
@@ -516,6 +528,11 @@ impl Node {
         self.feed(channel, ChannelInput::Woken, effects);
     }
 
+    /// The broker brings what somebody has published.
+    pub fn hear(&mut self, channel: usize, message: Bytes, effects: &mut Vec<Effect>) {
+        self.feed(channel, ChannelInput::Published(message), effects);
+    }
+
     /// The broker answered a channel.
     pub fn reply(
         &mut self,
@@ -586,6 +603,9 @@ impl Node {
                         host.liars.check_opening(entry.cursor.epoch)?;
                     }
                     requests.push(request);
+                }
+                ChannelOutput::Publish(message) => {
+                    effects.push(Effect::Publish(channel, message));
                 }
                 ChannelOutput::Close { conn, code } => closed.push((conn, code)),
                 ChannelOutput::Wait(at) => {
@@ -698,6 +718,7 @@ impl Node {
     }
 
     fn start_host(&mut self, channel: usize) -> &mut Host {
+        let identity = NodeId(self.identity.wrapping_add(self.life));
         let Self {
             hosts,
             seed,
@@ -719,7 +740,10 @@ impl Node {
                 })),
                 channel: Channel::new(
                     names[channel].clone(),
-                    shape.channel.clone(),
+                    ChannelConfig {
+                        node: (shape.nodes > 1).then_some(identity),
+                        ..shape.channel.clone()
+                    },
                     Arc::new(*rules) as Arc<dyn Policy>,
                     *seed,
                 ),

@@ -1,5 +1,6 @@
 //! Requests to the broker on their way through the world: delays, failures, wake-ups.
 
+use bytes::Bytes;
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 
 use crate::broker::failed;
@@ -132,6 +133,33 @@ impl World {
                     node,
                     life,
                     channel,
+                },
+            );
+        }
+    }
+
+    /// Everybody hears it, soon, late or never.
+    pub(crate) fn publish(&mut self, channel: usize, message: &Bytes) {
+        if !self.broker.is_up {
+            return;
+        }
+        for node in 0..self.nodes.len() {
+            let mut after = self.between(self.shape.broker_ms);
+            if self.faults.strikes(Fault::WakeLate, &mut self.rng) {
+                if self.rng.bool() {
+                    continue;
+                }
+                after += self.rng.u64(100..5_000);
+            }
+            let life = self.nodes[node].life;
+            let message = message.clone();
+            self.after(
+                after,
+                Event::Publishes {
+                    node,
+                    life,
+                    channel,
+                    message,
                 },
             );
         }

@@ -133,6 +133,12 @@ pub(crate) enum Event {
         life: u64,
         channel: usize,
     },
+    Publishes {
+        node: usize,
+        life: u64,
+        channel: usize,
+        message: Bytes,
+    },
     // The broker.
     BrokerAsked {
         node: usize,
@@ -503,6 +509,15 @@ impl World {
                 channel,
             } => self.on_node(node, life, |node, _, effects| {
                 node.wake(channel, effects);
+                Ok(())
+            }),
+            Event::Publishes {
+                node,
+                life,
+                channel,
+                message,
+            } => self.on_node(node, life, |node, _, effects| {
+                node.hear(channel, message, effects);
                 Ok(())
             }),
             Event::BrokerAsked {

@@ -217,7 +217,10 @@ fn nobody_waiting_means_nothing_is_retried() {
     harness.replies = vec![failed()];
     harness.subscribe(&ana, None, 0);
     let conn = ana.subscriber.conn;
-    harness.input(ChannelInput::Unsubscribe { conn });
+    harness.input(ChannelInput::Unsubscribe {
+        conn,
+        cleanly: true,
+    });
     harness.run();
     harness.pass(60_000);
     assert_eq!(harness.requests.len(), 1);

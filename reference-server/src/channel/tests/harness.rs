@@ -112,6 +112,7 @@ impl Client {
         Self {
             subscriber: Subscriber {
                 conn: PeerId(conn),
+                peer: conn,
                 principal: format!("p{author}").into(),
                 author: Author([author; 16]),
                 outlet: inbox.clone(),
@@ -139,6 +140,8 @@ pub(super) struct Harness {
     /// Answers to give instead of the log's, first come first served.
     pub(super) replies: Vec<BrokerReply>,
     pub(super) closed: Vec<(PeerId, ErrorCode)>,
+    /// What other nodes hear.
+    pub(super) published: Vec<bytes::Bytes>,
     pub(super) wait: Option<MonoTime>,
     /// How far the broker's clock is ahead of the node's.
     pub(super) broker_ahead_ms: i64,
@@ -170,6 +173,7 @@ impl Harness {
             requests: Vec::new(),
             replies: Vec::new(),
             closed: Vec::new(),
+            published: Vec::new(),
             wait: None,
             broker_ahead_ms: 0,
         }
@@ -215,6 +219,7 @@ impl Harness {
                     assert!(self.requests.len() < 10_000, "the channel spins");
                     return Some(request);
                 }
+                ChannelOutput::Publish(message) => self.published.push(message),
                 ChannelOutput::Close { conn, code } => self.closed.push((conn, code)),
                 ChannelOutput::Wait(until) => {
                     assert!(

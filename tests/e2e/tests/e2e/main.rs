@@ -7,6 +7,7 @@ mod faults;
 mod hostile;
 mod hostile_values;
 mod letting_go;
+mod moving;
 mod pausing;
 mod presence;
 mod quickstart;

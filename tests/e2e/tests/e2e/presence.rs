@@ -29,7 +29,7 @@ async fn peers_see_each_other_come_change_and_go() {
         "oneself is no peer"
     );
 
-    // A broken link takes presence with it; the next link brings it back.
+    // A broken link takes presence with it, some seconds later; the next link brings it back.
     front.lead_to(None);
     front.cut();
     until("ben is gone", || ana.channel.presence().peers().is_empty()).await;

@@ -255,7 +255,13 @@ impl World {
         let reader = &mut self.readers[who];
         reader.lost = true;
         let (node, conn) = (reader.node, reader.subscriber.conn);
-        self.input(node, ChannelInput::Unsubscribe { conn });
+        self.input(
+            node,
+            ChannelInput::Unsubscribe {
+                conn,
+                cleanly: true,
+            },
+        );
         // What is on its way belongs to a stream that is over.
         self.readers[who].read(&self.truth);
     }
@@ -376,11 +382,17 @@ impl World {
                         "two requests at a time"
                     );
                 }
+                ChannelOutput::Publish(_) => panic!("it shares its broker with nobody"),
                 ChannelOutput::Close { conn, .. } => {
                     let reader = self.readers.iter_mut().find(|r| r.subscriber.conn == conn);
                     reader.expect("a known connection").lost = true;
-                    node.channel
-                        .handle_input(now, ChannelInput::Unsubscribe { conn });
+                    node.channel.handle_input(
+                        now,
+                        ChannelInput::Unsubscribe {
+                            conn,
+                            cleanly: true,
+                        },
+                    );
                 }
                 ChannelOutput::Wait(until) => {
                     assert!(

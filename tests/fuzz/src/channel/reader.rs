@@ -62,6 +62,7 @@ impl Reader {
         Self {
             subscriber: Subscriber {
                 conn: PeerId(author.into()),
+                peer: PeerId(author.into()).0,
                 principal: format!("p{author}").into(),
                 author: Author([author; 16]),
                 outlet: inbox.clone(),

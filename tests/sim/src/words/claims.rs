@@ -99,10 +99,14 @@ impl Liars {
         };
         let conn = PeerId(number);
         let gone = self.conn.replace(conn);
-        let gone = gone.map(|conn| ChannelInput::Unsubscribe { conn });
+        let gone = gone.map(|conn| ChannelInput::Unsubscribe {
+            conn,
+            cleanly: true,
+        });
         let comes = ChannelInput::Subscribe {
             subscriber: Subscriber {
                 conn,
+                peer: conn.0,
                 principal: "liar".into(),
                 author: Author([0; 16]),
                 outlet: Arc::new(outlet),
@@ -118,7 +122,10 @@ impl Liars {
     /// Whoever lied last is gone.
     pub fn leave(&mut self) -> Option<ChannelInput> {
         let conn = self.conn?;
-        Some(ChannelInput::Unsubscribe { conn })
+        Some(ChannelInput::Unsubscribe {
+            conn,
+            cleanly: true,
+        })
     }
 
     /// The node opens an epoch: above what it told somebody to wait for.

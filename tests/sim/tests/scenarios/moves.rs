@@ -83,6 +83,25 @@ fn when_one_of_two_nodes_drains_no_view_leaves_live_and_no_write_waits() {
     }
 }
 
+#[test]
+fn a_node_that_is_alone_is_empty_soon_after_its_window() {
+    let shape = Shape {
+        clients: 200,
+        ..Shape::calm()
+    };
+    let mut scene = Scene::new(3, shape);
+    let window_ms = 2_000;
+    scene.act(|world| world.drain_node_within(0, 45_000, window_ms));
+    scene.pass(u64::from(window_ms) - 100);
+    assert_eq!(scene.world.nodes[0].connections().count(), 200);
+    scene.pass(3_100);
+    assert_eq!(scene.world.nodes[0].connections().count(), 0);
+    // It comes back once the machine is up again.
+    scene.pass(120_000);
+    scene.rest();
+    assert_eq!(scene.world.nodes[0].connections().count(), 200);
+}
+
 /// The link that is newer than the one that the client had.
 fn next_of(scene: &Scene, old: LinkId) -> Option<LinkId> {
     let newest = scene.link(0);
