@@ -21,12 +21,14 @@ use crate::origin::OriginRule;
 use crate::pressure::Pressure;
 use crate::principal::is_principal_name;
 use crate::telemetry::Metrics;
+use crate::token_checks::TokenChecks;
 
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) connection_config: Arc<ConnectionConfig>,
     pub(crate) authenticate: Option<Arc<Authenticate>>,
     pub(crate) authorise: Option<Arc<Authorise>>,
+    pub(crate) token_checks: TokenChecks,
     pub(crate) origins: OriginRule,
     pub(crate) channels: Arc<Channels>,
     pub(crate) broker: Arc<dyn Broker>,
@@ -38,6 +40,8 @@ pub(crate) struct App {
     /// Starts a drain from the admin door.
     pub(crate) drain: tokio::sync::Notify,
     pub(crate) faults: Faults,
+    /// Whether links pass them. Without anybody who could set a plan, nothing is paid for one.
+    pub(crate) is_faulted: bool,
     pub(crate) admission: Arc<Admission>,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) api_keys: ApiKeys,
@@ -56,12 +60,8 @@ impl App {
     ) -> Result<Principal, AuthError> {
         let principal = match &self.authenticate {
             Some(authenticate) => {
-                let answer = authenticate(token, Arc::new(request.unpack()));
-                tokio::time::timeout(self.config.timeouts.authenticate, answer)
-                    .await
-                    .unwrap_or_else(|_| {
-                        Err(AuthError::retryable("the token check took too long"))
-                    })?
+                let check = async || authenticate(token, Arc::new(request.unpack())).await;
+                self.token_checks.run(check).await?
             }
             None => auth::dev_principal(&token, request)?,
         };

@@ -9,9 +9,12 @@ use tokio::net::TcpListener;
 
 use crate::admin_client::{self, AdminClient, ClientError};
 use crate::broker::{DiskBroker, OpenError, RunId};
-use crate::config::{API_KEY_FILE, Config, ConfigError, Flags, Settings, unknown_env};
+use crate::config::{Config, ConfigError, Flags, Settings, unknown_env};
 use crate::server::{BuildError, RunError, Server};
 use crate::{clock, file_limit, telemetry};
+
+/// The variable that names the file with the key which client commands show.
+const API_KEY_FILE: &str = "TIDEWIRE_API_KEY_FILE";
 
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -39,12 +42,8 @@ enum Command {
     CheckConfig,
     /// Print every value with where it came from, without judging
     PrintConfig,
-    /// Give a copied data directory a new run id, before a server is started on it
-    Restore {
-        /// The directory
-        #[arg(long, value_name = "DIR")]
-        data_dir: PathBuf,
-    },
+    /// Give a copied data directory, which --data-dir names, a new run id before a server is started on it
+    Restore,
     /// Ask the server at --admin URL to drain; returns when nobody is connected any more: 0, or 3 at the
     /// timeout
     Drain {
@@ -104,11 +103,20 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    if let Some(Command::Restore { data_dir }) = &cli.command {
-        return restore(data_dir);
-    }
     let env = |name: &str| std::env::var(name).ok();
     let overrides = cli.flags.overrides();
+    if let Some(Command::Restore) = &cli.command {
+        // Neither file nor environment counts: this is not the directory that a server runs on.
+        let dir = overrides
+            .values
+            .get("data_dir")
+            .and_then(toml::Value::as_str);
+        let Some(dir) = dir else {
+            let text = "data_dir is not given: name the copy, as in --data-dir DIR";
+            return Err(Failure::Config(text.into()));
+        };
+        return restore(Path::new(dir));
+    }
     if let Some(Command::Drain { door, timeout }) = cli.command {
         let admin = overrides.values.get("admin").and_then(toml::Value::as_str);
         let Some(url) = admin else {
@@ -131,7 +139,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Config::from_settings(&settings).map_err(|error| Failure::Config(error.to_string()))?;
     let unusable = |error: ConfigError| Failure::Config(settings.attribute(error).to_string());
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in unknown_env(names) {
+    for name in unknown_env(names, &[API_KEY_FILE]) {
         eprintln!("tidewire-server: {name} is no setting of the server and is ignored");
     }
     if matches!(cli.command, Some(Command::CheckConfig)) {

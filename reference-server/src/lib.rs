@@ -78,6 +78,8 @@ mod socket;
 mod telemetry;
 #[cfg(feature = "net")]
 mod testing;
+#[cfg(feature = "net")]
+mod token_checks;
 
 pub use epoch_key::{EpochKey, EpochKeyError};
 pub use principal::{Action, AuthError, Principal};

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::admission::Admission;
 use crate::app::App;
 use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
-use crate::broker::{Broker, DiskBroker, MemoryBroker, NodeId, OpenError, RunId};
+use crate::broker::{Broker, DiskBounds, DiskBroker, MemoryBroker, NodeId, OpenError, RunId};
 use crate::budget::Budget;
 use crate::channel::View;
 use crate::channels::Channels;
@@ -32,6 +32,7 @@ use crate::policy::AppPolicy;
 use crate::pressure::{self, Pressure};
 use crate::schema::Schemas;
 use crate::telemetry::Metrics;
+use crate::token_checks::TokenChecks;
 
 /// Why a server cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +84,7 @@ pub struct ServerBuilder {
     policy: AppPolicy,
     routes: axum::Router,
     broker: Option<Arc<dyn Broker>>,
-    faults: Faults,
+    faults: Option<Faults>,
 }
 
 impl ServerBuilder {
@@ -150,7 +151,7 @@ impl ServerBuilder {
 
     /// Lets a fault plan work on this server, for tests. Without it only the admin door can set one.
     pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
+        self.faults = Some(faults);
         self
     }
 
@@ -181,7 +182,8 @@ impl ServerBuilder {
             config.epoch_keys = vec![key];
         }
         let config = Arc::new(config);
-        let faults = self.faults;
+        let is_faulted = self.faults.is_some() || config.faults || config.dev_auth;
+        let faults = self.faults.unwrap_or_default();
         let metrics = Metrics::with_faults(faults.counts());
         let clock = Clock::new();
         let connections = Connections::new(&config, Arc::clone(&metrics));
@@ -190,10 +192,13 @@ impl ServerBuilder {
         let serving = broker.join();
         let parts = DriverParts {
             config: Arc::clone(&config),
-            policy: Arc::new(FaultedPolicy {
-                inner: Arc::new(self.policy),
-                faults: faults.clone(),
-            }),
+            policy: match is_faulted {
+                true => Arc::new(FaultedPolicy {
+                    inner: Arc::new(self.policy),
+                    faults: faults.clone(),
+                }),
+                false => Arc::new(self.policy),
+            },
             broker: Arc::clone(&broker),
             node: serving.as_ref().map(|_| NodeId(clock::random_u64())),
             connections: Arc::clone(&connections),
@@ -210,7 +215,10 @@ impl ServerBuilder {
             allowed: config.allow_origin.clone(),
             loopback: config.dev_auth,
         };
+        let token_checks =
+            TokenChecks::new(config.bounds.token_checks, config.timeouts.authenticate);
         let app = Arc::new(App {
+            token_checks,
             config,
             authenticate: self.authenticate,
             authorise: self.authorise,
@@ -224,6 +232,7 @@ impl ServerBuilder {
             clock,
             drain: tokio::sync::Notify::new(),
             faults: faults.clone(),
+            is_faulted,
             admission,
             pressure,
             api_keys,
@@ -286,7 +295,11 @@ fn open_broker(config: &Config, budget: &Budget) -> Result<Arc<dyn Broker>, Buil
             Arc::new(broker.with_budget(budget.clone()))
         }
         BrokerKind::Disk => {
-            let broker = DiskBroker::open(&config.data_dir, new_run)?;
+            let bounds = DiskBounds {
+                writes: config.bounds.disk_writes,
+                cache_bytes: config.bounds.disk_cache_bytes,
+            };
+            let broker = DiskBroker::open_with(&config.data_dir, new_run, bounds)?;
             let broker = broker.with_channels_max(config.disk_channels_max);
             Arc::new(broker.with_bytes_max(config.disk_bytes_max))
         }
@@ -303,7 +316,7 @@ impl Server {
             policy: AppPolicy::default(),
             routes: axum::Router::new(),
             broker: None,
-            faults: Faults::new(),
+            faults: None,
         }
     }
 

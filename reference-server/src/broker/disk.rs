@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 use self::mark::{Mark, MarkFile};
 use self::medium::Directory;
 use self::mending::Mending;
-use self::store::{Store, StoreError, Write, WriteKind};
+use self::store::{Store, StoreError, Write, WriteKind, refuse_other_formats};
 use super::{
     Answer, Broker, BrokerReply, BrokerRequest, Inbox, Inboxes, Letter, Listed, Listeners, NodeId,
     Room, RunId, Sent, Unavailable, Watch,
@@ -46,18 +46,31 @@ use crate::log::codec::encode_entry;
 /// The file inside a data directory.
 const FILE: &str = "tidewire.redb";
 
-/// Writes that may wait for the disk. At the limit a request is answered `Failed`: its channel backs
-/// off and tells its clients to `hold`.
-const QUEUE_MAX: usize = 512;
-
 /// One transaction takes at most this many bytes of queued writes; the rest goes into the next one.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What is said of requests that come too late.
 const CLOSED: &str = "the disk broker is closed";
 
-/// Pages that redb keeps in memory. Channels keep what they serve; this is for loads.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// What a disk broker takes of this process.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DiskBounds {
+    /// Writes that may wait for the disk. At the limit a request is answered `Failed`: its channel backs off
+    /// and tells its clients to `hold`.
+    pub writes: usize,
+    /// Bytes of the database's pages that are kept in memory. Channels keep what they serve; this is for loads.
+    pub cache_bytes: usize,
+}
+
+impl Default for DiskBounds {
+    fn default() -> Self {
+        Self {
+            writes: 512,
+            cache_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +115,6 @@ pub enum OpenError {
 pub struct DiskBroker {
     run: RunId,
     store: Arc<Store>,
-    channels_max: u64,
     listeners: Arc<Listeners>,
     /// Nodes of this process: others cannot open the file.
     inboxes: Inboxes,
@@ -131,12 +143,19 @@ impl DiskBroker {
     ///
     /// Blocks while a file that was not closed cleanly is checked.
     pub fn open(dir: &Path, new_run: RunId) -> Result<Self, OpenError> {
+        Self::open_with(dir, new_run, DiskBounds::default())
+    }
+
+    /// The same with other bounds.
+    pub fn open_with(dir: &Path, new_run: RunId, bounds: DiskBounds) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             dir: dir.into(),
             source,
         };
         std::fs::create_dir_all(dir).map_err(io)?;
-        let mut store = Store::new(Arc::new(Directory::new(dir)), dir, new_run)?;
+        refuse_other_formats(dir)?;
+        let medium = Arc::new(Directory::new(dir));
+        let mut store = Store::new(medium, dir, new_run, bounds.cache_bytes)?;
         let older = Mark::read(dir).filter(|mark| mark.is_ahead_of(store.run(), store.life()));
         if older.is_some() {
             tracing::warn!(
@@ -147,7 +166,7 @@ impl DiskBroker {
             store.set_run(dir, new_run)?;
         }
         store.mark(MarkFile::open(dir).map_err(io)?);
-        let broker = Self::start(store, mending::LOOK_AGAIN).map_err(io)?;
+        let broker = Self::start(store, bounds.writes, mending::LOOK_AGAIN).map_err(io)?;
         sync_names(dir).map_err(io)?;
         Ok(broker)
     }
@@ -161,7 +180,9 @@ impl DiskBroker {
             dir: dir.into(),
             source,
         })?;
-        let mut store = Store::new(Arc::new(Directory::new(dir)), dir, new_run)?;
+        refuse_other_formats(dir)?;
+        let medium = Arc::new(Directory::new(dir));
+        let mut store = Store::new(medium, dir, new_run, DiskBounds::default().cache_bytes)?;
         let old = store.run();
         store.set_run(dir, new_run)?;
         let mark = MarkFile::open(dir).map_err(|source| OpenError::Io {
@@ -173,10 +194,11 @@ impl DiskBroker {
     }
 
     /// Bounds the number of channels that it keeps; without it, whoever may open channels may fill the disk.
-    /// Policy at the limit: channels that are there go on, a further one is not opened.
+    /// Policy at the limit: channels that are there go on, a further one is not opened. Of those that begin at
+    /// the same moment, the appends of some are refused; their clients are told when they ask again.
     #[must_use]
-    pub fn with_channels_max(mut self, channels_max: u64) -> Self {
-        self.channels_max = channels_max;
+    pub fn with_channels_max(self, channels_max: u64) -> Self {
+        self.store.set_channels_max(channels_max);
         self
     }
 
@@ -202,11 +224,11 @@ impl DiskBroker {
         self.store.transactions()
     }
 
-    /// `look_again`: how often it is looked whether a full disk has room.
-    fn start(store: Store, look_again: Duration) -> std::io::Result<Self> {
+    /// `writes` may wait; it is looked every `look_again` whether a full disk has room.
+    fn start(store: Store, writes: usize, look_again: Duration) -> std::io::Result<Self> {
         let store = Arc::new(store);
         let listeners = Arc::new(Listeners::default());
-        let (queue, queued) = mpsc::sync_channel(QUEUE_MAX);
+        let (queue, queued) = mpsc::sync_channel(writes);
         let writer = std::thread::Builder::new()
             .name("tidewire-disk".into())
             .spawn({
@@ -217,7 +239,6 @@ impl DiskBroker {
         Ok(Self {
             run: store.run(),
             store,
-            channels_max: u64::MAX,
             listeners,
             inboxes: Inboxes::default(),
             is_closed: AtomicBool::new(false),
@@ -350,7 +371,7 @@ impl Broker for DiskBroker {
 
     /// Looks at the disk only when there is no place for another one.
     fn has_room(&self, channel: &ChannelName) -> bool {
-        let may_begin = self.store.channels() < self.channels_max && self.room() == Room::Free;
+        let may_begin = !self.store.has_all_channels() && self.room() == Room::Free;
         may_begin || self.store.has(channel)
     }
 

@@ -34,7 +34,7 @@ use {crate::channel_pattern::ChannelPattern, bytes::Bytes, tidewire_core::Channe
 #[cfg(feature = "net")]
 pub use {
     answer::Answer,
-    disk::{DiskBroker, OpenError},
+    disk::{DiskBounds, DiskBroker, OpenError},
     inbox::{Inbox, Inboxes, Letter, LetterId, Sent},
     listeners::Listeners,
     memory::MemoryBroker,

@@ -37,6 +37,18 @@ pub struct Bounds {
     pub queue_messages: usize,
     /// Their bytes.
     pub queue_bytes: usize,
+    /// Bytes of a token; a longer one ends the connection.
+    pub token_bytes: usize,
+    /// Tokens that `authenticate` looks at at a time; others wait as long as it may take, then come again.
+    pub token_checks: usize,
+    /// New tokens that one connection may send at once; one of more is not looked at.
+    pub refreshes: usize,
+    /// Milliseconds after which it may send one more.
+    pub refresh_ms: usize,
+    /// Writes that wait for the disk; one of more fails, and its channel tries again.
+    pub disk_writes: usize,
+    /// Bytes of the database's pages that are kept in memory; the oldest are read again.
+    pub disk_cache_bytes: usize,
     /// Frames of one message of a client; one of more ends its connection.
     pub frames_per_message: usize,
     /// Bytes of a request's line and headers; more are refused.
@@ -58,7 +70,7 @@ struct Bound {
 /// Most of anything: a bound beyond it bounds nothing on any machine.
 const MOST: usize = 1 << 40;
 
-const BOUNDS: [Bound; 15] = [
+const BOUNDS: [Bound; 21] = [
     Bound {
         path: &["limits", "document_bytes"],
         default: 128 * MIB,
@@ -131,6 +143,43 @@ const BOUNDS: [Bound; 15] = [
         field: |b| &mut b.queue_bytes,
     },
     Bound {
+        path: &["limits", "token_bytes"],
+        default: 16 * KIB,
+        // It travels in a hello of 32 KiB at least.
+        range: (256, 16 * KIB),
+        field: |b| &mut b.token_bytes,
+    },
+    Bound {
+        path: &["limits", "token_checks"],
+        default: 4000,
+        range: (1, 1_000_000),
+        field: |b| &mut b.token_checks,
+    },
+    Bound {
+        path: &["limits", "refreshes"],
+        default: 4,
+        range: (1, 1000),
+        field: |b| &mut b.refreshes,
+    },
+    Bound {
+        path: &["limits", "refresh_ms"],
+        default: 5000,
+        range: (100, 60_000),
+        field: |b| &mut b.refresh_ms,
+    },
+    Bound {
+        path: &["limits", "disk_writes"],
+        default: 512,
+        range: (1, 1_000_000),
+        field: |b| &mut b.disk_writes,
+    },
+    Bound {
+        path: &["limits", "disk_cache_bytes"],
+        default: 32 * MIB,
+        range: (MIB, MOST),
+        field: |b| &mut b.disk_cache_bytes,
+    },
+    Bound {
         path: &["limits", "frames_per_message"],
         default: 4096,
         // A client that comes back subscribes to all its channels in one message.
@@ -172,6 +221,12 @@ impl Default for Bounds {
             peers_bytes: 0,
             queue_messages: 0,
             queue_bytes: 0,
+            token_bytes: 0,
+            token_checks: 0,
+            refreshes: 0,
+            refresh_ms: 0,
+            disk_writes: 0,
+            disk_cache_bytes: 0,
             frames_per_message: 0,
             header_bytes: 0,
             headers: 0,

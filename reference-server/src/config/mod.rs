@@ -37,9 +37,6 @@ pub use sources::{LoadError, Overrides, Setting, Settings, Source};
 #[cfg(feature = "net")]
 pub(crate) use sources::{dotted, unknown_env};
 
-/// The variable that names the file with the key which client commands show.
-pub(crate) const API_KEY_FILE: &str = "TIDEWIRE_API_KEY_FILE";
-
 /// Settings of a [`crate::Server`]. Each default has its reason in docs/defaults.md.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -281,6 +278,9 @@ impl Config {
             hello: self.timeouts.hello,
             heartbeat: self.timeouts.heartbeat,
             silence: self.timeouts.silence,
+            token_bytes_max: self.bounds.token_bytes,
+            refresh: Duration::from_millis(self.bounds.refresh_ms as u64),
+            refresh_burst: u32::try_from(self.bounds.refreshes).unwrap_or(u32::MAX),
             frames_per_message_max: self.bounds.frames_per_message,
             frames_per_second: self.rates.connection.per_s,
             frames_burst: self.rates.connection.burst,

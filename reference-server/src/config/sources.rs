@@ -198,14 +198,15 @@ impl fmt::Display for Settings {
 
 /// Those of `names` that look like settings of the server and are none: typos, mostly.
 ///
-/// They are not errors, because other programs of the same machine may have their own.
+/// They are not errors, because other programs of the same machine may have their own. `others` are known
+/// elsewhere.
 #[cfg(feature = "net")]
-pub(crate) fn unknown_env(names: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn unknown_env(names: impl Iterator<Item = String>, others: &[&str]) -> Vec<String> {
     let known: Vec<String> = keys().iter().filter_map(keys::Key::variable).collect();
     names
         .filter(|name| {
-            let others = ["TIDEWIRE_CONFIG", super::API_KEY_FILE];
-            let looks = name.starts_with("TIDEWIRE_") && !others.contains(&name.as_str());
+            let looks = name.starts_with("TIDEWIRE_") && name != "TIDEWIRE_CONFIG";
+            let looks = looks && !others.contains(&name.as_str());
             looks && !known.iter().any(|known| known.eq_ignore_ascii_case(name))
         })
         .collect()

@@ -205,6 +205,9 @@ fn variables_that_look_like_settings_and_are_none_are_found() {
         "PATH",
         "LISTN",
     ];
-    let unknown = unknown_env(names.into_iter().map(str::to_owned));
+    let unknown = unknown_env(
+        names.into_iter().map(str::to_owned),
+        &["TIDEWIRE_API_KEY_FILE"],
+    );
     assert_eq!(unknown, ["TIDEWIRE_LISTN"]);
 }

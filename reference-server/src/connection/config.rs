@@ -19,6 +19,8 @@ pub struct ConnectionConfig {
     pub heads_moved_max: usize,
     /// Other heads, in turn: a hole inside the server is found this way too.
     pub heads_others_max: usize,
+    /// Bytes of a token. Policy: a longer one ends the connection.
+    pub token_bytes_max: usize,
     /// Between two new tokens of one connection in the long run. Policy: one that comes sooner is not looked
     /// at, and the client is told when to come again.
     pub refresh: Duration,
@@ -42,6 +44,7 @@ impl Default for ConnectionConfig {
             silence: Duration::from_secs(75),
             heads_moved_max: 256,
             heads_others_max: 16,
+            token_bytes_max: 16 * 1024,
             refresh: Duration::from_secs(5),
             refresh_burst: 4,
             frames_per_message_max: 4096,

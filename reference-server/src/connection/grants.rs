@@ -25,8 +25,8 @@ impl<C: ChannelRef> Connection<C> {
     }
 
     pub(super) fn handle_refresh(&mut self, token: String) -> Result<(), Fault> {
-        check_token(&token)?;
         let config = &self.parts.config;
+        check_token(&token, config.token_bytes_max)?;
         let ahead = config.refresh * config.refresh_burst.saturating_sub(1);
         let wait = self.refreshes_paid.since(self.now.mono + ahead);
         if !wait.is_zero() {

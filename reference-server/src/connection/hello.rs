@@ -13,9 +13,6 @@ use crate::principal::{AuthError, Principal};
 /// The smallest `max_frame` of a hello; smaller ones could not even take a welcome.
 const FRAME_BYTES_MIN: u32 = 1024;
 
-/// The longest token.
-const TOKEN_BYTES_MAX: usize = 16 * 1024;
-
 /// Who is at the other end, once `hello` was accepted.
 pub(super) struct Identity {
     pub(super) name: Arc<str>,
@@ -33,14 +30,15 @@ pub(super) struct Newcomer {
     continues: Bytes,
 }
 
-pub(super) fn check_token(token: &str) -> Result<(), Fault> {
-    match token.len() {
-        0..=TOKEN_BYTES_MAX => Ok(()),
-        bytes => Err(Fault::new(
-            ErrorCode::UnexpectedFrame,
-            format!("a token of {bytes} bytes is over {TOKEN_BYTES_MAX}"),
-        )),
+pub(super) fn check_token(token: &str, bytes_max: usize) -> Result<(), Fault> {
+    let bytes = token.len();
+    if bytes <= bytes_max {
+        return Ok(());
     }
+    Err(Fault::new(
+        ErrorCode::UnexpectedFrame,
+        format!("a token of {bytes} bytes is over {bytes_max}"),
+    ))
 }
 
 impl<C: ChannelRef> Connection<C> {
@@ -55,7 +53,7 @@ impl<C: ChannelRef> Connection<C> {
                 ),
             ));
         }
-        check_token(&hello.token)?;
+        check_token(&hello.token, self.parts.config.token_bytes_max)?;
         if hello.client.len() != 16 {
             return wrong(format!(
                 "hello.client has {} bytes, not 16",

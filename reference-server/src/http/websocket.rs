@@ -72,8 +72,13 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
             Ok(stream) => {
                 let bytes_max = app.config.limits.frame_up_bytes as usize;
                 let link = WebSocketLink::new(stream, codec, bytes_max);
-                let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
-                serve(app, kept, registered, link).await;
+                match app.is_faulted {
+                    true => {
+                        let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
+                        Box::pin(serve(app, kept, registered, link)).await;
+                    }
+                    false => serve(app, kept, registered, link).await,
+                }
             }
             Err(error) => tracing::debug!(%error, "a client left before its WebSocket was open"),
         }

@@ -2,7 +2,7 @@
 
 use tidewire_core::wire::{ErrorCode, OpKind, ServerKind};
 
-use crate::support::{Program, card, http, push, put, subscribe};
+use crate::support::{Program, card, http, push, put, subscribe, until};
 
 const ROOM: &str = "board:main";
 
@@ -26,18 +26,15 @@ async fn metrics_count_what_happened() {
         .await;
     let bob = server.client("bob").await;
     bob.close().await;
-    let mut metrics = String::new();
-    for _ in 0..200 {
-        metrics = http(&server.admin(), "GET", "/metrics", "").await.1;
+    let settled = async || {
+        let metrics = http(&server.admin(), "GET", "/metrics", "").await.1;
         // A close is counted before its connection is taken off the list, and an answer before it is written.
         let settled = metrics.contains("tidewire_closes_total{reason=\"client\"} 1")
             && value(&metrics, "tidewire_connections") == 1.0
             && value(&metrics, "tidewire_send_queue_bytes") == 0.0;
-        if settled {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+        settled.then_some(metrics)
+    };
+    let metrics = until("what was done is counted", settled).await;
     assert_eq!(
         value(&metrics, "tidewire_closes_total{reason=\"client\"}"),
         1.0

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_core::wire::{ErrorCode, ServerKind};
 
-use crate::support::{
-    Client, DEADLINE, Program, card, http, push, push_until_held, put, subscribe,
-};
+use crate::support::{Client, Program, card, http, push, push_until_held, put, subscribe, until};
 
 const ROOM: &str = "board:main";
 
@@ -19,14 +17,9 @@ async fn readiness(server: &Program) -> (u16, String) {
 /// Waits until the server is ready again; how long that took.
 async fn until_ready(server: &Program) -> Duration {
     let begun = Instant::now();
-    loop {
-        let (status, body) = readiness(server).await;
-        if status == 200 {
-            return begun.elapsed();
-        }
-        assert!(begun.elapsed() < DEADLINE, "{status} {body}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_ready = async || (readiness(server).await.0 == 200).then_some(());
+    until("the server is ready", is_ready).await;
+    begun.elapsed()
 }
 
 /// Whether a push is taken; if not, with what code it is held.
@@ -43,11 +36,8 @@ async fn is_taken(client: &mut Client, room: &str, epoch: u64, n: u64) -> Result
 }
 
 async fn until_taken(client: &mut Client, room: &str, epoch: u64, n: u64) {
-    let begun = Instant::now();
-    while is_taken(client, room, epoch, n).await.is_err() {
-        assert!(begun.elapsed() < DEADLINE, "held for ever");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let taken = async || is_taken(client, room, epoch, n).await.ok();
+    until("the push is taken", taken).await;
 }
 
 /// Why a subscribe is refused.

@@ -6,7 +6,7 @@ use tidewire_core::wire::Codec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, DEADLINE, Program, http};
+use crate::support::{Client, DEADLINE, Program, http, until};
 
 #[tokio::test]
 async fn pages_of_this_machine_and_listed_ones_get_in_and_no_others() {
@@ -185,9 +185,6 @@ async fn further_connections_are_told_to_come_back_later() {
     let refused = Client::connect(&server.public(), None).await;
     assert_eq!(refused.err().expect("refused").0, 503);
     first.close().await;
-    let deadline = Instant::now() + DEADLINE;
-    while Client::connect(&server.public(), None).await.is_err() {
-        assert!(Instant::now() < deadline, "the place was not freed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let connected = async || Client::connect(&server.public(), None).await.ok();
+    until("the place is freed", connected).await;
 }

@@ -18,7 +18,7 @@ use tidewire_server::{
 };
 use tokio::net::TcpListener;
 
-use crate::support::{Client, card, hello, http, push, put, subscribe};
+use crate::support::{Client, card, hello, http, push, put, subscribe, until};
 
 const ROOM: &str = "board:main";
 
@@ -497,11 +497,8 @@ async fn a_channel_that_nobody_uses_leaves_memory_and_comes_back() {
         cursor = Some(start.cursor);
         assert!(routing().await.contains("\"channels\":1"));
         ana.close().await;
-        let deadline = Instant::now() + crate::support::DEADLINE;
-        while !routing().await.contains("\"channels\":0") {
-            assert!(Instant::now() < deadline, "the channel stays");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let gone = async || routing().await.contains("\"channels\":0").then_some(());
+        until("the channel goes", gone).await;
     }
 }
 
@@ -546,15 +543,10 @@ async fn a_panic_in_the_applications_code_ends_that_connection_and_frees_its_sea
     ana.subscribe(ROOM).await;
     ana.send([subscribe("board:panic", None)]).await;
     assert_eq!(ana.end().await, (None, None));
-    let deadline = Instant::now() + crate::support::DEADLINE;
-    loop {
-        let (_, body) = http(&admin, "GET", "/health/routing", "").await;
-        if body.contains("\"channels\":0,\"connections\":0,\"subscriptions\":0") {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{body}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let nothing = "\"channels\":0,\"connections\":0,\"subscriptions\":0";
+    let routing = async || http(&admin, "GET", "/health/routing", "").await.1;
+    let gone = async || routing().await.contains(nothing).then_some(());
+    until("nothing is left", gone).await;
     client(&address, "bob").await.subscribe(ROOM).await;
 }
 
@@ -655,12 +647,10 @@ async fn while_the_broker_fails_the_server_is_not_ready_and_afterwards_nothing_i
     broker.fails.store(true, Ordering::SeqCst);
     ana.send([push(ROOM, start.cursor.epoch, 1, vec![put(card("1", "x"))])])
         .await;
-    let deadline = Instant::now() + crate::support::DEADLINE;
     let ready = async |wanted: u16| {
-        while http(&address, "GET", "/health/ready", "").await.0 != wanted {
-            assert!(Instant::now() < deadline, "never {wanted}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let status = async || http(&address, "GET", "/health/ready", "").await.0;
+        let is_so = async || (status().await == wanted).then_some(());
+        until("readiness follows", is_so).await;
     };
     ready(503).await;
     assert_eq!(http(&address, "GET", "/health/live", "").await.0, 200);

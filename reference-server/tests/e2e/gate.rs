@@ -8,9 +8,8 @@ use tidewire_core::wire::{ClientKind, ErrorCode, ErrorFrame, Ping, ServerKind};
 use tidewire_server::config::{ApiKey, ApiRight, ApiSecret};
 use tidewire_server::{AuthError, Config, Principal, RunError, Server};
 use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::support::{Client, DEADLINE, Program, command, exchange, hello, http, run, upgrade};
+use crate::support::{Client, Program, command, exchange, hello, http, run, until, upgrade};
 
 fn dev() -> Config {
     let mut config = Config::default();
@@ -29,17 +28,8 @@ async fn said(mut client: Client, name: &str) -> Result<String, ErrorFrame> {
 }
 
 async fn through(address: &str, header: (&'static str, &str)) -> Result<String, ErrorFrame> {
-    let mut request = format!("ws://{address}/v1/ws")
-        .into_client_request()
-        .unwrap();
-    let headers = request.headers_mut();
-    headers.insert(
-        "sec-websocket-protocol",
-        "tidewire.v1.proto".parse().unwrap(),
-    );
-    headers.append(header.0, header.1.parse().unwrap());
-    let client = Client::connect_by(request).await.expect("upgraded");
-    said(client, "ana").await
+    let client = Client::connect_through(address, header).await;
+    said(client.expect("upgraded"), "ana").await
 }
 
 #[tokio::test]
@@ -493,18 +483,8 @@ async fn one_address_has_its_share_of_places_and_others_have_theirs() {
         "::1",
     ]);
     let address = server.public();
-    let from = async |client: &str| {
-        let mut request = format!("ws://{address}/v1/ws")
-            .into_client_request()
-            .unwrap();
-        let headers = request.headers_mut();
-        headers.insert(
-            "sec-websocket-protocol",
-            "tidewire.v1.proto".parse().unwrap(),
-        );
-        headers.insert("x-forwarded-for", client.parse().unwrap());
-        Client::connect_by(request).await
-    };
+    let from =
+        async |client: &str| Client::connect_through(&address, ("x-forwarded-for", client)).await;
     let first = from("203.0.113.9")
         .await
         .unwrap_or_else(|refused| panic!("the first: {refused:?}"));
@@ -524,11 +504,10 @@ async fn one_address_has_its_share_of_places_and_others_have_theirs() {
         .unwrap_or_else(|refused| panic!("another address: {refused:?}"));
     server.logged("connections_per_address").await;
     first.close().await;
-    let deadline = Instant::now() + DEADLINE;
-    while from("203.0.113.9").await.is_err() {
-        assert!(Instant::now() < deadline, "the place was not freed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the place is freed", async || {
+        from("203.0.113.9").await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -542,16 +521,9 @@ async fn headers_of_a_peer_that_is_no_trusted_proxy_are_not_believed() {
         answer.to_lowercase().contains("\r\nretry-after: "),
         "{answer}"
     );
-    let mut request = format!("ws://{address}/v1/ws")
-        .into_client_request()
-        .unwrap();
-    let headers = request.headers_mut();
-    headers.insert(
-        "sec-websocket-protocol",
-        "tidewire.v1.proto".parse().unwrap(),
-    );
-    headers.insert("x-forwarded-for", "203.0.113.9".parse().unwrap());
-    let (status, _) = Client::connect_by(request).await.err().expect("refused");
+    let header = ("x-forwarded-for", "203.0.113.9");
+    let client = Client::connect_through(&address, header).await;
+    let (status, _) = client.err().expect("refused");
     assert_eq!(status, 429);
 }
 
@@ -581,11 +553,8 @@ async fn those_that_say_nothing_do_not_take_the_places_of_all() {
     );
     let (one, two) = silent;
     assert_eq!(said(one, "dan").await.unwrap(), "dan");
-    let deadline = Instant::now() + DEADLINE;
-    while Client::connect(&address, None).await.is_err() {
-        assert!(Instant::now() < deadline, "the place was not freed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let connected = async || Client::connect(&address, None).await.ok();
+    until("the place is freed", connected).await;
     drop(two);
 }
 

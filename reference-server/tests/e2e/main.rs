@@ -11,6 +11,7 @@ mod faults;
 mod gate;
 mod hostile;
 mod json;
+mod many;
 mod pressure;
 mod program;
 mod slow;

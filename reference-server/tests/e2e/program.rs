@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Program, command, run};
+use crate::support::{Program, command, run};
 
 fn text(output: &Output) -> (i32, String, String) {
     (
@@ -424,6 +423,72 @@ fn a_second_server_on_the_same_data_directory_exits_1() {
 }
 
 #[test]
+fn a_copied_data_directory_is_given_a_new_run_id_by_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let name = data.to_str().unwrap();
+    let args = ["--broker", "disk", "--data-dir", name];
+    drop(Program::start(&args));
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let (code, out, err) = text(&run(&["restore", "--data-dir", name]));
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        assert!(out.starts_with(name), "{out}");
+        let words = out.split([' ', ';']);
+        ids.extend(words.filter(|word| word.len() == 16).map(str::to_owned));
+    }
+    // From the first to the second, from the second to the third.
+    assert_eq!(ids.len(), 4);
+    assert!(
+        ids[0] != ids[1] && ids[1] == ids[2] && ids[2] != ids[3],
+        "{ids:?}"
+    );
+    drop(Program::start(&args));
+    let (code, _, err) = text(&run(&["restore"]));
+    assert_eq!(code, 2);
+    assert!(err.contains("--data-dir"), "{err}");
+    let missing = dir.path().join("typo");
+    let (code, _, err) = text(&run(&["restore", "--data-dir", missing.to_str().unwrap()]));
+    assert_eq!(code, 1, "{err}");
+    assert!(!missing.exists());
+}
+
+/// What another version wrote is not touched, and whoever starts the program on it is told what to do.
+#[test]
+fn a_data_directory_of_another_format_exits_2_and_is_left_as_it_is() {
+    const META: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("meta");
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let args = ["--broker", "disk", "--data-dir", data.to_str().unwrap()];
+    drop(Program::start(&args));
+    let file = data.join("tidewire.redb");
+    for format in [1u64, 2, 99] {
+        let database = redb::Database::open(&file).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut meta = transaction.open_table(META).unwrap();
+        assert!(meta.insert("format", format).unwrap().is_some());
+        drop(meta);
+        transaction.commit().unwrap();
+        drop(database);
+        let before = std::fs::read(&file).unwrap();
+        let base = ["--dev-auth", "--listen", "127.0.0.1:0"];
+        let restore = ["restore", "--data-dir", data.to_str().unwrap()];
+        for command in [&[&base[..], &args].concat()[..], &restore] {
+            let (code, out, err) = text(&run(command));
+            assert_eq!((code, out.as_str()), (2, ""), "{command:?}: {err}");
+            for part in [
+                data.to_str().unwrap(),
+                &format!("format {format}"),
+                "run the version that wrote it, or name an empty directory",
+            ] {
+                assert!(err.contains(part), "{part:?} is not in: {err}");
+            }
+            assert!(std::fs::read(&file).unwrap() == before, "it was written to");
+        }
+    }
+}
+
+#[test]
 fn an_address_in_use_exits_1_and_says_which() {
     let first = Program::start(&[]);
     let (code, _, err) = text(&run(&["--dev-auth", "--listen", &first.public()]));
@@ -433,9 +498,9 @@ fn an_address_in_use_exits_1_and_says_which() {
 
 /// More connections than the process may open files: said once at the start, not found out under load.
 #[cfg(unix)]
-#[test]
-fn too_few_files_for_the_connections_are_raised_or_else_warned_of() {
-    let log_under = |limit: &str| {
+#[tokio::test]
+async fn too_few_files_for_the_connections_are_raised_or_else_warned_of() {
+    let log_under = async |limit: &str| {
         let server = command(&[
             "--dev-auth",
             "--listen",
@@ -449,14 +514,10 @@ fn too_few_files_for_the_connections_are_raised_or_else_warned_of() {
         shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]);
         shell.arg(server.get_program()).args(server.get_args());
         let program = Program::spawn(shell);
-        let begun = Instant::now();
         // The limit is looked at before that.
-        while !program.log().contains("accepting clients") {
-            assert!(begun.elapsed() < DEADLINE, "{}", program.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        program.logged("accepting clients").await;
         program.log()
     };
-    assert!(log_under("-n 200").contains("files_max=200"));
-    assert!(!log_under("-S -n 200").contains("files_max"));
+    assert!(log_under("-n 200").await.contains("files_max=200"));
+    assert!(!log_under("-S -n 200").await.contains("files_max"));
 }

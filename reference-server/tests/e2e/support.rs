@@ -22,6 +22,21 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 /// Longer than anything here may take, also on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How often a condition is looked at that nothing announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Looks until there is something to see.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "this did not happen: {what}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// The server.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewire-server");
 
@@ -110,15 +125,7 @@ impl Program {
 
     /// Waits until the log says something: its lines come over a pipe.
     pub(crate) async fn logged(&self, text: &str) {
-        let deadline = Instant::now() + DEADLINE;
-        while !self.log().contains(text) {
-            assert!(
-                Instant::now() < deadline,
-                "{text:?} is not in {}",
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(text, async || self.log().contains(text).then_some(())).await;
     }
 
     /// `127.0.0.1:PORT` of a door: `listening` or `admin`.
@@ -160,14 +167,9 @@ impl Program {
 
     /// Waits for the program to end by itself.
     pub(crate) async fn exit_code(&mut self) -> i32 {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().expect("not killed");
-            }
-            assert!(Instant::now() < deadline, "still running: {}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let ended = async || self.child.try_wait().unwrap();
+        let status = until("the program ends", ended).await;
+        status.code().expect("not killed")
     }
 
     pub(crate) async fn client(&self, name: &str) -> Client {
@@ -226,24 +228,32 @@ impl Client {
         origin: Option<&str>,
         subprotocol: Option<&str>,
     ) -> Result<Self, (u16, String)> {
+        let subprotocol = subprotocol.map(|name| ("sec-websocket-protocol", name));
+        let origin = origin.map(|origin| ("origin", origin));
+        let headers: Vec<_> = subprotocol.into_iter().chain(origin).collect();
+        Self::connect_by(address, &headers).await
+    }
+
+    /// Upgrades with one more header.
+    pub(crate) async fn connect_through(
+        address: &str,
+        header: (&'static str, &str),
+    ) -> Result<Self, (u16, String)> {
+        let subprotocol = Codec::Protobuf.subprotocol();
+        Self::connect_by(address, &[("sec-websocket-protocol", subprotocol), header]).await
+    }
+
+    async fn connect_by(
+        address: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, (u16, String)> {
         let mut request = format!("ws://{address}/v1/ws")
             .into_client_request()
             .unwrap();
-        let headers = request.headers_mut();
-        if let Some(subprotocol) = subprotocol {
-            let value = HeaderValue::from_str(subprotocol).unwrap();
-            headers.insert("Sec-WebSocket-Protocol", value);
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).unwrap();
+            request.headers_mut().append(*name, value);
         }
-        if let Some(origin) = origin {
-            headers.insert("Origin", HeaderValue::from_str(origin).unwrap());
-        }
-        Self::connect_by(request).await
-    }
-
-    /// Upgrades by a request of one's own.
-    pub(crate) async fn connect_by(
-        request: tokio_tungstenite::tungstenite::handshake::client::Request,
-    ) -> Result<Self, (u16, String)> {
         let config = WebSocketConfig::default();
         match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
             Ok((socket, response)) => {

@@ -188,8 +188,8 @@ pub(super) struct Handle(pub(super) Arc<Disk>);
 
 pub(super) fn open(disk: &Arc<Disk>) -> Option<DiskBroker> {
     let medium = Arc::new(Handle(disk.clone()));
-    let store = Store::new(medium, Path::new("in memory"), RUN).ok()?;
-    DiskBroker::start(store, Duration::from_millis(20)).ok()
+    let store = Store::new(medium, Path::new("in memory"), RUN, 1 << 20).ok()?;
+    DiskBroker::start(store, 64, Duration::from_millis(20)).ok()
 }
 
 /// Appends until the disk fails; returns how many were answered.

@@ -103,6 +103,7 @@ impl Write {
 pub(super) struct Store {
     dir: PathBuf,
     medium: Arc<dyn Medium>,
+    cache_bytes: usize,
     condition: Arc<Condition>,
     /// `None`: it could not be opened again after the disk was full.
     database: RwLock<Option<Database>>,
@@ -113,6 +114,8 @@ pub(super) struct Store {
     mark: Option<MarkFile>,
     /// How many channels have a log.
     channels: AtomicU64,
+    /// At so many, no further one begins.
+    channels_max: AtomicU64,
     /// What is stored. The file is larger: it has pages that are half empty or free, and keeps those.
     bytes: AtomicU64,
     /// At so many, only what lets others go is written.
@@ -125,9 +128,10 @@ impl Store {
         medium: Arc<dyn Medium>,
         dir: &Path,
         new_run: RunId,
+        cache_bytes: usize,
     ) -> Result<Self, OpenError> {
         let condition = Arc::new(Condition::default());
-        let database = open(&*medium, &condition, dir)?;
+        let database = open(&*medium, &condition, dir, cache_bytes)?;
         let (format, run) = prepare(&database, new_run).map_err(broken(dir))?;
         if format != FORMAT {
             return Err(OpenError::Format {
@@ -140,6 +144,7 @@ impl Store {
         Ok(Self {
             dir: dir.into(),
             medium,
+            cache_bytes,
             condition,
             database: RwLock::new(Some(database)),
             run,
@@ -147,6 +152,7 @@ impl Store {
             transactions: AtomicU64::new(0),
             mark: None,
             channels: AtomicU64::new(counts.channels),
+            channels_max: AtomicU64::new(u64::MAX),
             bytes: AtomicU64::new(counts.bytes),
             bytes_max: AtomicU64::new(u64::MAX),
         })
@@ -165,7 +171,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner);
         // It is locked as long as it is open.
         *place = None;
-        let database = open(&*self.medium, &self.condition, &self.dir)?;
+        let database = open(&*self.medium, &self.condition, &self.dir, self.cache_bytes)?;
         let counts = Counts::of(&database)?;
         // What was told to have failed may be there all the same.
         if counts.run != Some(self.run) || counts.life < self.life() {
@@ -200,9 +206,13 @@ impl Store {
         Ok(database.begin_read()?)
     }
 
-    /// How many channels have a log.
-    pub(super) fn channels(&self) -> u64 {
-        self.channels.load(Ordering::Relaxed)
+    pub(super) fn set_channels_max(&self, channels_max: u64) {
+        self.channels_max.store(channels_max, Ordering::Relaxed);
+    }
+
+    /// Whether as many channels have a log as may.
+    pub(super) fn has_all_channels(&self) -> bool {
+        self.channels.load(Ordering::Relaxed) >= self.channels_max.load(Ordering::Relaxed)
     }
 
     /// How many bytes are stored.
@@ -378,6 +388,7 @@ impl Store {
                 run: self.run,
                 bytes: self.bytes(),
                 bytes_max: self.bytes_max.load(Ordering::Relaxed),
+                channels_max: self.channels_max.load(Ordering::Relaxed),
                 entries: transaction.open_table(ENTRIES)?,
                 heads: transaction.open_table(HEADS)?,
                 snapshots: transaction.open_table(SNAPSHOTS)?,
@@ -410,6 +421,7 @@ fn open(
     medium: &dyn Medium,
     condition: &Arc<Condition>,
     dir: &Path,
+    cache_bytes: usize,
 ) -> Result<Database, OpenError> {
     let io = |source| OpenError::Io {
         dir: dir.into(),
@@ -417,7 +429,7 @@ fn open(
     };
     let noted = Noted::new(medium.open().map_err(io)?, Arc::clone(condition));
     redb::Builder::new()
-        .set_cache_size(super::CACHE_BYTES)
+        .set_cache_size(cache_bytes)
         .create_with_backend(noted)
         .map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { dir: dir.into() },
@@ -427,6 +439,25 @@ fn open(
                 source: Box::new(other),
             },
         })
+}
+
+/// Refuses a database of another version before anything is written to it. One that was not closed cleanly
+/// cannot be read without repairing it; its format is looked at then.
+pub(super) fn refuse_other_formats(dir: &Path) -> Result<(), OpenError> {
+    match format(&dir.join(super::FILE)) {
+        Ok(Some(found)) if found != FORMAT => Err(OpenError::Format {
+            dir: dir.into(),
+            found,
+            expected: FORMAT,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn format(file: &Path) -> Result<Option<u64>, StoreError> {
+    let database = redb::ReadOnlyDatabase::open(file)?;
+    let meta = database.begin_read()?.open_table(META)?;
+    Ok(meta.get("format")?.map(|format| format.value()))
 }
 
 /// What a database says of itself.
@@ -488,6 +519,7 @@ struct Tables<'t> {
     /// What is stored.
     bytes: u64,
     bytes_max: u64,
+    channels_max: u64,
     entries: redb::Table<'t, (&'static str, u64), &'static [u8]>,
     heads: redb::Table<'t, &'static str, (u64, u64, u64, u64)>,
     snapshots: redb::Table<'t, &'static str, SnapshotRow>,
@@ -532,6 +564,11 @@ impl Tables<'_> {
         }
         if self.bytes >= self.bytes_max && !is_taken_at_limit(head, entries) {
             return Ok(failed(&"as much is stored as disk_bytes_max allows"));
+        }
+        if head.seq == 0 && self.heads.len()? >= self.channels_max {
+            return Ok(failed(
+                &"as many channels are kept as disk_channels_max allows",
+            ));
         }
         for (entry, bytes) in entries.iter().zip(encoded) {
             self.bytes += cost(channel, bytes.len());
@@ -709,7 +746,7 @@ fn part(
 /// What is stored in a medium that nobody has open, whatever it says of itself.
 #[cfg(test)]
 pub(super) fn recount(medium: &dyn Medium) -> u64 {
-    let database = open(medium, &Arc::default(), Path::new("in memory")).unwrap();
+    let database = open(medium, &Arc::default(), Path::new("in memory"), 1 << 20).unwrap();
     stored_bytes(&database.begin_read().unwrap()).unwrap()
 }
 

@@ -9,6 +9,7 @@ use tidewire_core::wire::{
 
 use super::harness::*;
 use crate::channel::{ChannelConfig, ChannelInput, Subscriber};
+use crate::log::Author;
 
 #[test]
 fn a_push_becomes_an_entry_a_patch_and_an_ack() {
@@ -528,4 +529,41 @@ fn a_document_is_bounded_and_can_always_shrink() {
     let ids = document.records().map(|(_, id, _)| &**id);
     let ids: Vec<_> = ids.filter(|id| id.starts_with('r')).collect();
     assert_eq!(ids, ["r2", "r3", "r5"]);
+}
+
+/// Whoever has a token may have as many client ids as it likes.
+#[test]
+fn rejections_of_very_many_clients_stay_in_the_channels_budget() {
+    let bytes_max = 256 * 1024;
+    let mut harness = Harness::with(ChannelConfig {
+        table_bytes_max: bytes_max,
+        ..ChannelConfig::default()
+    });
+    let mut client = harness.join(1, 1);
+    let (mut rejected, mut held) = (0, 0);
+    for id in 0..5_000u128 {
+        client.subscriber.author = Author((id << 8).to_be_bytes());
+        // Rejected one after the other, with a reason: there is no such record.
+        let items = (0..8)
+            .map(|_| item(vec![set("nothing", "a", "1")]))
+            .collect();
+        harness.push(&client, 1, 1, items);
+        for frame in client.take() {
+            match frame {
+                ServerKind::Patch(patch) => rejected += patch.mids.len(),
+                ServerKind::Hold(hold) => {
+                    assert_eq!(hold.code, ErrorCode::Overloaded as u32);
+                    held += 1;
+                }
+                _ => {}
+            }
+        }
+        assert!(harness.channel.held().table <= bytes_max);
+    }
+    // A row counts 160 bytes.
+    assert!(rejected >= 8 * 1_000 && held >= 3_000, "{rejected} {held}");
+    // Who is known goes on.
+    client.subscriber.author = Author((7u128 << 8).to_be_bytes());
+    harness.push(&client, 9, 9, put_items(0..1));
+    assert!(matches!(client.take().last(), Some(ServerKind::Ack(_))));
 }
