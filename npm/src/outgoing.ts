@@ -1,10 +1,9 @@
 /** A channel's changes on their way: the queue until the core is loaded, the core, and what becomes of them. */
 
-import type { ChannelHost } from "./channel.js";
 import type { Names } from "./checks.js";
 import { checkFunction, checkOptions } from "./checks.js";
 import { askForRetry, CONFLICTS_MAX } from "./conflict.js";
-import type { CoreRefusal } from "./core.js";
+import type { Core, CoreRefusal } from "./core.js";
 import { reportUncaught, TidewireError } from "./errors.js";
 import type { Listeners } from "./listeners.js";
 import type { MutationOwner } from "./mutation.js";
@@ -20,7 +19,8 @@ export interface OutgoingHost {
   cursor(): Cursor | undefined;
   /** A record as it looks now. */
   record(collection: string, id: string): unknown;
-  command: ChannelHost["command"];
+  /** Calls the core; what it has to tell is told after `accept` has seen the result. */
+  command<T>(use: (core: Core) => T, accept: (result: T) => void): void;
   /** The core has taken a mutation. */
   track(handle: number, mutation: MutationHandle): void;
 }

@@ -6,8 +6,25 @@ use std::time::Duration;
 
 use tidewire_core::time::MonoTime;
 
-#[cfg(feature = "net")]
-use crate::config::Rate;
+/// Frames per second.
+#[cfg(feature = "config")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rate {
+    /// For long; zero: as many as come.
+    pub per_s: u32,
+    /// At once, before that.
+    pub burst: u32,
+}
+
+#[cfg(feature = "config")]
+impl Rate {
+    /// So many for long, and so many at once.
+    #[must_use]
+    pub const fn new(per_s: u32, burst: u32) -> Self {
+        Self { per_s, burst }
+    }
+}
 
 /// A bucket of tokens, one per frame, refilled at a steady rate.
 ///

@@ -12,15 +12,11 @@ use tidewire_core::wire::{
 };
 
 use super::message::Message;
-use super::ring::Ring;
+use super::ring::{ENTRY_BYTES_MAX, Ring};
 use crate::log::{Author, Entry, EntryBody};
 
 /// Snapshots and replays travel in messages of about this size, so that live frames get between them.
 pub(super) const PART_BYTES: usize = 64 * 1024;
-
-/// An entry above this does not fit a frame safely, and a patch never splits one: whoever lacks it
-/// gets a snapshot. Only the `initial` records of a channel can be as large.
-pub(super) const ENTRY_BYTES_MAX: usize = 512 * 1024;
 
 /// A squashed patch above this does not fit a frame safely.
 const SQUASHED_BYTES_MAX: usize = 512 * 1024;

@@ -4,24 +4,12 @@
 //! not reach back so far, or in nothing when it asks for nothing below the head; its bytes are bounded,
 //! and a subscriber has one at a time: a later one replaces it.
 
-use tidewire_core::wire::Cursor;
-
 use super::input::PeerId;
-use super::seat::SeatLost;
+use super::seat::{Fetching, SeatLost};
 use super::{Channel, source};
 
 /// At most about this many bytes are handed over for one fetch. Whoever needs more asks again.
 const BYTES_MAX: usize = 1024 * 1024;
-
-/// What is still to be handed over.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fetching {
-    /// Everything up to here was.
-    pub(super) at: Cursor,
-    /// Inclusive.
-    pub(super) through: u64,
-    pub(super) bytes_left: usize,
-}
 
 impl Channel {
     pub(super) fn handle_fetch(&mut self, conn: PeerId, epoch: u64, after: u64, through: u64) {

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use tidewire_core::wire::{Cursor, Ops};
 
 use super::changes::Changes;
-use super::encode::ENTRY_BYTES_MAX;
 use crate::log::Entry;
+
+/// An entry above this does not fit a frame safely, and a patch never splits one: whoever lacks it
+/// gets a snapshot. Only the `initial` records of a channel can be as large.
+pub(super) const ENTRY_BYTES_MAX: usize = 512 * 1024;
 
 /// What an op that is kept costs besides its bytes.
 const OP_BYTES: usize = 128;

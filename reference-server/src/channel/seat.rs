@@ -10,7 +10,6 @@ use tidewire_core::wire::{Cursor, ServerKind};
 
 use super::config::Lag;
 use super::encode::{self, PatchMessage};
-use super::fetch::Fetching;
 use super::input::{OutletFull, Subscriber};
 use super::message::Message;
 use super::replays::Replays;
@@ -42,6 +41,16 @@ pub(super) enum SeatLost {
     SlowConsumer,
     /// Answers pile up unread.
     AnswersFull,
+}
+
+/// What is still to be handed over of a range that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetching {
+    /// Everything up to here was.
+    pub(super) at: Cursor,
+    /// Inclusive.
+    pub(super) through: u64,
+    pub(super) bytes_left: usize,
 }
 
 /// One subscriber.

@@ -131,6 +131,7 @@ pub struct Namespace {
 }
 
 pub use crate::connection::Create;
+pub use crate::limit::Rate;
 
 /// How long things may take.
 #[derive(Clone, Debug)]
@@ -162,24 +163,6 @@ pub struct Rates {
     pub connection: Rate,
     /// All connections of one address together.
     pub address: Rate,
-}
-
-/// Frames per second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rate {
-    /// For long; zero: as many as come.
-    pub per_s: u32,
-    /// At once, before that.
-    pub burst: u32,
-}
-
-impl Rate {
-    /// So many for long, and so many at once.
-    #[must_use]
-    pub const fn new(per_s: u32, burst: u32) -> Self {
-        Self { per_s, burst }
-    }
 }
 
 impl Default for Rates {
