@@ -65,6 +65,15 @@ impl Server {
         self.address
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it was not waited for yet")
+    }
+
     /// Its URL.
     #[must_use]
     pub fn url(&self) -> String {

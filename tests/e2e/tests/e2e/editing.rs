@@ -3,7 +3,7 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 use tidewire::MutationStatus;
-use tidewire_e2e::{Board, Broker, Card, Server, client, json_client, until, within};
+use tidewire_e2e::{Board, Broker, Card, Server, client, json_client, soon, soon_until};
 
 /// Four clients, one of which speaks JSON, make a few hundred edits of the same cards at once.
 async fn edit_together(broker: &Broker) {
@@ -17,7 +17,7 @@ async fn edit_together(broker: &Broker) {
             count: 0,
         };
         let put = first.cards.put(id, card).expect("the put is taken");
-        within("the put is logged", put.committed())
+        soon("the put is logged", put.committed())
             .await
             .expect("the put is committed");
     }
@@ -45,7 +45,7 @@ async fn edit_together(broker: &Broker) {
         tokio::task::yield_now().await;
     }
     for mutation in &mutations {
-        within("every edit is logged", mutation.committed())
+        soon("every edit is logged", mutation.committed())
             .await
             .expect("nothing refuses these edits");
         assert_eq!(mutation.status(), MutationStatus::Committed);
@@ -91,7 +91,7 @@ async fn an_edit_shows_at_once_and_is_pending_until_it_is_committed() {
     assert_eq!(id.n, 1);
     assert_eq!(id.channel.as_str(), "board:main");
 
-    within("the edit is logged", put.committed())
+    soon("the edit is logged", put.committed())
         .await
         .expect("nothing refuses it");
     assert!(!board.cards.is_pending("a"));
@@ -111,11 +111,11 @@ async fn values_travel_as_the_bytes_that_were_written() {
         ("title", raw("\"\\u00fc is not ü\"")),
     ]);
     let put = ana.cards.put("exact", &fields).expect("the put is taken");
-    within("the put is logged", put.committed())
+    soon("the put is logged", put.committed())
         .await
         .expect("nothing refuses it");
     let expected = r#"{"long":0.1000000000000000055511151231257827e0,"title":"\u00fc is not ü","wide":18446744073709551615}"#;
-    until("the peer has the record", || {
+    soon_until("the peer has the record", || {
         ben.cards.json("exact").is_some()
     })
     .await;
@@ -135,7 +135,7 @@ async fn a_record_is_decoded_once_per_change() {
         .cards
         .put("a", json!({"title": "one"}))
         .expect("the put is taken");
-    within("ben hears of it", seen.next()).await;
+    soon("ben hears of it", seen.next()).await;
     let first = ben.cards.get("a").expect("it fits").expect("it is there");
     let again = ben
         .cards
@@ -148,14 +148,14 @@ async fn a_record_is_decoded_once_per_change() {
         "the same decoded record"
     );
 
-    within("the put is logged", put.committed())
+    soon("the put is logged", put.committed())
         .await
         .expect("nothing refuses it");
     let set = ana
         .cards
         .set("a", json!({"title": "two"}))
         .expect("the set is taken");
-    within("ben hears of the change", seen.next()).await;
+    soon("ben hears of the change", seen.next()).await;
     assert_eq!(ben.card("a").title, "two");
     assert_eq!(first.title, "one", "what was handed out does not change");
 
@@ -163,7 +163,7 @@ async fn a_record_is_decoded_once_per_change() {
     let numbers = ben.channel.collection::<i64>("cards");
     let error = numbers.get("a").expect_err("a card is no number");
     assert!(error.to_string().contains("cards/a"), "{error}");
-    within("the set is logged", set.committed())
+    soon("the set is logged", set.committed())
         .await
         .expect("nothing refuses it");
 }
@@ -182,7 +182,7 @@ async fn a_batch_is_all_or_nothing() {
                 .increment("cards", "a", "count", 2);
         })
         .expect("the batch is taken");
-    within("the batch is logged", good.committed())
+    soon("the batch is logged", good.committed())
         .await
         .expect("nothing refuses it");
     ana.converges_with(&ben).await;
@@ -198,7 +198,7 @@ async fn a_batch_is_all_or_nothing() {
             );
         })
         .expect("the batch is taken");
-    let error = within("the batch is refused", bad.committed())
+    let error = soon("the batch is refused", bad.committed())
         .await
         .expect_err("one of its changes cannot be made");
     assert_eq!(error.code(), "not_found");

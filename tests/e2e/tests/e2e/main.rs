@@ -11,7 +11,10 @@ mod moving;
 mod pausing;
 mod presence;
 mod quickstart;
+#[cfg(target_os = "linux")]
+mod quiet;
 mod ready;
 mod rejection;
 mod restart;
+mod second;
 mod tls;

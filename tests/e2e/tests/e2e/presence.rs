@@ -1,7 +1,7 @@
 //! Who is here.
 
 use serde_json::json;
-use tidewire_e2e::{Board, Broker, Front, Server, json_client, until, within};
+use tidewire_e2e::{Board, Broker, Front, Server, json_client, soon, soon_until};
 
 #[tokio::test]
 async fn peers_see_each_other_come_change_and_go() {
@@ -15,8 +15,8 @@ async fn peers_see_each_other_come_change_and_go() {
         .presence()
         .set(json!({"name": "Ben", "cursor": {"x": 0.25, "y": 0.5}}))
         .expect("small enough");
-    within("ana hears of ben", news.next()).await;
-    until("ana sees ben", || {
+    soon("ana hears of ben", news.next()).await;
+    soon_until("ana sees ben", || {
         !ana.channel.presence().peers().is_empty()
     })
     .await;
@@ -32,12 +32,12 @@ async fn peers_see_each_other_come_change_and_go() {
     // A broken link takes presence with it, some seconds later; the next link brings it back.
     front.lead_to(None);
     front.cut();
-    until("ben is gone", || ana.channel.presence().peers().is_empty()).await;
+    soon_until("ben is gone", || ana.channel.presence().peers().is_empty()).await;
     front.lead_to(Some(server.address()));
-    until("ben is back", || !ana.channel.presence().peers().is_empty()).await;
+    soon_until("ben is back", || !ana.channel.presence().peers().is_empty()).await;
 
     ben.channel.presence().clear().expect("the channel is open");
-    until("ben has left", || ana.channel.presence().peers().is_empty()).await;
+    soon_until("ben has left", || ana.channel.presence().peers().is_empty()).await;
 
     let error = ben
         .channel
