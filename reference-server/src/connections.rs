@@ -1,7 +1,7 @@
 //! Every open connection, for those who must reach one: the drain, a channel's lag policy, health.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tidewire_core::wire::{Codec, Goaway};
@@ -11,6 +11,7 @@ use crate::channel::PeerId;
 use crate::config::Config;
 use crate::connection::{Ending, QueueCounts, QueueLimits};
 use crate::driver::Peer;
+use crate::health::Health;
 use crate::telemetry::Metrics;
 
 pub(crate) struct Connections {
@@ -21,7 +22,7 @@ pub(crate) struct Connections {
     limit: usize,
     /// What clients are told once the server drains.
     goaway: OnceLock<Goaway>,
-    broker_answers: AtomicBool,
+    pub(crate) health: Health,
     queue_limits: Arc<QueueLimits>,
     metrics: Arc<Metrics>,
 }
@@ -38,7 +39,7 @@ impl Connections {
             next: AtomicU64::new(1),
             limit: config.connections_max,
             goaway: OnceLock::new(),
-            broker_answers: AtomicBool::new(true),
+            health: Health::default(),
             queue_limits: Arc::new(config.queue()),
             metrics,
         })
@@ -102,6 +103,7 @@ impl Connections {
     /// Asks everyone to leave, now and whenever someone still comes in.
     pub(crate) fn start_draining(&self, goaway: Goaway) {
         let goaway = self.goaway.get_or_init(|| goaway);
+        self.health.drain();
         for peer in self.all() {
             peer.ask_to_leave(goaway.clone());
         }
@@ -131,19 +133,6 @@ impl Connections {
         metrics.messages_out.inc_by(counts.messages);
         metrics.bytes_out.inc_by(counts.bytes);
         metrics.queue_refusals.inc_by(counts.refusals);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.goaway.get().is_some()
-    }
-
-    /// Whether the broker's last answer was one.
-    pub(crate) fn note_broker(&self, answers: bool) {
-        self.broker_answers.store(answers, Ordering::Relaxed);
-    }
-
-    pub(crate) fn broker_answers(&self) -> bool {
-        self.broker_answers.load(Ordering::Relaxed)
     }
 }
 

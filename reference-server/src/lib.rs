@@ -20,6 +20,7 @@ pub mod channel;
 mod channel_pattern;
 pub mod connection;
 mod epoch_key;
+pub mod health;
 pub mod log;
 
 #[cfg(feature = "net")]

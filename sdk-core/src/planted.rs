@@ -72,6 +72,7 @@ mod variants {
         OverlayDroppedOnAck: "an overlay leaves only with its entry in the base or its rejection";
         TableRowOfSnapshotIgnored: "a swapped base settles the rows that its table row covers";
         RejectionsOfSnapshotIgnored: "`n ≤ last` and listed is rejected, not committed";
+        KnownLowIgnored: "what a table row has forgotten is told as indeterminate, not as committed";
         RejectedStaysVisible: "an overlay leaves once its rejection is known";
         DependentsNotReplayed: "what is pending is replayed when a mutation below it leaves";
         ToldBeforeStored: "an outcome is told only once the store has it";
@@ -157,6 +158,8 @@ mod variants {
         EvictedAtDeadline: "a table row lives until its latest deadline and the retention are over";
         WrongClockTrusted: "a node whose clock is off evaluates nothing";
         OwnPresenceListed: "nobody is in the list that it is told";
+        ReadyWhileDraining: "who is about to end is not ready";
+        BrokerSilenceUntold: "without a broker that answers a node is not ready";
         DepartureUntold: "who leaves is gone from everybody's list";
     }
 

@@ -158,7 +158,11 @@ export class Channel extends EventEmitter {
     Object.assign(this, { base, cursor });
     this.answers.snapshot += 1;
     const rejected = new Map(known.rejected.map((entry) => [entry.n, entry]));
-    for (const { n } of this.#outbox.filter((row) => row.n <= known.last)) this.#settle(n, rejected.get(n));
+    for (const { n } of this.#outbox.filter((row) => row.n <= known.last)) {
+      // Below `low` the server has forgotten which ones it rejected.
+      if (n < known.low && !rejected.has(n)) this.#take(n)?.end({ state: "indeterminate" });
+      else this.#settle(n, rejected.get(n));
+    }
     if (from && from.epoch < cursor.epoch) this.emit("historyLost", { from, to: cursor });
     this.#enter(head, known, proof);
   }

@@ -23,6 +23,10 @@ const PROVEN_PERIOD: Duration = Duration::from_secs(10);
 /// A claim without a proof is believed if a clock that is ahead by this could have made it.
 const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// An opening may seem to lie so far ahead: clocks of two nodes that are trusted, and the time that the
+/// broker took to tell its own.
+const CLOCKS_APART: Duration = Duration::from_secs(15);
+
 /// Claims that are not believed are reported at most once in this time.
 const REPORT_PERIOD: Duration = Duration::from_secs(60);
 
@@ -135,8 +139,10 @@ impl Channel {
         let clock = self.broker_clock.unix(self.now).0;
         let opened = self.fold.as_ref().map_or(0, |fold| fold.opened_ms);
         let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
-        // One in the future was opened by a clock that was off.
-        let by_log = if opened > clock || planted!(HourKeptByNode) {
+        let ahead = u64::try_from(CLOCKS_APART.as_millis()).unwrap_or(u64::MAX);
+        // One that lies further in the future was opened by a clock that was off.
+        let is_off = opened > clock.saturating_add(ahead);
+        let by_log = if is_off || planted!(HourKeptByNode) {
             0
         } else {
             opened.saturating_add(period_ms).saturating_sub(clock)

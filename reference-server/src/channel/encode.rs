@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use tidewire_core::document::Rejection;
 use tidewire_core::document::squash::squash;
 use tidewire_core::planted;
 use tidewire_core::wire::{
@@ -13,7 +12,7 @@ use tidewire_core::wire::{
 
 use super::message::Message;
 use super::ring::{ENTRY_BYTES_MAX, Ring};
-use crate::log::{Author, Entry, EntryBody};
+use crate::log::{Entry, EntryBody};
 
 /// Snapshots and replays travel in messages of about this size, so that live frames get between them.
 pub(super) const PART_BYTES: usize = 64 * 1024;
@@ -136,13 +135,7 @@ impl<'a> PatchBuilder<'a> {
             EntryBody::Deletion => Some(&*CLEAR),
             _ => entry.body.ops(),
         });
-        if let EntryBody::Mutation {
-            author, n, outcome, ..
-        } = &entry.body
-            && (outcome.is_ok() || !planted!(MidsOfRejectionsDropped))
-        {
-            self.mids.push(mid(author, *n, outcome));
-        }
+        self.mids.extend(mid(&entry.body));
     }
 
     fn finish(self, channel: &str) -> Option<PatchMessage> {
@@ -168,18 +161,32 @@ impl<'a> PatchBuilder<'a> {
     }
 }
 
-fn mid(author: &Author, n: u64, outcome: &Result<Ops, Rejection>) -> Mid {
+fn mid(body: &EntryBody) -> Option<Mid> {
+    let EntryBody::Mutation {
+        author,
+        n,
+        check,
+        trace,
+        outcome,
+        ..
+    } = body
+    else {
+        return None;
+    };
     let (code, detail) = match outcome {
         Ok(_) => (0, String::new()),
+        Err(_) if planted!(MidsOfRejectionsDropped) => return None,
         Err(rejection) => (rejection.code as u32, rejection.detail.clone()),
     };
-    Mid {
+    let bytes = |field: Option<&[u8]>| field.map(Bytes::copy_from_slice).unwrap_or_default();
+    Some(Mid {
         author: Bytes::copy_from_slice(&author.0),
-        n,
+        n: *n,
         code,
         detail,
-        ..Mid::default()
-    }
+        trace: bytes(trace.as_deref().map(|trace| &trace[..])),
+        check: bytes(check.as_ref().map(|check| &check[..])),
+    })
 }
 
 pub(super) fn resume(

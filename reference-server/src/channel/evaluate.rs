@@ -66,6 +66,8 @@ pub(super) struct Evaluation<'a> {
     /// The newest changes of the records that this turn changed.
     changes: BTreeMap<RecordKey, LastChange>,
     rows: BTreeMap<Author, TableRow>,
+    /// How many of them the table does not have yet.
+    authors_new: usize,
     tip: Cursor,
     entries: Vec<Entry>,
     bytes: usize,
@@ -81,6 +83,7 @@ impl<'a> Evaluation<'a> {
             touched: Touched::new(),
             changes: BTreeMap::new(),
             rows: BTreeMap::new(),
+            authors_new: 0,
             tip: fold.head,
             entries: Vec::new(),
             bytes: 0,
@@ -177,11 +180,12 @@ impl<'a> Evaluation<'a> {
             let outcome = self
                 .check_when(item, n, deadline_ms, &row)
                 .and_then(|()| self.evaluate(item, &asker));
+            let check = sized(&item.check);
             let decision = Decision {
                 n,
                 low: push.low,
                 deadline_ms,
-                check: None,
+                check,
                 outcome: &outcome,
             };
             decision.write(&mut row);
@@ -190,24 +194,28 @@ impl<'a> Evaluation<'a> {
                 n,
                 low: push.low,
                 deadline_ms,
-                schema: 0,
-                check: None,
-                trace: None,
+                schema: item.schema,
+                check,
+                trace: sized(&item.trace).map(Box::new),
                 outcome,
             });
             acked = Some((n, self.tip.seq));
         }
-        self.rows.insert(author, row);
+        if self.rows.insert(author, row).is_none() && !self.is_in_table(author) {
+            self.authors_new += 1;
+        }
         answers.extend(acked.map(|(through, seq)| encode::ack(channel, through, seq)));
         answers
     }
 
+    fn is_in_table(&self, author: Author) -> bool {
+        self.fold.table.get(&author).is_some()
+    }
+
     /// Whether the table takes this author: always one that it knows.
     fn has_room_for(&self, author: Author) -> bool {
-        let table = &self.fold.table;
-        let is_known = table.get(&author).is_some() || self.rows.contains_key(&author);
-        // Some of this turn's authors may be new too: nearly full counts as full.
-        is_known || table.has_room_for(self.rows.len() + 1)
+        let is_known = self.is_in_table(author) || self.rows.contains_key(&author);
+        is_known || self.fold.table.has_room_for(self.authors_new + 1)
     }
 
     /// A row as the next entry will find it: the first entry of this turn moves log time, and what that
@@ -373,4 +381,9 @@ impl<'a> Evaluation<'a> {
             // The application may build its rejection by hand: keep the wire's limit.
             .map_err(|rejection| Rejection::new(rejection.code, rejection.detail))
     }
+}
+
+/// A field that has a size, and counts as absent with another one: what is only carried refuses nothing.
+fn sized<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.try_into().ok()
 }

@@ -182,6 +182,7 @@ impl Fold {
         }
         self.ms = self.ms.max(entry.ms);
         self.table.evict(&self.lifetime, self.ms);
+        self.table.make_room();
         self.head = entry.cursor;
         self.run = entry.run;
         self.unsaved.entries += 1;

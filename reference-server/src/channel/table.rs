@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use tidewire_core::document::Rejection;
 use tidewire_core::planted;
 use tidewire_core::wire::{Known, Ops, Rejected};
@@ -120,7 +121,6 @@ impl Table {
         let mut row = self.take(&author).unwrap_or_default();
         decision.write(&mut row);
         self.put(author, row);
-        self.forget_what_is_too_much();
     }
 
     /// Drops the rows whose retention is over at log time `ms`.
@@ -134,9 +134,10 @@ impl Table {
         }
     }
 
-    /// Reasons go before codes, and those of the author whose deadline is the earliest before all others'.
-    /// Numbers whose codes went are marked: they may have been rejected.
-    fn forget_what_is_too_much(&mut self) {
+    /// Forgets what is too much, once an entry has evicted what it evicts: reasons go before codes, and those
+    /// of the author whose deadline is the earliest before all others'. Numbers whose codes went are marked:
+    /// they may have been rejected.
+    pub(super) fn make_room(&mut self) {
         while self.bytes > self.bytes_max && !planted!(TableNotBounded) {
             let (reasons_only, oldest) = match (self.explaining.first(), self.listing.first()) {
                 (Some(oldest), _) => (true, *oldest),
@@ -187,10 +188,17 @@ impl Table {
     }
 }
 
-/// A table row as it travels; `last: 0` when there is none.
+/// A table row as it travels; `last: 0` when there is none. Its `low` is above everything of which nobody
+/// knows any more whether it was rejected, whether the author said so or there was no room.
 pub(super) fn known(row: Option<&TableRow>) -> Known {
     row.map_or_else(Known::default, |row| Known {
         last: row.last,
+        check: row.check.map(Bytes::from_owner).unwrap_or_default(),
+        low: if row.forgotten > 0 {
+            row.low.max(row.forgotten + 1)
+        } else {
+            row.low
+        },
         rejected: row
             .rejected
             .iter()
@@ -200,7 +208,6 @@ pub(super) fn known(row: Option<&TableRow>) -> Known {
                 detail: rejection.detail.clone(),
             })
             .collect(),
-        ..Known::default()
     })
 }
 
@@ -265,6 +272,7 @@ mod tests {
             outcome: &outcome,
         };
         table.decide(author(who), decision);
+        table.make_room();
     }
 
     #[test]
@@ -310,6 +318,24 @@ mod tests {
         assert!(!table.has_room_for(1));
     }
 
+    #[test]
+    fn a_row_says_below_which_number_nothing_is_known() {
+        let mut table = Table::new(Vec::new(), ROW_COST);
+        let low = |table: &Table, who| known(table.get(&author(who))).low;
+        reject(&mut table, 1, 7);
+        assert_eq!((low(&table, 1), low(&table, 2)), (8, 0));
+        // The author needs nothing below 9 any more.
+        let decision = Decision {
+            n: 9,
+            low: 9,
+            deadline_ms: 0,
+            check: None,
+            outcome: &Ok(Ops::default()),
+        };
+        table.decide(author(1), decision);
+        assert_eq!(low(&table, 1), 9);
+    }
+
     proptest! {
         /// However it came to be: what was loaded from a snapshot goes on like what was folded from the start.
         #[test]
@@ -336,6 +362,7 @@ mod tests {
                             check: None,
                             outcome: &Ok(Ops::default()),
                         });
+                        table.make_room();
                     }
                     prop_assert!(table.bytes() <= 6 * ROW_COST + 300);
                 }

@@ -231,9 +231,8 @@ impl Driver {
             }
             _ => {}
         }
-        self.parts
-            .connections
-            .note_broker(!matches!(reply, BrokerReply::Failed { .. }));
+        let answers = !matches!(reply, BrokerReply::Failed { .. });
+        self.parts.connections.health.note(answers);
         if let Some(since) = appending_since {
             metrics
                 .append_seconds

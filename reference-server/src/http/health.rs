@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::app::App;
 use crate::broker::Room;
 use crate::config::Config;
+use crate::health::Readiness;
 
 /// Load balancers ask often; a broker that takes longer than this is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,35 +59,27 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
 }
 
 async fn readiness(app: &App) -> (StatusCode, &'static str) {
-    if app.connections.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if let Room::Broken(why) = app.broker.room() {
-        (StatusCode::SERVICE_UNAVAILABLE, why)
-    } else if !broker_answers(app).await {
-        (
+    let health = &app.connections.health;
+    if health.readiness() == Readiness::BrokerSilent {
+        // Nobody else may come to ask it.
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, app.broker.health()).await;
+        health.note(matches!(answer, Ok(Ok(()))));
+    }
+    match (health.readiness(), app.broker.room()) {
+        (Readiness::Draining, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        (_, Room::Broken(why)) => (StatusCode::SERVICE_UNAVAILABLE, why),
+        (Readiness::BrokerSilent, _) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the broker does not answer",
-        )
-    } else {
-        (StatusCode::OK, "ready")
+        ),
+        (Readiness::Ready, _) => (StatusCode::OK, "ready"),
     }
-}
-
-/// The last answer counts; after a failure the broker is asked, as nobody else may come to do it.
-async fn broker_answers(app: &App) -> bool {
-    if app.connections.broker_answers() {
-        return true;
-    }
-    let health = tokio::time::timeout(PROBE_TIMEOUT, app.broker.health()).await;
-    let answers = matches!(health, Ok(Ok(())));
-    app.connections.note_broker(answers);
-    answers
 }
 
 /// What this node routes. Always an answer while the process lives. How much it does and for whom is
 /// nobody's business but the operator's.
 fn routing(app: &App, audience: Audience) -> Response {
-    let status = match app.connections.is_draining() {
+    let status = match app.connections.health.is_draining() {
         true => "draining",
         false => "ok",
     };

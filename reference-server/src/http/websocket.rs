@@ -40,7 +40,7 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
             "offer the WebSocket subprotocol tidewire.v1.proto or tidewire.v1.json\n",
         );
     };
-    if app.connections.is_draining() {
+    if app.connections.health.is_draining() {
         return busy("this server is going away\n");
     }
     if app.pressure.is_high() {

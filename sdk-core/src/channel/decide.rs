@@ -16,7 +16,7 @@ use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxReque
 use crate::planted;
 use crate::session::{Event, Output};
 use crate::time::UnixTime;
-use crate::wire::{self, Change, ErrorCode, PatchInPlace, PreconditionKind, Rejected};
+use crate::wire::{self, Change, ErrorCode, Known, PatchInPlace, PreconditionKind};
 
 /// Log time may be so much ahead of what we take for the server's time: clocks of two nodes that are still
 /// trusted, and what was under way.
@@ -161,24 +161,19 @@ impl Channel {
         known
     }
 
-    /// Swaps the base and drops what the table row that came with it decides.
-    pub(super) fn settle_known(
-        &mut self,
-        turn: &mut Turn<'_>,
-        last: u64,
-        rejected: &[Rejected],
-        document: Document,
-    ) {
+    /// Swaps the base and drops what the table row that came with it decides. Below its `low` the server
+    /// has forgotten which ones were rejected: who was not told before will not hear it any more.
+    pub(super) fn settle_known(&mut self, turn: &mut Turn<'_>, known: &Known, document: Document) {
         let mut settled = Vec::new();
         let last = if planted!(TableRowOfSnapshotIgnored) {
             0
         } else {
-            last
+            known.last
         };
         let rejected = if planted!(RejectionsOfSnapshotIgnored) {
             &[]
         } else {
-            rejected
+            &known.rejected[..]
         };
         let decided: Vec<u64> = self
             .queue
@@ -193,8 +188,13 @@ impl Channel {
             }
         }
         for (n, refusal) in decided.into_iter().zip(refusals) {
-            let (code, detail) = refusal.map_or((0, ""), |r| (r.code, r.detail.as_str()));
-            self.settle_row(n, code, detail, &mut settled);
+            match refusal {
+                Some(refusal) => self.settle_row(n, refusal.code, &refusal.detail, &mut settled),
+                None if n < known.low && !planted!(KnownLowIgnored) => {
+                    self.settle_as(n, MutationStatus::Indeterminate, &mut settled);
+                }
+                None => self.settle_row(n, 0, "", &mut settled),
+            }
         }
         let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
         self.view

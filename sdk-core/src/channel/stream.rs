@@ -9,7 +9,7 @@ use super::{Channel, ChannelState, Turn, Violation};
 use crate::planted;
 use crate::session::{Event, Recovery};
 use crate::wire::{
-    ClientKind, Cursor, ErrorCode, Fetch, Known, PartInPlace, PatchInPlace, Resume, SnapshotBegin,
+    ClientKind, Cursor, ErrorCode, Fetch, PartInPlace, PatchInPlace, Resume, SnapshotBegin,
     SnapshotEnd,
 };
 
@@ -224,8 +224,8 @@ impl Channel {
         } else {
             head
         };
-        let Known { last, rejected, .. } = known;
-        self.settle_known(turn, last, &rejected, document);
+        let last = known.last;
+        self.settle_known(turn, &known, document);
         self.open_stream(cursor.epoch, last);
         self.recovery = Some(Recovery::Snapshot);
         self.state = ChannelState::CatchingUp;

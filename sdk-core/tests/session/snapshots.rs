@@ -117,6 +117,40 @@ fn a_snapshot_decides_what_its_table_row_covers() {
 }
 
 #[test]
+fn of_what_a_table_row_has_forgotten_nobody_knows_how_it_ended() {
+    let mut d = Driver::live();
+    let refused = d.mutate(ChangeKind::Put(card("a", "x")));
+    let forgotten = d.mutate(ChangeKind::Put(card("b", "x")));
+    let options = MutateOptions {
+        after: Some(forgotten),
+        ..MutateOptions::default()
+    };
+    let good = d.mutate(ChangeKind::Put(card("c", "x")));
+    d.cut();
+    let dependent = d.mutate_with(ChangeKind::Put(card("d", "x")), options);
+    d.reconnect();
+    let known = Known {
+        last: 3,
+        low: 3,
+        rejected: vec![Rejected {
+            n: 1,
+            code: ErrorCode::Refused as u32,
+            detail: "no".into(),
+        }],
+        ..Known::default()
+    };
+    d.snapshot_with(at(9), &[card("c", "x")], known);
+    assert_eq!(d.outcomes(refused).last().unwrap().name(), "rejected");
+    assert_eq!(
+        d.outcomes(forgotten).last(),
+        Some(&MutationStatus::Indeterminate)
+    );
+    assert_eq!(d.title("b"), None);
+    assert_eq!(d.outcomes(good).last(), Some(&MutationStatus::Committed));
+    assert_eq!(d.told(dependent).last(), Some(&"rejected"));
+}
+
+#[test]
 fn a_vanished_log_is_told_and_its_commits_are_lost() {
     let mut d = Driver::live();
     let kept = d.mutate(ChangeKind::Put(card("a", "x")));

@@ -233,14 +233,19 @@ impl Driver {
         last: u64,
         rejected: Vec<Rejected>,
     ) {
+        let known = Known {
+            last,
+            rejected,
+            ..Known::default()
+        };
+        self.snapshot_with(cursor, records, known);
+    }
+
+    pub(crate) fn snapshot_with(&mut self, cursor: Cursor, records: &[Record], known: Known) {
         self.receive(ServerKind::SnapshotBegin(SnapshotBegin {
             channel: CHANNEL.into(),
             cursor: Some(cursor),
-            known: Some(Known {
-                last,
-                rejected,
-                ..Known::default()
-            }),
+            known: Some(known),
             head: Some(cursor),
             ..SnapshotBegin::default()
         }));

@@ -7,7 +7,7 @@ use tidewire_core::MutateOptions;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Op, OpKind, Precondition, PreconditionKind};
 use tidewire_core::{MutationHandle, document::Record};
-use tidewire_server::broker::EntryBody;
+use tidewire_server::broker::{EntryBody, TableRow};
 use tidewire_server::channel::Author;
 
 use crate::model::State;
@@ -55,6 +55,21 @@ pub enum Holds {
 }
 
 impl Truth {
+    /// Whether it comes after one of which the table says that nobody knows how it ended: `dep_failed`, unless
+    /// that was decided in the same turn, when it was known yet.
+    pub(crate) fn comes_after_forgotten(
+        &self,
+        channel: usize,
+        author: Author,
+        n: u64,
+        row: Option<&TableRow>,
+    ) -> bool {
+        let asked = self.row(channel, author, n);
+        let after = asked.and_then(|asked| asked.options.after);
+        let cause = after.and_then(|after| self.number(channel, author, after));
+        cause.is_some_and(|cause| row.is_some_and(|row| cause <= row.forgotten))
+    }
+
     /// Judges the mutation that an entry is about, where `parent` is the entry before it.
     pub(crate) fn judge(
         &self,
@@ -93,7 +108,8 @@ impl Truth {
             })?;
             let decision = cause.and_then(|(n, _)| self.decision(channel, author, n, parent_id));
             if matches!(decision, Some(Decision::Rejected(_))) {
-                let row = parent.table.get(&author);
+                let row = parent.table.get(&author).map(|row| &**row);
+                let is_forgotten = self.comes_after_forgotten(channel, author, n, row);
                 let is_listed = cause.is_some_and(|(cause, _)| {
                     row.is_some_and(|row| {
                         row.rejected
@@ -102,7 +118,7 @@ impl Truth {
                     })
                 });
                 // A row that was evicted took its rejections along.
-                if is_listed || self.evicted == 0 {
+                if is_listed || is_forgotten || self.evicted == 0 {
                     return Ok(Verdict::Refused(ErrorCode::DepFailed));
                 }
             }

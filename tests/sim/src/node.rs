@@ -20,6 +20,7 @@ use tidewire_server::connection::{
     Access, ChannelRef, Connection, ConnectionInput, ConnectionOutput, ConnectionParts, Create,
     Ending, Hand, Outlets, Posted, SendQueue, Taken, To,
 };
+use tidewire_server::health::Health;
 use tidewire_server::{Action, AuthError, Principal};
 
 use crate::link::LinkId;
@@ -27,6 +28,7 @@ use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::violation::{Checked, Violation, ensure};
 use crate::words::claims::{Liars, Lie};
+use crate::words::health::Heard;
 
 /// Unix time when every world begins.
 pub const UNIX_START_MS: u64 = 1_795_000_000_000;
@@ -188,8 +190,9 @@ pub struct Node {
     pub life: u64,
     /// Whether the process runs.
     pub is_up: bool,
-    /// Whether it takes no new connections.
-    pub is_draining: bool,
+    /// What it says of itself.
+    health: Health,
+    heard: Heard,
     /// How often a client asked for a range of the log.
     pub fetches: u64,
     /// How often an inbox had no room.
@@ -255,7 +258,8 @@ impl Node {
         Self {
             life: 0,
             is_up: true,
-            is_draining: false,
+            health: Health::default(),
+            heard: Heard::default(),
             fetches: 0,
             full: 0,
             clock_ms: 0,
@@ -278,7 +282,8 @@ impl Node {
     /// The process is gone.
     pub fn crash(&mut self) {
         self.is_up = false;
-        self.is_draining = false;
+        self.health = Health::default();
+        self.heard = Heard::default();
         self.life += 1;
         self.hosts.clear();
         self.peers.clear();
@@ -288,6 +293,12 @@ impl Node {
     pub const fn start(&mut self, now_ms: u64) {
         self.is_up = true;
         self.started_ms = now_ms;
+    }
+
+    /// Whether it takes no new connections.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.health.is_draining()
     }
 
     /// Both clocks of this node.
@@ -460,7 +471,9 @@ impl Node {
 
     /// The node will close: every client is told.
     pub fn drain(&mut self, now_ms: u64, goaway: &Goaway, effects: &mut Vec<Effect>) -> Checked {
-        self.is_draining = true;
+        self.health.drain();
+        self.heard.on_drain();
+        self.heard.check(&self.health)?;
         let conns: Vec<PeerId> = self.peers.keys().copied().collect();
         for conn in conns {
             let input = ConnectionInput::Drain(goaway.clone());
@@ -540,15 +553,20 @@ impl Node {
         asker: u64,
         reply: BrokerReply,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Checked {
         // The answer to a task that died is nobody's.
         if let Some(host) = self.hosts.get_mut(&channel)
             && host.asks_broker
             && host.asker() == asker
         {
             host.asks_broker = false;
+            self.health
+                .note(!matches!(reply, BrokerReply::Failed { .. }));
+            self.heard.on_reply(&reply);
+            self.heard.check(&self.health)?;
             self.feed(channel, ChannelInput::Broker(reply), effects);
         }
+        Ok(())
     }
 
     /// A channel's timer fired: it is woken if it still wants to be by now.

@@ -115,8 +115,7 @@ impl World {
             format!("node {node} channel {channel}: {}", brief(&reply))
         });
         self.on_node(node, life, |node, _, effects| {
-            node.reply(channel, asker, reply, effects);
-            Ok(())
+            node.reply(channel, asker, reply, effects)
         })
     }
 

@@ -66,6 +66,8 @@ pub struct Shape {
     pub bulk_bytes: usize,
     /// Whether a channel that nobody uses is dropped from a node's memory.
     pub drops_idle_channels: bool,
+    /// Whether client processes die. Each one that starts is another author.
+    pub clients_crash: bool,
     /// Most mutations that a client's outbox holds.
     pub outbox_rows: usize,
     /// Settings of every channel.
@@ -122,6 +124,7 @@ impl Shape {
             bulk_bytes,
             drops_idle_channels: rng.bool(),
             outbox_rows: [20, 10_000, 10_000][rng.index(0..3)],
+            clients_crash: true,
             channel: ChannelConfig {
                 history: [3, 20, 200, 2_000][rng.index(0..4)],
                 snapshot_entries: [4, 20, 1_000][rng.index(0..3)],
@@ -141,6 +144,11 @@ impl Shape {
         };
         // Not drawn either: an eighth of the worlds.
         shape.broker_is_read_back = shape.channel.history == 20 && shape.drops_idle_channels;
+        // Room for the rows of so many clients and hardly a rejection; they must not become more. Not drawn either.
+        if shape.channel.history == 3 && shape.channel.snapshot_entries == 4 {
+            shape.channel.table_bytes_max = shape.clients * 160 + 200;
+            shape.clients_crash = false;
+        }
         // A token may be renewed as late as after 95 % of its life, and the frame has to get there in time.
         if shape.link_ms.1 > 500 {
             shape.token_ms = shape.token_ms.map(|_| 40_000);
@@ -211,6 +219,7 @@ impl Shape {
             bulk_bytes: 0,
             drops_idle_channels: false,
             outbox_rows: 10_000,
+            clients_crash: true,
             channel: ChannelConfig {
                 broker_timeout: Duration::from_secs(5),
                 epoch_keys: keys(),

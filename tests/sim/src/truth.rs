@@ -416,6 +416,8 @@ impl Truth {
                 };
                 let times = (entry.ms, *deadline_ms, *low);
                 let verdict = self.judge(channel, *author, *n, times, parent, parent_id)?;
+                let row = parent.table.get(author).map(|row| &**row);
+                let is_after_forgotten = self.comes_after_forgotten(channel, *author, *n, row);
                 // Also where its table row is gone.
                 let before = self.decision(channel, *author, *n, parent_id);
                 ensure(before.is_none(), "S1", || {
@@ -447,6 +449,13 @@ impl Truth {
                     Verdict::Refused(ErrorCode::Expired | ErrorCode::DepFailed)
                 );
                 match (verdict, outcome) {
+                    (verdict, Err(got))
+                        if got.code == ErrorCode::DepFailed
+                            && is_after_forgotten
+                            && !matches!(verdict, Verdict::Refused(ErrorCode::Expired)) =>
+                    {
+                        row.rejected.push((*n, got.clone()));
+                    }
                     (_, Err(got))
                         if got.code == ErrorCode::Forbidden
                             && may_be_unread

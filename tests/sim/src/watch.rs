@@ -398,7 +398,12 @@ impl Watch {
                 }
                 // Forbidden now, but an earlier copy may still arrive while it is not.
                 MutationStatus::Indeterminate => {
-                    (denied || truth.clocks_went_wild)
+                    let table = now.map(|now| &truth.fact(now).table);
+                    let row_of_table = table.and_then(|table| table.get(&author));
+                    // Nor where it has forgotten which of its numbers were rejected.
+                    let is_forgotten =
+                        row_of_table.is_some_and(|known| settlement.n <= known.forgotten);
+                    (denied || truth.clocks_went_wild || is_forgotten)
                         && row.told.contains(&MutationStatus::Attempted)
                 }
                 _ => false,

@@ -295,6 +295,7 @@ impl World {
         }
         let millis =
             |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        world.truth.table_bytes_max = world.shape.channel.table_bytes_max;
         world.truth.ttl_ms_max = millis(world.shape.channel.ttl_max);
         world.truth.claim_period_ms = millis(world.shape.channel.claim_period);
         world.truth.retention_ms = millis(world.shape.channel.retention);

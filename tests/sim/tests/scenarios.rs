@@ -345,6 +345,26 @@ fn a_refused_change_rolls_back_with_its_reason_and_takes_its_whole_batch_along()
 }
 
 #[test]
+fn a_rejection_that_the_server_had_no_room_to_remember_is_not_taken_for_a_commit() {
+    let mut shape = Shape::calm();
+    shape.channel.history = 3;
+    shape.channel.snapshot_entries = 4;
+    // Two authors' rows, and the code of one rejection.
+    shape.channel.table_bytes_max = 2 * 160 + 60;
+    let mut scene = Scene::new(18, shape);
+    let link = scene.link(0);
+    scene.world.silence(link, &[Way::Down]);
+    scene.change(0, set_note("locked", "mine"));
+    scene.pass(1_000);
+    for _ in 0..8 {
+        scene.change(1, set_note("locked", "mine"));
+        scene.pass(50);
+    }
+    scene.rest();
+    assert_eq!(scene.ends(0), [MutationStatus::Indeterminate]);
+}
+
+#[test]
 fn a_snapshot_that_crosses_an_epoch_says_so_and_keeps_what_is_pending() {
     let mut shape = Shape::calm();
     shape.channel.history = 3;

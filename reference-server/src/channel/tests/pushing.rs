@@ -9,7 +9,7 @@ use tidewire_core::wire::{
 
 use super::harness::*;
 use crate::channel::{ChannelConfig, ChannelInput, Subscriber};
-use crate::log::Author;
+use crate::log::{Author, EntryBody};
 
 #[test]
 fn a_push_becomes_an_entry_a_patch_and_an_ack() {
@@ -139,7 +139,7 @@ fn a_rejection_is_an_entry_without_ops_and_listed_until_low_passes_it() {
         known(&mut harness),
         Known {
             last: 2,
-            rejected: Vec::new(),
+            low: 2,
             ..Known::default()
         }
     );
@@ -309,10 +309,38 @@ fn what_a_later_version_asks_for_is_rejected_in_the_log_and_nothing_else() {
         schema: 3,
         ..item(vec![put("x", "a", "1")])
     };
-    harness.push(&ana, 9, 9, vec![known]);
+    harness.push(&ana, 9, 9, vec![known.clone()]);
     let frames = ana.take();
     assert!(
-        matches!(&frames[..], [ServerKind::Patch(patch), ServerKind::Ack(_)] if patch.mids[0].code == 0),
+        matches!(&frames[..], [ServerKind::Patch(patch), ServerKind::Ack(_)]
+            if (patch.mids[0].code, &patch.mids[0].trace, &patch.mids[0].check)
+                == (0, &known.trace, &known.check)),
+        "{frames:?}"
+    );
+    let stored = harness.log.entries().last().unwrap().body.clone();
+    assert!(
+        matches!(&stored, EntryBody::Mutation { schema: 3, .. }),
+        "{stored:?}"
+    );
+    // Also in the table row, which comes with each answer to a subscribe.
+    harness.subscribe(&ana, Some(harness.log.head()), 0);
+    let frames = ana.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Resume(resume)]
+            if resume.known.as_ref().unwrap().check == known.check),
+        "{frames:?}"
+    );
+    // What has another size is left out, and refuses nothing.
+    let odd = Item {
+        trace: vec![7; 25].into(),
+        check: vec![8; 9].into(),
+        ..known
+    };
+    harness.push(&ana, 10, 9, vec![odd]);
+    let frames = ana.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(patch), ServerKind::Ack(_)]
+            if patch.mids[0].trace.is_empty() && patch.mids[0].check.is_empty()),
         "{frames:?}"
     );
     assert!(harness.closed.is_empty());

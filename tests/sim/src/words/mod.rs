@@ -2,5 +2,6 @@
 //! be; these say when it may be called so.
 
 pub mod claims;
+pub mod health;
 pub mod live;
 pub mod told;
