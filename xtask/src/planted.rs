@@ -64,7 +64,7 @@ pub(crate) fn soak() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs every variant with a few seeds; what the table says was caught within them must be caught.
+/// Runs with a few seeds every variant that the table says was caught within them: it must be caught.
 pub(crate) fn sample() -> anyhow::Result<()> {
     build()?;
     sim::build()?;
@@ -79,21 +79,25 @@ pub(crate) fn sample() -> anyhow::Result<()> {
         expected.len(),
         variants.len()
     );
+    // Those that need more seeds would prove nothing here.
+    let promised: Vec<&String> = variants
+        .iter()
+        .filter(|variant| {
+            let row = expected.iter().find(|(name, _)| name == *variant);
+            row.is_some_and(|(_, seeds)| seeds.is_some_and(|seeds| seeds <= SEEDS_SAMPLE))
+        })
+        .collect();
     let mut missed = Vec::new();
-    let mut caught = 0;
-    for variant in &variants {
+    for variant in &promised {
         let hunt = hunt(variant, SEEDS_SAMPLE)?;
-        let must = expected
-            .iter()
-            .find(|(name, _)| name == variant)
-            .is_some_and(|(_, seeds)| seeds.is_some_and(|seeds| seeds <= SEEDS_SAMPLE));
-        caught += usize::from(hunt.caught.is_some());
-        if hunt.caught.is_none() && must {
+        if hunt.caught.is_none() {
             missed.push(hunt.variant);
         }
     }
     println!(
-        "{caught} of {} planted bugs caught within {SEEDS_SAMPLE} seeds each",
+        "{} of the {} planted bugs that {SEEDS_SAMPLE} seeds must catch were caught; there are {} in all",
+        promised.len() - missed.len(),
+        promised.len(),
         variants.len()
     );
     if !missed.is_empty() {
