@@ -26,6 +26,8 @@ struct DiskState {
     operations_left: usize,
     /// Bytes behind it cannot be written.
     room: usize,
+    /// How often somebody wanted more room than there is.
+    refusals: usize,
     /// The next syncs find no room.
     syncs_fail: bool,
 }
@@ -59,9 +61,15 @@ impl Disk {
                 pending: Vec::new(),
                 operations_left,
                 room: usize::MAX,
+                refusals: 0,
                 syncs_fail: false,
             }),
         })
+    }
+
+    /// How often somebody has wanted more room than there is.
+    pub(super) fn refusals(&self) -> usize {
+        self.state.lock().unwrap().refusals
     }
 
     /// From now on it has so much room.
@@ -100,6 +108,7 @@ impl Disk {
         let mut state = self.state.lock().unwrap();
         // A file that is only long takes no room.
         if matches!(&pending, Pending::Write(at, data) if at + data.len() > state.room) {
+            state.refusals += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         let works = state.spend();
@@ -174,11 +183,12 @@ impl medium::Medium for Handle {
     }
 
     fn try_room(&self, bytes: usize) -> io::Result<()> {
-        let state = self.0.state.lock().unwrap();
-        match state.now.len() + bytes <= state.room {
-            true => Ok(()),
-            false => Err(io::ErrorKind::StorageFull.into()),
+        let mut state = self.0.state.lock().unwrap();
+        if state.now.len() + bytes > state.room {
+            state.refusals += 1;
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        Ok(())
     }
 }
 

@@ -117,7 +117,11 @@ fn what_a_full_disk_holds_is_read() {
         }
         // Less room than what failed needs is not enough, and nobody is told that it were.
         disk.set_room(disk.len() + 1000);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let refusals = disk.refusals();
+        until("it has looked again twice", || {
+            disk.refusals() > refusals + 1
+        })
+        .await;
         assert!(matches!(broker.room(), Room::Broken(_)));
         disk.set_room(usize::MAX);
         until("it goes on", || broker.room() == Room::Free).await;
