@@ -109,6 +109,7 @@ mod variants {
         // The log and its epochs, in the server.
         HeadNotRead: "the broker's head is read after the subscribe came";
         SnapshotOfOlderEpoch: "a snapshot is of the epoch of its head";
+        LateAppendForgotten: "an append that failed may be in the log later: until then nobody is told `forbidden`";
         WrittenTakenForAppended: "what has to be read back counts only once it was read";
         UnprovenBelieved: "a claim without a proof is paced";
         HaveOpensAtOnce: "a place that shows a loss is paced as an unproven claim is";

@@ -32,6 +32,9 @@ const REJECTIONS_MAX: usize = 64;
 /// How long an author with too many unseen rejections should wait.
 const REJECTIONS_RETRY_MS: u32 = 1000;
 
+/// How long an author should wait whose mutation may be in the log yet although it may not write any more.
+const UNDECIDED_RETRY_MS: u32 = 1000;
+
 /// How long an author should wait who finds no room in the table: rows go when their retention is over.
 const TABLE_FULL_RETRY_MS: u32 = 60_000;
 
@@ -134,6 +137,15 @@ impl<'a> Evaluation<'a> {
             if n <= row.last && !decide_again {
                 acked = Some((n, acked.map_or(self.tip.seq, |(_, seq)| seq)));
                 continue;
+            }
+            if !writable && waiting.tried_at == Some(self.tip) {
+                // It may be in the log yet, from when it was allowed: once another entry is, it cannot.
+                answers.push(encode::hold(
+                    channel,
+                    ErrorCode::Overloaded,
+                    UNDECIDED_RETRY_MS,
+                ));
+                break;
             }
             if !writable {
                 answers.push(encode::error(

@@ -281,6 +281,7 @@ impl Channel {
             subscriber: subscriber.clone(),
             right_at_arrival: planted!(RightReadEarly).then(|| subscriber.rights.may_write()),
             push,
+            tried_at: None,
         };
         if self.is_overloaded || self.pushes.push(waiting).is_err() {
             self.hold(&subscriber);

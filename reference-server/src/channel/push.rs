@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tidewire_core::document::change::changes_bytes;
 use tidewire_core::document::precondition::preconditions_bytes;
 use tidewire_core::time::MonoTime;
-use tidewire_core::wire::{ChangeKind, Item, Limits, NUMBER_MAX, PreconditionKind, Push};
+use tidewire_core::wire::{ChangeKind, Cursor, Item, Limits, NUMBER_MAX, PreconditionKind, Push};
 
 use super::input::Subscriber;
 
@@ -16,6 +16,9 @@ pub(super) struct WaitingPush {
     /// Only in a build that is made to be wrong.
     pub(super) right_at_arrival: Option<bool>,
     pub(super) push: Push,
+    /// Where an append with it was tried last whose outcome is not known: it may be in the log yet, as long as
+    /// this is the head.
+    pub(super) tried_at: Option<Cursor>,
     /// Its place among everything that arrived: what was read later is newer than its sender's view.
     pub(super) arrival: u64,
     pub(super) since: MonoTime,

@@ -189,8 +189,7 @@ impl Channel {
                 self.snapshot_not_before = Some(self.now.mono + SNAPSHOT_RETRY);
             }
             (Some(Request::Append { turn, .. }), _) => {
-                // Whether it happened is unknown: what is in the log then is found as a duplicate.
-                self.discard(turn);
+                self.discard_undecided(turn);
                 self.behind = true;
                 self.handle_failure();
             }
@@ -214,7 +213,7 @@ impl Channel {
                 }
             }
         } else {
-            self.discard(turn);
+            self.discard_undecided(turn);
         }
         self.written = entries.last().map(|last| (last.cursor, cause));
         self.behind = true;
@@ -222,9 +221,12 @@ impl Channel {
         self.handle_conflict();
     }
 
-    /// What was written is there: that was no conflict.
+    /// What was written is there: that was no conflict. It may take several reads until they come to its place.
     fn note_written(&mut self, read: &[Arc<Entry>]) {
-        if let Some((at, cause)) = self.written.take()
+        let Some(last) = read.last().map(|entry| entry.cursor.seq) else {
+            return;
+        };
+        if let Some((at, cause)) = self.written.take_if(|(at, _)| at.seq <= last)
             && read.iter().any(|entry| entry.cursor == at)
         {
             self.retry.succeed();

@@ -382,11 +382,21 @@ impl Channel {
         Some(request)
     }
 
-    /// A turn that was not appended, or perhaps not: its pushes are evaluated again.
+    /// A turn that was not appended: its pushes are evaluated again.
     pub(super) fn discard(&mut self, turn: Vec<Decided>) {
         let again = turn.into_iter().filter(|decided| !decided.held);
         self.pushes
             .restore(again.map(|decided| decided.push).collect());
+    }
+
+    /// A turn that may have been appended, or may be yet: its pushes are evaluated again, and found as duplicates
+    /// if they are in the log then.
+    pub(super) fn discard_undecided(&mut self, mut turn: Vec<Decided>) {
+        let tried_at = Some(self.head()).filter(|_| !planted!(LateAppendForgotten));
+        for decided in &mut turn {
+            decided.push.tried_at = tried_at;
+        }
+        self.discard(turn);
     }
 
     /// Tells every waiting push to come back later, once the broker failed or refused too often.

@@ -112,7 +112,7 @@ impl World {
             }
             Fault::NodeDrain => {
                 let node = self.rng.index(0..self.nodes.len());
-                if self.nodes[node].is_up && !self.nodes[node].is_draining() {
+                if self.nodes[node].is_serving() {
                     self.faults.count(fault);
                     self.drain_node(node)?;
                 }
@@ -333,8 +333,7 @@ impl World {
     pub fn drain_node_within(&mut self, node: usize, by_ms: u32, window_ms: u32) -> Checked {
         self.note("node drains", &[node as u64], || format!("node {node}"));
         let life = self.nodes[node].life;
-        let serves = |other: &crate::node::Node| other.is_up && !other.is_draining();
-        let alone = self.nodes.iter().filter(|other| serves(other)).count() <= 1;
+        let alone = self.nodes.iter().filter(|other| other.is_serving()).count() <= 1;
         let goaway = Goaway {
             by_ms,
             window_ms,

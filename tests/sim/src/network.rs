@@ -102,7 +102,7 @@ impl World {
             return Ok(());
         }
         let node = &self.nodes[link.node];
-        if !node.is_up || node.is_draining() {
+        if !node.is_serving() {
             return self.open_fails(id);
         }
         link.phase = LinkPhase::Up;

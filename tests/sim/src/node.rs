@@ -295,7 +295,13 @@ impl Node {
         self.started_ms = now_ms;
     }
 
-    /// Whether it takes no new connections.
+    /// Whether it takes new connections.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.is_up && !self.is_draining()
+    }
+
+    /// Whether it takes no new connections, since it is about to stop.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.health.is_draining()

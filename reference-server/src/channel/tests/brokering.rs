@@ -1,6 +1,7 @@
 //! The broker: conflicts, failures, silence, snapshots.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Cursor, ErrorCode, Ops, ServerKind};
 
 use super::harness::*;
-use crate::channel::{ChannelConfig, ChannelInput, Lag};
+use crate::channel::{ChannelConfig, ChannelInput, Lag, Rights};
 use crate::log::{Author, BrokerReply, BrokerRequest, EntryBody, Log, LogKind, RunId, tag};
 
 fn failed() -> BrokerReply {
@@ -78,6 +79,68 @@ fn an_append_that_happened_although_it_failed_is_found_as_a_duplicate() {
     assert_eq!(harness.field("initial", "a").unwrap(), "2");
 }
 
+/// The right to write, which tests take away.
+struct Revocable(AtomicBool);
+
+impl Rights for Revocable {
+    fn may_read(&self) -> bool {
+        true
+    }
+
+    fn may_write(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn nobody_is_told_forbidden_while_an_append_that_failed_may_yet_be_in_the_log() {
+    for reply in [failed(), BrokerReply::ReadBack] {
+        let mut harness = Harness::new();
+        let mut ana = harness.join(1, 1);
+        let rights = Arc::new(Revocable(true.into()));
+        ana.subscriber.rights = rights.clone();
+        harness.enqueue(&ana, 1, 1, put_items(0..1));
+        let late = harness.poll().unwrap();
+        harness.input(ChannelInput::Broker(reply));
+        rights.0.store(false, Ordering::Relaxed);
+        harness.run();
+        harness.pass(500);
+        assert!(matches!(&ana.take()[..], [ServerKind::Hold(_)]));
+        // Now it comes.
+        assert!(matches!(harness.broker(late), BrokerReply::Appended));
+        harness.input(ChannelInput::Woken);
+        harness.push(&ana, 1, 1, put_items(0..1));
+        let frames = ana.take();
+        assert!(
+            matches!(&frames[..], [ServerKind::Patch(_), ServerKind::Ack(ack)] if ack.through == 1),
+            "{frames:?}"
+        );
+    }
+}
+
+#[test]
+fn forbidden_is_told_once_another_entry_stands_where_the_one_that_failed_might() {
+    let mut harness = Harness::new();
+    let mut ana = harness.join(1, 1);
+    let rights = Arc::new(Revocable(true.into()));
+    ana.subscriber.rights = rights.clone();
+    harness.enqueue(&ana, 1, 1, put_items(0..1));
+    assert!(matches!(harness.poll(), Some(BrokerRequest::Append { .. })));
+    harness.input(ChannelInput::Broker(failed()));
+    rights.0.store(false, Ordering::Relaxed);
+    let mut other = Harness::over(harness.log.clone(), ChannelConfig::default());
+    let ben = other.join(7, 7);
+    other.push(&ben, 1, 1, put_items(5..6));
+    harness.log = other.log;
+    harness.run();
+    harness.pass(500);
+    let frames = ana.take();
+    assert!(
+        matches!(&frames[..], [ServerKind::Patch(_), ServerKind::Error(e)] if e.code == ErrorCode::Forbidden as u32 && e.n == Some(1)),
+        "{frames:?}"
+    );
+}
+
 #[test]
 fn what_has_to_be_read_back_is_answered_once_it_was_read_and_is_no_conflict() {
     let mut harness = Harness::new();
@@ -94,6 +157,42 @@ fn what_has_to_be_read_back_is_answered_once_it_was_read_and_is_no_conflict() {
         assert!(
             matches!(&frames[..], [ServerKind::Patch(_), ServerKind::Ack(ack)] if ack.through == n),
             "{frames:?}"
+        );
+    }
+}
+
+#[test]
+fn what_takes_several_reads_to_be_read_back_is_no_conflict_either() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    for n in (1..=40).step_by(4) {
+        harness.enqueue(&ana, n, 1, put_items(n..n + 4));
+        let append = harness.poll().unwrap();
+        assert!(matches!(harness.broker(append), BrokerReply::Appended));
+        harness.input(ChannelInput::Broker(BrokerReply::ReadBack));
+        // Of its four entries two come with the first read.
+        let read = harness.poll().unwrap();
+        let BrokerReply::Entries {
+            mut entries,
+            run,
+            clock,
+            ..
+        } = harness.broker(read)
+        else {
+            panic!("the log has them");
+        };
+        entries.truncate(2);
+        harness.input(ChannelInput::Broker(BrokerReply::Entries {
+            entries,
+            more: true,
+            run,
+            clock,
+        }));
+        harness.run();
+        let frames = ana.take();
+        assert!(
+            matches!(&frames[..], [ServerKind::Patch(_), ServerKind::Patch(_), ServerKind::Ack(ack)] if ack.through == n + 3),
+            "{n}: {frames:?}"
         );
     }
 }
