@@ -88,13 +88,17 @@ impl Channel {
         }
         if head.epoch > self.max_epoch {
             self.resubscribe(turn);
-        } else if head.order() > self.head.order() {
+            return;
+        }
+        if head.order() > self.head.order() {
             self.head = head;
-            if self.state == ChannelState::Live {
-                self.state = ChannelState::CatchingUp;
-                self.expect_progress(turn);
-                self.refresh_status(turn);
-            }
+        }
+        // Not by `self.head`: a heartbeat, which does not end live, may have raised it before.
+        let is_below = self.applied.is_some_and(|base| base.order() < head.order());
+        if self.state == ChannelState::Live && is_below {
+            self.state = ChannelState::CatchingUp;
+            self.expect_progress(turn);
+            self.refresh_status(turn);
         }
     }
 

@@ -144,6 +144,25 @@ fn live_waits_for_the_head_of_each_answer_whichever_subscribe_it_answers() {
 }
 
 #[test]
+fn a_second_answer_ends_live_below_its_head_although_a_heartbeat_named_that_head_before() {
+    let mut d = Driver::live();
+    d.reconnect();
+    d.advance(10_000);
+    assert_eq!(d.subscribes().len(), 2, "the first one's answer is late");
+    d.resume(at(1), at(1), 0);
+    d.heartbeat(at(3));
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    d.resume(at(1), at(3), 0);
+    assert_eq!(d.status(), &ChannelStatus::Stale);
+    d.patch(1, 3, vec![put_op("a", "3")], vec![]);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+    // A copy of what was answered and reached.
+    d.heartbeat(at(5));
+    d.resume(at(1), at(3), 0);
+    assert_eq!(d.status(), &ChannelStatus::Live);
+}
+
+#[test]
 fn a_hole_that_stays_is_asked_for_once_and_then_the_stream_anew() {
     let mut d = Driver::live();
     for from in 3..8 {
