@@ -150,7 +150,6 @@ export class Client {
     const entropy = crypto.getRandomValues(new Uint8Array(24));
     const { baseMs = 1000, maxMs = 30_000, attempts = -1 } = this.#options.retry ?? {};
     const flush = (events: CoreEvent[]): void => this.#flush(events);
-    this.#client = Array.from(entropy.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const core = callCore(() => new Core(url, websocket, flush, entropy, baseMs, maxMs, attempts));
     this.#core = core;
     warnOfTwoClients(url, this);
@@ -327,7 +326,10 @@ export class Client {
     const channel = tracked?.channel ?? this.#routes.get(id);
     // One that was committed too long ago to be remembered can still be lost.
     const mutation = tracked?.mutation ?? new MutationHandle({ cancel: () => false }, [], {}, this.#deliveries);
-    if (n !== undefined && channel) mutation.id ??= `${this.#client}:${n}@${channel.name}`;
+    if (n !== undefined && channel && mutation.id === undefined) {
+      this.#client ||= this.#core?.client_id() ?? "";
+      mutation.id = `${this.#client}:${n}@${channel.name}`;
+    }
     channel?.mutationMoved(mutation, status, reason);
     if (this.#core && this.#open.size === 0 && this.#linger === undefined) this.#restIfUnused();
   }

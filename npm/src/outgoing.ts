@@ -168,7 +168,6 @@ export class Outgoing<S extends object> {
       (core) => {
         const handle = core.mutate(channel, list.words, ttlMs, first?.handle, coalesce);
         mutation.handle = handle;
-        mutation.id = core.mutation_id(handle);
         return handle;
       },
       (handle) => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import type { Mutation } from "../dist/index.js";
 import { TidewireError } from "../dist/index.js";
@@ -26,7 +26,7 @@ describe("a mutation", () => {
     expect(board.get("cards", "a")?.title).toBe("A2");
     expect(board.pending("cards", "a")).toBe(true);
     expect(board.pending("cards", "b")).toBe(false);
-    expect(mutation.id).toMatch(/^[0-9a-f]{32}:1@board:main$/);
+    await vi.waitFor(() => expect(mutation.id).toMatch(/^[0-9a-f]{32}:1@board:main$/));
     server.release();
     await mutation.committed;
     expect(board.pending("cards", "a")).toBe(false);

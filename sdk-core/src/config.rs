@@ -40,8 +40,12 @@ pub struct Config {
     pub retention: Duration,
     /// A channel whose epoch the server does not know starts over after this long.
     pub start_over_after: Duration,
-    /// What the driver's outbox survives: its driver says so.
+    /// What the driver's outbox survives, as long as the store has not said so itself.
     pub durability: Durability,
+    /// Whose outbox it is, if the application knows that before the server says so.
+    pub principal: Option<String>,
+    /// How long after a failed transaction the store is asked again.
+    pub store_retry: Duration,
     /// How many channels may be subscribed.
     pub channels_max: usize,
     /// Bytes of records that a snapshot may have.
@@ -70,6 +74,8 @@ impl Default for Config {
             retention: Duration::from_secs(30 * 24 * 60 * 60),
             start_over_after: Duration::from_secs(30 * 60),
             durability: Durability::Memory,
+            principal: None,
+            store_retry: Duration::from_secs(1),
             channels_max: 1000,
             snapshot_bytes_max: 256 * 1024 * 1024,
             follows_everything: true,

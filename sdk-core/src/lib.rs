@@ -9,8 +9,8 @@
 //! use tidewire_core::{ClientId, Config, Input, MemoryOutbox, Output, Session};
 //!
 //! let now = Now::default();
-//! let mut session = Session::new(Config::default(), ClientId([7; 16]), 42, now);
-//! let mut store = MemoryOutbox::default();
+//! let mut session = Session::new(Config::default(), 42, now);
+//! let mut store = MemoryOutbox::new(ClientId([7; 16]));
 //! session.connect(now);
 //! let deadline = loop {
 //!     match session.poll_output() {
@@ -49,9 +49,12 @@ pub mod wire;
 pub use channel::name::{ChannelName, ChannelNameError};
 pub use channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
+#[cfg(any(test, feature = "testing"))]
+pub use mutation::outbox::conformance;
 pub use mutation::{
-    Attempt, CancelError, ClientId, Durability, Follow, MemoryOutbox, MutateError, MutateOptions,
-    MutationHandle, MutationId, MutationStatus, OutboxReply, OutboxRequest, Settlement,
+    After, CancelError, ClientId, CommittedRow, Durability, Follow, Low, MemoryOutbox, MutateError,
+    MutateOptions, MutationHandle, MutationId, MutationStatus, NewRow, Opened, OutboxReply,
+    OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
 pub use session::{
     ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, LinkStage, NetworkHint,

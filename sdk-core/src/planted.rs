@@ -87,6 +87,8 @@ mod variants {
         DependencyNotSent: "a push says what a mutation comes after";
         HoldWithoutEnd: "a held push goes out again after its pause";
         LowNotRaised: "`low` closes gaps";
+        LoadedRowsForgotten: "rows of a former session are shown, sent and brought to their end";
+        MarkNotStrict: "a mark survives a power cut before anything is sent";
         WindowIgnored: "pushes stay inside the window";
         PushNotRepeated: "a push without an answer for 10 s: subscribe again";
 

@@ -55,6 +55,17 @@ impl Add<Duration> for UnixTime {
     }
 }
 
+impl Sub<Duration> for UnixTime {
+    type Output = Self;
+
+    fn sub(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
 impl Sub<Duration> for MonoTime {
     type Output = Self;
 

@@ -353,11 +353,11 @@ impl World {
             mono: MonoTime(5),
             unix: UnixTime(1_700_000_000_000),
         };
-        let mut session = Session::new(Config::default(), ClientId([1; 16]), 7, now);
+        let mut session = Session::new(Config::default(), 7, now);
         let channel = session.subscribe(now, CHANNEL.parse().unwrap()).unwrap();
         let mut world = Self {
             session,
-            store: MemoryOutbox::default(),
+            store: MemoryOutbox::new(ClientId([1; 16])),
             store_at_once: true,
             replies: Vec::new(),
             now,

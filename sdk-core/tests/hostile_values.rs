@@ -13,7 +13,7 @@ use tidewire_core::wire::{
     Change, ChangeKind, ClientKind, Codec, Field, Item, Push, Record, ServerKind, SnapshotPart,
 };
 use tidewire_core::{
-    ChannelId, ClientId, Config, MutateOptions, Output, PresenceError, Session, SubscribeError,
+    ChannelId, Config, MutateOptions, Output, PresenceError, Session, SubscribeError,
 };
 
 /// A record that has the hostile text in its place.
@@ -32,7 +32,7 @@ fn record(vector: &Vector) -> Record {
 
 fn session() -> (Session, ChannelId) {
     let now = Now::default();
-    let mut session = Session::new(Config::default(), ClientId([7; 16]), 1, now);
+    let mut session = Session::new(Config::default(), 1, now);
     let name = "board:main".parse().expect("a good name");
     let channel = session.subscribe(now, name).expect("there is room");
     (session, channel)
@@ -176,7 +176,7 @@ fn a_million_channel_names_meet_a_bound_and_leave_nothing_behind() {
     let name = |n: usize| format!("board:{n:07}").parse().expect("a good name");
 
     let max = Config::default().channels_max;
-    let mut full = Session::new(Config::default(), ClientId([7; 16]), 1, now);
+    let mut full = Session::new(Config::default(), 1, now);
     for n in 0..NAMES {
         match full.subscribe(now, name(n)) {
             Ok(_) => assert!(n < max, "{n} is one too many"),

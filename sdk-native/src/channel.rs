@@ -376,10 +376,9 @@ impl ChannelHandle {
             options.after = Some(after.handle());
         }
         let shared = self.owner.shared();
-        let (handle, status) =
+        let made =
             shared.command(|state, now| state.mutate(now, self.id, batch.changes, options))?;
-        let id = shared.lock().session().mutation_id(handle);
-        Ok(Mutation::new(handle, id, status, self.owner.clone()))
+        Ok(Mutation::new(made, self.owner.clone()))
     }
 
     pub(crate) fn changes(self: &Arc<Self>, collection: Arc<str>) -> ChangeStream {

@@ -1,5 +1,6 @@
 //! The client: settings, the handle, and what ends with its last handle.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use rustls::ClientConfig;
 use tidewire_core::time::Now;
 use tidewire_core::wire::Codec;
 use tidewire_core::{
-    ChannelNameError, ClientId, Config, ConnectionPhase, ConnectionState, Input, NetworkHint,
-    Session, SubscribeError,
+    ChannelNameError, ClientId, Config, ConnectionPhase, ConnectionState, Input, MemoryOutbox,
+    NetworkHint, Session, SubscribeError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -210,8 +211,9 @@ impl ClientBuilder {
         // The alarm and the clock are tokio's: both must be made on the runtime.
         let _entered = runtime.enter();
         let clock = Clock::start();
-        let session = Session::new(config, ClientId(client), seed, clock.now());
-        let shared = Arc::new(Shared::new(session, clock));
+        let session = Session::new(config, seed, clock.now());
+        let store = RefCell::new(MemoryOutbox::new(ClientId(client)));
+        let shared = Arc::new(Shared::new(session, Box::new(store), clock));
         runtime.spawn(Driver::new(shared.clone(), dialer, provider).run());
         Ok(Client {
             owner: Arc::new(Owner { shared }),

@@ -20,6 +20,7 @@ mod fields;
 mod mutation;
 mod presence;
 mod state;
+mod store;
 mod subscription;
 mod token;
 mod transport;

@@ -1,6 +1,6 @@
 //! One mutation as the application holds it: what it is called and how it ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tidewire_core::document::Record;
 use tidewire_core::wire::ErrorCode;
@@ -8,6 +8,7 @@ use tidewire_core::{CancelError, MutationHandle, MutationId, MutationStatus};
 use tokio::sync::watch;
 
 use crate::client::Owner;
+use crate::state::{Made, State};
 
 /// A change that was applied to the view and waits for the server, or did.
 ///
@@ -19,7 +20,7 @@ pub struct Mutation(Arc<Watched>);
 #[derive(Debug)]
 struct Watched {
     handle: MutationHandle,
-    id: Option<MutationId>,
+    id: Arc<OnceLock<MutationId>>,
     status: watch::Receiver<MutationStatus>,
     owner: Arc<Owner>,
 }
@@ -93,12 +94,8 @@ impl MutationError {
 }
 
 impl Mutation {
-    pub(crate) fn new(
-        handle: MutationHandle,
-        id: Option<MutationId>,
-        status: watch::Receiver<MutationStatus>,
-        owner: Arc<Owner>,
-    ) -> Self {
+    pub(crate) fn new(made: Made, owner: Arc<Owner>) -> Self {
+        let Made { handle, id, status } = made;
         Self(Arc::new(Watched {
             handle,
             id,
@@ -118,10 +115,11 @@ impl Mutation {
     /// Its name for ever, once the store has the row; with the memory store that is at once.
     #[must_use]
     pub fn id(&self) -> Option<MutationId> {
-        self.0.id.clone().or_else(|| {
-            let state = self.0.owner.shared().lock();
-            state.session().mutation_id(self.0.handle)
-        })
+        if self.0.id.get().is_none() {
+            // The store is asked at the end of a turn; whoever wants to know ends it now.
+            self.0.owner.shared().command(State::settle);
+        }
+        self.0.id.get().cloned()
     }
 
     /// Where it stands.

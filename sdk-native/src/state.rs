@@ -5,15 +5,14 @@
 //! what was decoded from it is current.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::{Change, ErrorCode};
 use tidewire_core::{
-    ChannelId, ChannelName, ConnectionPhase, ConnectionState, Event, Input, MemoryOutbox,
-    MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus, Output, Reason,
-    Session,
+    ChannelId, ChannelName, ConnectionPhase, ConnectionState, Event, Input, MutateError,
+    MutateOptions, MutationHandle, MutationId, MutationStatus, Output, Reason, Session,
 };
 use tokio::sync::{Notify, watch};
 
@@ -21,6 +20,7 @@ use crate::channel::ChannelEvent;
 use crate::clock::Clock;
 use crate::decoded::Decoded;
 use crate::delivery::{Delivery, News};
+use crate::store::{AnyStore, Store};
 use crate::subscription::Hub;
 
 /// How long a channel outlives its last handle: long enough to leave one screen and enter the next.
@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// Tells the driver that a command left something to do.
-    pub(crate) wake: Notify,
+    pub(crate) wake: Arc<Notify>,
     pub(crate) connection: watch::Sender<ConnectionState>,
     /// Whether the driver has ended.
     pub(crate) ended: watch::Sender<bool>,
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
 /// The session and its surroundings.
 pub(crate) struct State {
     session: Session,
-    outbox: MemoryOutbox,
+    store: Store,
     channels: HashMap<ChannelId, Open>,
     mutations: HashMap<MutationHandle, Tracked>,
     /// Channels without a handle, by the moment at which they are let go.
@@ -67,7 +67,16 @@ struct Tracked {
     decided: bool,
     /// Whether the application still holds it.
     held: bool,
+    /// Its name for ever, once the store has the row.
+    id: Arc<OnceLock<MutationId>>,
     status: watch::Sender<MutationStatus>,
+}
+
+/// What a mutation's handle is made of.
+pub(crate) struct Made {
+    pub(crate) handle: MutationHandle,
+    pub(crate) id: Arc<OnceLock<MutationId>>,
+    pub(crate) status: watch::Receiver<MutationStatus>,
 }
 
 /// What is left for the driver. Bounded by what the core allows itself: its outbox, its push
@@ -83,19 +92,20 @@ pub(crate) struct Work {
 }
 
 impl Shared {
-    pub(crate) fn new(session: Session, clock: Clock) -> Self {
+    pub(crate) fn new(session: Session, store: Box<AnyStore>, clock: Clock) -> Self {
+        let wake = Arc::new(Notify::new());
         Self {
             connection: watch::Sender::new(session.connection().clone()),
             state: Mutex::new(State {
                 session,
-                outbox: MemoryOutbox::default(),
+                store: Store::new(store, wake.clone()),
                 channels: HashMap::new(),
                 mutations: HashMap::new(),
                 lingering: BTreeSet::new(),
                 work: Work::default(),
                 stopping: false,
             }),
-            wake: Notify::new(),
+            wake,
             ended: watch::Sender::new(false),
             clock,
         }
@@ -257,9 +267,10 @@ impl State {
         channel: ChannelId,
         changes: Vec<Change>,
         options: MutateOptions,
-    ) -> Result<(MutationHandle, watch::Receiver<MutationStatus>), MutateError> {
+    ) -> Result<Made, MutateError> {
         let handle = self.session.mutate(now, channel, changes, options)?;
         let (status, receiver) = watch::channel(MutationStatus::Queued);
+        let id = Arc::default();
         self.mutations.insert(
             handle,
             Tracked {
@@ -267,10 +278,15 @@ impl State {
                 sent: false,
                 decided: false,
                 held: true,
+                id: Arc::clone(&id),
                 status,
             },
         );
-        Ok((handle, receiver))
+        Ok(Made {
+            handle,
+            id,
+            status: receiver,
+        })
     }
 
     pub(crate) fn decoded(&mut self, channel: ChannelId) -> Option<&mut Decoded> {
@@ -280,14 +296,23 @@ impl State {
     /// Does what follows from a command. Frames wait for the driver's turn, so that commands given
     /// before it share messages.
     pub(crate) fn settle_command(&mut self, now: Now) {
+        self.hear_store(now);
         while let Some(output) = self.session.poll_ready() {
             self.settle_output(now, output);
+        }
+    }
+
+    /// Feeds what the store has answered.
+    fn hear_store(&mut self, now: Now) {
+        while let Some(reply) = self.store.answer() {
+            self.session.handle_input(now, Input::Outbox(reply));
         }
     }
 
     /// Drains the core: what only concerns this side happens here, the rest becomes [`Work`].
     pub(crate) fn settle(&mut self, now: Now) {
         loop {
+            self.hear_store(now);
             match self.session.poll_output() {
                 Output::Wait(deadline) => {
                     self.work.deadline = deadline;
@@ -303,8 +328,8 @@ impl State {
             // Said by `poll_output` alone, and kept there.
             Output::Wait(_) => {}
             Output::Outbox(request) => {
-                let reply = self.outbox.handle(request);
-                self.session.handle_input(now, Input::Outbox(reply));
+                self.store.ask(request);
+                self.hear_store(now);
             }
             Output::Event(event) => self.address(event),
             order @ (Output::Open { .. }
@@ -390,8 +415,19 @@ impl State {
         n: Option<u64>,
         status: MutationStatus,
     ) {
+        let client = self.session.store().map(|store| store.client);
+        let id = n.zip(client).zip(self.channels.get(&channel));
+        let id = id.map(|((n, client), open)| MutationId {
+            client,
+            channel: open.name.clone(),
+            n,
+        });
         if let Some(tracked) = self.mutations.get_mut(&handle) {
             tracked.sent |= status != MutationStatus::Queued;
+            if let Some(id) = &id {
+                // Said with each event; it never changes.
+                let _ = tracked.id.set(id.clone());
+            }
             tracked.decided |= status.is_terminal();
             self.work
                 .deliveries
@@ -401,13 +437,6 @@ impl State {
                 self.mutations.remove(&handle);
             }
         }
-        let id = n
-            .zip(self.channels.get(&channel))
-            .map(|(n, open)| MutationId {
-                client: self.session.client(),
-                channel: open.name.clone(),
-                n,
-            });
         match status {
             MutationStatus::Rejected { code, detail, .. } => {
                 self.tell(channel, ChannelEvent::Rejected { id, code, detail });
@@ -429,7 +458,8 @@ impl State {
             .map(|(&handle, tracked)| (handle, tracked.channel, tracked.sent))
             .collect();
         for (handle, channel, sent) in undecided {
-            let n = self.session.mutation_id(handle).map(|id| id.n);
+            let tracked = self.mutations.get(&handle);
+            let n = tracked.and_then(|tracked| tracked.id.get()).map(|id| id.n);
             let status = if sent {
                 MutationStatus::Indeterminate
             } else {
@@ -467,15 +497,18 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use tidewire_core::{ClientId, Config};
+    use std::cell::RefCell;
+
+    use tidewire_core::{ClientId, Config, MemoryOutbox};
 
     use super::*;
 
     #[tokio::test]
     async fn after_a_panic_of_the_core_nobody_waits_for_ever() {
         let clock = Clock::start();
-        let session = Session::new(Config::default(), ClientId([1; 16]), 1, clock.now());
-        let shared = Arc::new(Shared::new(session, clock));
+        let session = Session::new(Config::default(), 1, clock.now());
+        let store = RefCell::new(MemoryOutbox::new(ClientId([1; 16])));
+        let shared = Arc::new(Shared::new(session, Box::new(store), clock));
         let name: ChannelName = "board:main".parse().expect("a good name");
         let mut status = shared.command(|state, now| {
             let session = state.session_mut();
@@ -487,6 +520,7 @@ mod tests {
                 sent: false,
                 decided: false,
                 held: true,
+                id: Arc::default(),
                 status,
             };
             state.mutations.insert(MutationHandle(1), tracked);
@@ -518,8 +552,9 @@ mod tests {
     #[tokio::test]
     async fn a_channel_that_is_opened_again_within_its_linger_stays_open() {
         let clock = Clock::start();
-        let session = Session::new(Config::default(), ClientId([1; 16]), 1, clock.now());
-        let shared = Shared::new(session, clock);
+        let session = Session::new(Config::default(), 1, clock.now());
+        let store = RefCell::new(MemoryOutbox::new(ClientId([1; 16])));
+        let shared = Shared::new(session, Box::new(store), clock);
         let name: ChannelName = "board:main".parse().expect("a good name");
         let channel = shared.command(|state, now| {
             let channel = state.session_mut().subscribe(now, name.clone());

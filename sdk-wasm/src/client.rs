@@ -1,13 +1,14 @@
 //! The exported client. Every method takes `&self`, so a call from inside a callback never meets a lock.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use js_sys::{Array, Function};
 use tidewire_core::{
-    ChannelId, ChannelName, ClientId, Config, Follow, Input, MutateOptions, MutationHandle,
-    NetworkHint, Session, TokenError,
+    ChannelId, ChannelName, ClientId, Config, Follow, Input, MemoryOutbox, MutateOptions,
+    MutationHandle, NetworkHint, Session, TokenError,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -23,7 +24,7 @@ pub struct JsClient {
 
 #[wasm_bindgen(js_class = Client)]
 impl JsClient {
-    /// `entropy`: 24 random bytes, 16 for the client's id and 8 for jitter. `flush` is called with
+    /// `entropy`: 24 random bytes, 16 for the id of its store and 8 for jitter. `flush` is called with
     /// an array of events, at most once per turn. `retries_max`: negative for no limit.
     #[wasm_bindgen(constructor)]
     pub fn new(
@@ -44,9 +45,10 @@ impl JsClient {
         config.retry_delay_max = Duration::from_millis(retry_delay_max_ms.into());
         config.retries_max = u32::try_from(retries_max).ok();
         config.follows_everything = false;
-        let session = Session::new(config, ClientId(id), u64::from_le_bytes(seed), clock::now());
+        let session = Session::new(config, u64::from_le_bytes(seed), clock::now());
+        let store = Box::new(RefCell::new(MemoryOutbox::new(ClientId(id))));
         Ok(Self {
-            driver: Driver::new(session, url, websocket, flush),
+            driver: Driver::new(session, store, url, websocket, flush),
         })
     }
 
@@ -134,13 +136,10 @@ impl JsClient {
             .is_ok()
     }
 
-    /// The id of an undecided mutation, once the store has its row.
-    pub fn mutation_id(&self, handle: f64) -> Option<String> {
-        self.driver.read(|session| {
-            session
-                .mutation_id(MutationHandle(handle as u64))
-                .map(|id| id.to_string())
-        })
+    /// What this client is called, once its store is open; with channel and number it names a mutation.
+    pub fn client_id(&self) -> Option<String> {
+        self.driver
+            .read(|session| Some(session.store()?.client.to_string()))
     }
 
     /// A record as JSON text. Its next change is told: whoever keeps the text knows when it is old.

@@ -15,7 +15,7 @@ use js_sys::{Array, Function};
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{
-    ConnId, Input, LinkClosed, LinkStage, MemoryOutbox, OutboxRequest, Output, Session,
+    ConnId, Input, LinkClosed, LinkStage, OutboxReply, OutboxRequest, OutboxStore, Output, Session,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
@@ -31,6 +31,9 @@ extern "C" {
     fn queue_microtask(task: &JsValue);
 }
 
+/// Where the outbox stands. It may answer at once or later.
+pub(crate) type Store = dyn OutboxStore<Box<dyn FnOnce(OutboxReply)>>;
+
 /// How far a turn goes.
 #[derive(Clone, Copy)]
 enum Until {
@@ -44,7 +47,7 @@ enum Until {
 pub(crate) struct Driver {
     me: Weak<Self>,
     session: RefCell<Session>,
-    outbox: RefCell<MemoryOutbox>,
+    store: Box<Store>,
     /// The present link, and during a move the next one.
     links: RefCell<Vec<WebSocketLink>>,
     timer: Timer,
@@ -60,6 +63,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         session: Session,
+        store: Box<Store>,
         url: String,
         websocket: Function,
         flush: Function,
@@ -67,7 +71,7 @@ impl Driver {
         Rc::new_cyclic(|me| Self {
             me: me.clone(),
             session: RefCell::new(session),
-            outbox: RefCell::default(),
+            store,
             links: RefCell::default(),
             timer: Timer::default(),
             deadline: Cell::new(None),
@@ -152,7 +156,7 @@ impl Driver {
                 } => self.open(conn, first),
                 Output::Send { conn, message } => self.send(conn, &message),
                 Output::Close { conn, code } => self.close(conn, code),
-                Output::Outbox(request) => self.store(request),
+                Output::Outbox(request) => self.ask_store(request),
                 Output::FetchToken => {
                     events.push(&convert::token_wanted());
                 }
@@ -211,11 +215,15 @@ impl Driver {
         }
     }
 
-    fn store(&self, request: OutboxRequest) {
-        let reply = self.outbox.borrow_mut().handle(request);
-        self.session
-            .borrow_mut()
-            .handle_input(clock::now(), Input::Outbox(reply));
+    /// Within this turn, or in one of its own, as soon as the store answers.
+    fn ask_store(&self, request: OutboxRequest) {
+        let me = self.me.clone();
+        let done = move |reply| {
+            if let Some(driver) = me.upgrade() {
+                driver.run(|session, now| session.handle_input(now, Input::Outbox(reply)));
+            }
+        };
+        self.store.request(request, Box::new(done));
     }
 
     fn take_link(&self, conn: ConnId) -> Option<WebSocketLink> {

@@ -31,7 +31,7 @@ export class Client {
     coalesce_key?: string | null,
   ): number;
   cancel(handle: number): boolean;
-  mutation_id(handle: number): string | undefined;
+  client_id(): string | undefined;
   record(channel: number, collection: string, id: string): string | undefined;
   follow(channel: number, collection?: string | null, id?: string | null): void;
   has(channel: number, collection: string, id: string): boolean;

@@ -4,88 +4,96 @@
 //! Invariant: an overlay leaves in the same step in which the base contains its entry or its
 //! rejection is known, never on an `ack`. The application is told once the store has the outcome.
 
-use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::{Channel, ChannelStatus, Turn};
 use crate::document::precondition::subject;
 use crate::document::{Document, Record};
 use crate::mutation::marks::Judgement;
-use crate::mutation::queue::Stage;
+use crate::mutation::queue::{Stage, fresh_place};
 use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::planted;
 use crate::session::{Event, Output};
 use crate::time::UnixTime;
 use crate::wire::{self, Change, ErrorCode, Known, PatchInPlace, PreconditionKind};
 
+/// Rows that end, and how.
+pub(super) type Settled = Vec<(MutationHandle, Settlement)>;
+
 /// Log time may be so much ahead of what we take for the server's time: clocks of two nodes that are still
 /// trusted, and what was under way.
 const LOG_TIME_AHEAD: Duration = Duration::from_secs(15);
 
 impl Channel {
-    /// Shows a mutation, queues it, and asks the store for its number.
+    /// Shows a mutation and queues it. `item`: the same, encoded, `bytes` of it in a push.
     pub(crate) fn mutate(
         &mut self,
         turn: &mut Turn<'_>,
         handle: MutationHandle,
         changes: Vec<Change>,
-        options: MutateOptions,
+        options: &MutateOptions,
+        (item, bytes): (Bytes, usize),
     ) {
-        let changes: Arc<[Change]> = changes.into();
-        let options = Arc::new(options);
         let ttl = options.ttl.map(|ttl| ttl.min(turn.config.ttl_max));
         let deadline = ttl.map(|ttl| turn.server_now + ttl);
+        let place = fresh_place(handle);
         self.view
-            .push(handle, Arc::clone(&changes), &turn.limits, &mut self.dirty);
-        let bytes = turn
-            .config
-            .codec
-            .item_bytes(&changes, &options.preconditions);
-        let superfluous = self.queue.push(
-            handle,
-            Arc::clone(&changes),
-            Arc::clone(&options),
-            deadline,
-            bytes,
-        );
-        turn.out.push(Output::Outbox(OutboxRequest::Append {
-            channel: self.name.clone(),
-            handle,
-            changes,
-            options,
-            deadline,
-        }));
+            .push(handle, place, changes.into(), &turn.limits, &mut self.dirty);
+        let superfluous = self.queue.push(handle, item, options, deadline, bytes);
         if let Some(older) = superfluous {
             self.neutralise(turn, older, MutationStatus::Cancelled);
         }
     }
 
-    /// The store has the row.
-    pub(crate) fn handle_appended(&mut self, turn: &mut Turn<'_>, handle: MutationHandle, n: u64) {
-        self.queue.number(handle, n);
-        if self.queue.row(handle).is_some_and(|row| row.noop) {
-            self.store_noops(turn, &[handle]);
-        } else {
-            self.tell(turn, handle, n, MutationStatus::Queued);
+    /// The store has the rows.
+    pub(crate) fn handle_appended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        numbers: Vec<(MutationHandle, u64)>,
+    ) -> Vec<(MutationHandle, MutationStatus)> {
+        let mut ended = Vec::new();
+        for (handle, n) in numbers {
+            let moved = self.queue.number(handle, n);
+            self.view
+                .place(handle, n, moved, &turn.limits, &mut self.dirty);
+            let Some(row) = self.queue.by_handle(handle) else {
+                continue;
+            };
+            if row.ending {
+                self.store_noops(turn, &[handle]);
+            } else if row.noop {
+                // It was written as one.
+                row.stage = Stage::Unsent;
+                let status = row.status.clone();
+                ended.push((handle, status.clone()));
+                self.queue.empty(handle);
+                self.tell(turn, handle, n, status.clone());
+                self.fail_dependents(turn, handle, &status);
+            } else {
+                self.tell(turn, handle, n, MutationStatus::Queued);
+            }
         }
         if let ChannelStatus::Failed { code, detail } = self.status.clone() {
             // It failed while the store was writing.
             self.give_up_all(turn, code, &detail);
         }
+        ended
     }
 
-    /// The store could not take the row: it was never sent and never will be.
+    /// The store could not take a row: it was never sent and never will be.
     pub(crate) fn handle_append_failed(
         &mut self,
         turn: &mut Turn<'_>,
         handle: MutationHandle,
-        detail: String,
+        detail: &str,
     ) -> Option<MutationStatus> {
         let row = self.queue.remove(handle)?;
         let status = if row.noop {
             row.status
         } else {
-            MutationStatus::rejected(ErrorCode::Internal, detail)
+            MutationStatus::rejected(ErrorCode::Internal, detail.to_owned())
         };
         self.view
             .drop_mutations(&[handle], &turn.limits, &mut self.dirty);
@@ -95,64 +103,73 @@ impl Channel {
             n: None,
             status: status.clone(),
         });
-        self.fail_dependents(
-            turn,
-            &[Settlement {
-                handle,
-                n: 0,
-                status: status.clone(),
-            }],
-        );
+        self.fail_dependents(turn, handle, &status);
         Some(status)
     }
 
     /// The store has the outcomes: rows leave, and the application is told.
-    pub(crate) fn handle_settled(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+    pub(crate) fn handle_settled(
+        &mut self,
+        turn: &mut Turn<'_>,
+        rows: Vec<Settlement>,
+    ) -> Vec<(MutationHandle, MutationStatus)> {
         self.outcomes_unstored = self.outcomes_unstored.saturating_sub(rows.len());
-        let mut following = Vec::new();
-        for Settlement { handle, n, status } in rows {
-            if let Some(at) = self.losing.iter().position(|losing| *losing == handle) {
-                self.losing.remove(at);
-            }
+        self.pusher.on_settled();
+        let (mut following, mut ended) = (Vec::new(), Vec::new());
+        for Settlement { n, status, .. } in rows {
+            let losing = self.losing.iter().position(|(losing, _)| *losing == n);
+            let lost = losing.map(|at| self.losing.remove(at).1);
+            let row = self.queue.by_number(n).map(|row| row.handle);
+            let Some(handle) = row.or(lost) else {
+                continue;
+            };
+            ended.push((handle, status.clone()));
             let removed = self.queue.remove(handle);
             // A no-op's outcome was told before.
             if removed.as_ref().is_none_or(|row| !row.noop) {
-                self.tell(turn, handle, n, status);
+                self.tell(turn, handle, n, status.clone());
             }
             let Some(row) = removed else { continue };
+            // As the store has it: perhaps another session knew better.
+            self.fail_dependents(turn, handle, &status);
             match row.follows.filter(|_| !planted!(LossForgottenWhileStoring)) {
-                Some(status) => following.push(Settlement { handle, n, status }),
-                None if row.status == MutationStatus::Committed && !planted!(MarksForgotten) => {
+                Some(status) => following.push((handle, Settlement::of(n, status))),
+                None if status == MutationStatus::Committed && !planted!(MarksForgotten) => {
                     let deadline = row.deadline.unwrap_or_default();
-                    self.marks.insert(n, handle, deadline);
+                    self.marks.insert(n, handle, deadline, self.base_epoch);
                 }
                 None => {}
             }
         }
-        self.losing.extend(following.iter().map(|row| row.handle));
-        self.store_outcomes(turn, following);
+        self.lose(turn, following);
+        ended
+    }
+
+    /// What was committed is so no more.
+    fn lose(&mut self, turn: &mut Turn<'_>, lost: Settled) {
+        let losing = lost.iter().map(|(handle, row)| (row.n, *handle));
+        self.losing.extend(losing);
+        self.store_outcomes(turn, lost);
     }
 
     /// Moves the base by a patch and drops what it decides. `false`: it holds an unknown op.
     pub(super) fn settle_patch(&mut self, turn: &mut Turn<'_>, patch: &PatchInPlace<'_>) -> bool {
+        self.base_epoch = patch.epoch;
         let mut settled = Vec::new();
         let mut own = false;
         for mid in patch.mids().filter(|mid| mid.author == turn.author) {
             own = true;
+            self.base_last = self.base_last.max(mid.n);
             self.known_last = self.known_last.max(mid.n);
             self.settle_row(mid.n, mid.code, mid.detail, &mut settled);
         }
         if own {
             self.pusher.on_decided(self.known_last, turn.now);
         }
-        let mut gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        let mut gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
         if planted!(RejectedStaysVisible) {
-            let is_kept = |row: &Settlement| row.status == MutationStatus::Committed;
-            gone = settled
-                .iter()
-                .filter(|row| is_kept(row))
-                .map(|row| row.handle)
-                .collect();
+            let is_kept = |(_, row): &&(_, Settlement)| row.status == MutationStatus::Committed;
+            gone = settled.iter().filter(is_kept).map(|row| row.0).collect();
         }
         let known = self
             .view
@@ -196,7 +213,9 @@ impl Channel {
                 None => self.settle_row(n, 0, "", &mut settled),
             }
         }
-        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+        self.base_last = last;
+        self.base_epoch = self.max_epoch;
+        let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
         self.view
             .replace(document, &gone, &turn.limits, &mut self.dirty);
         self.finish_settled(turn, settled);
@@ -205,29 +224,58 @@ impl Channel {
     /// A snapshot of a higher epoch takes the place of the base: what was committed and is not in its log
     /// is lost. Not when `max_epoch` rises: a `resume` has raised it perhaps, which says that all the base
     /// holds is in the log, and after it a patch of a lost log arrived late.
-    pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, last: u64) {
+    pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, epoch: u64, last: u64, above: u64) {
         if planted!(LossNotJudged) {
             return;
         }
         let judgement = Judgement {
+            above,
+            epoch,
             last,
             // The latest that log time can be: an evicted row must not be taken for a lost log.
             server_now: turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD,
             retention: turn.config.retention,
         };
-        // What the store is about to take out is judged as well, and told once it has.
+        // What the store is about to take out is judged as well, and told once it has; and what another
+        // session has seen committed.
+        let mut settled = Vec::new();
         for row in self.queue.rows_mut() {
-            if row.stage == Stage::Settling
-                && row.status == MutationStatus::Committed
+            let is_taken_out =
+                row.stage == Stage::Settling && row.status == MutationStatus::Committed;
+            if let Some(n) = row.n
+                && (is_taken_out || row.gone_epoch.is_some_and(|of| of < epoch))
                 && row.follows.is_none()
-                && let Some(n) = row.n
             {
-                row.follows = judgement.fate(n, row.deadline.unwrap_or_default());
+                let fate = judgement.fate(n, row.deadline.unwrap_or_default());
+                if !is_taken_out {
+                    settled.extend(fate.map(|fate| Settlement::of(n, fate)));
+                } else {
+                    row.follows = fate;
+                }
             }
         }
-        let changed = self.marks.judge(&judgement);
-        self.losing.extend(changed.iter().map(|row| row.handle));
-        self.store_outcomes(turn, changed);
+        let mut gone = Vec::new();
+        for row in settled {
+            self.settle_as(row, &mut gone);
+        }
+        self.drop_settled(turn, gone);
+        let changed = self.marks.judge(&judgement).into_iter();
+        let changed = changed.map(|(handle, n, status)| (handle, Settlement::of(n, status)));
+        self.lose(turn, changed.collect());
+    }
+
+    /// A `resume` says how rows were decided that the base holds already: other sessions' rows that
+    /// became known here only after that.
+    pub(super) fn settle_late(&mut self, turn: &mut Turn<'_>, rejected: &[Rejected]) {
+        let late = self.queue.from(0).map(|(n, _)| n);
+        let late: Vec<u64> = late.take_while(|&n| n <= self.base_last).collect();
+        let mut settled = Vec::new();
+        for n in late {
+            let refusal = rejected.iter().find(|refusal| refusal.n == n);
+            let (code, detail) = refusal.map_or((0, ""), |r| (r.code, r.detail.as_str()));
+            self.settle_row(n, code, detail, &mut settled);
+        }
+        self.finish_settled(turn, settled);
     }
 
     /// A `resume` says what is decided at the log's head: rows that the server can take no more, by their
@@ -235,17 +283,21 @@ impl Channel {
     /// long. A snapshot does not say it, entries after it may hold them: then they are pushed, and the
     /// server judges.
     pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
-        let retention = turn.config.retention;
-        let asked_at = self.asked_at;
-        let outdated = |deadline: UnixTime| deadline + retention < asked_at;
+        let through = self.asked_at - turn.config.retention - Duration::from_millis(1);
+        self.end_older(turn, through);
+    }
+
+    /// Ends what was sent, is undecided and has this deadline or an earlier one.
+    fn end_older(&mut self, turn: &mut Turn<'_>, through: UnixTime) {
+        let outdated = |deadline: UnixTime| deadline <= through;
         let rows = self.queue.from(self.known_last + 1);
         let rows: Vec<u64> = rows
-            .filter(|(_, row)| row.stage == Stage::Attempted && row.deadline.is_some_and(outdated))
+            .filter(|(_, row)| row.marked && row.deadline.is_some_and(outdated))
             .map(|(n, _)| n)
             .collect();
         let mut settled = Vec::new();
         for n in rows {
-            self.settle_as(n, self.outdated(), &mut settled);
+            self.settle_as(Settlement::of(n, self.outdated()), &mut settled);
         }
         self.drop_settled(turn, settled);
     }
@@ -262,7 +314,8 @@ impl Channel {
 
     /// The server answers about one row outside the log: the copy that it answers will never be decided
     /// there. Of a row that was sent more than once nobody can say that: another copy may arrive at a
-    /// moment at which the grant is there. One that is outdated stays so.
+    /// moment at which the grant is there. One that is outdated stays so, and with it are those above it
+    /// whose deadlines are no later: each would take a round trip of its own to be told so.
     pub(crate) fn handle_row_error(
         &mut self,
         turn: &mut Turn<'_>,
@@ -270,36 +323,52 @@ impl Channel {
         code: ErrorCode,
         detail: &str,
     ) {
-        let copies = self.queue.by_number(n).map_or(0, |row| row.copies);
-        let status = match code {
-            ErrorCode::Expired => self.outdated(),
-            _ if copies > 1 => MutationStatus::Indeterminate,
-            _ => MutationStatus::rejected(code, wire::cut_detail(detail.to_owned())),
+        self.pusher.forget(n);
+        let Some(row) = self.queue.by_number(n) else {
+            return;
+        };
+        let (copies, attempts, deadline) = (row.copies, row.attempts, row.deadline);
+        let refused = || MutationStatus::rejected(code, wire::cut_detail(detail.to_owned()));
+        let settlement = match code {
+            ErrorCode::Expired => Settlement::of(n, self.outdated()),
+            _ if copies > 1 => Settlement::of(n, MutationStatus::Indeterminate),
+            _ => Settlement {
+                n,
+                status: refused(),
+                attempts_max: attempts,
+            },
         };
         let mut settled = Vec::new();
-        self.settle_as(n, status, &mut settled);
-        self.pusher.forget(n);
+        self.settle_as(settlement, &mut settled);
         self.drop_settled(turn, settled);
+        if code == ErrorCode::Expired {
+            let through = deadline.unwrap_or_default();
+            self.end_older(turn, through);
+        }
     }
 
     /// The channel has failed: nothing will be decided any more. What was never sent is refused; of the
-    /// rest nobody here can know.
+    /// rest nobody here can know. The store says whether others have sent it.
     pub(super) fn give_up_all(&mut self, turn: &mut Turn<'_>, code: ErrorCode, detail: &str) {
         let rows = self.queue.from(0);
-        let rows: Vec<_> = rows.map(|(n, row)| (n, row.status.clone())).collect();
+        let rows = rows.map(|(n, row)| match row.copies {
+            0 => Settlement {
+                n,
+                status: MutationStatus::rejected(code, detail.to_owned()),
+                attempts_max: row.attempts,
+            },
+            _ => Settlement::of(n, MutationStatus::Indeterminate),
+        });
+        let rows: Vec<_> = rows.collect();
         let mut settled = Vec::new();
-        for (n, status) in rows {
-            let status = match status {
-                MutationStatus::Queued => MutationStatus::rejected(code, detail.to_owned()),
-                _ => MutationStatus::Indeterminate,
-            };
-            self.settle_as(n, status, &mut settled);
+        for row in rows {
+            self.settle_as(row, &mut settled);
         }
         self.drop_settled(turn, settled);
     }
 
     /// The log has decided a row; `code` 0: committed.
-    fn settle_row(&mut self, n: u64, code: u32, detail: &str, settled: &mut Vec<Settlement>) {
+    fn settle_row(&mut self, n: u64, code: u32, detail: &str, settled: &mut Settled) {
         // A code from a later version is still a refusal.
         let status = match ErrorCode::from_number(code) {
             _ if code == 0 => MutationStatus::Committed,
@@ -309,62 +378,63 @@ impl Channel {
                 wire::cut_detail(detail.to_owned()),
             ),
         };
-        self.settle_as(n, status, settled);
+        self.settle_as(Settlement::of(n, status), settled);
     }
 
-    /// A row has ended, a no-op as it was neutralised: its outcome goes to the store.
-    pub(super) fn settle_as(
-        &mut self,
-        n: u64,
-        status: MutationStatus,
-        settled: &mut Vec<Settlement>,
-    ) {
-        let row = self.queue.by_number(n);
+    /// A row has ended, a no-op as it was neutralised: its outcome goes to the store. While the store has
+    /// not said whether it is a no-op, that waits.
+    pub(super) fn settle_as(&mut self, mut settlement: Settlement, settled: &mut Settled) {
+        let row = self.queue.by_number(settlement.n);
         let Some(row) = row.filter(|row| row.stage != Stage::Settling) else {
             return;
         };
-        row.stage = Stage::Settling;
-        if !row.noop {
-            row.status = status;
+        if row.ending {
+            row.follows = Some(settlement.status);
+            return;
         }
-        settled.push(Settlement {
-            handle: row.handle,
-            n,
-            status: row.status.clone(),
-        });
+        row.stage = Stage::Settling;
+        if row.noop {
+            settlement.status = row.status.clone();
+        } else {
+            row.status = settlement.status.clone();
+        }
+        settled.push((row.handle, settlement));
     }
 
     /// Drops the overlays of rows that have ended without a change of the base.
-    pub(super) fn drop_settled(&mut self, turn: &mut Turn<'_>, settled: Vec<Settlement>) {
-        let gone: Vec<_> = settled.iter().map(|row| row.handle).collect();
+    pub(super) fn drop_settled(&mut self, turn: &mut Turn<'_>, settled: Settled) {
+        let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
         self.view
             .drop_mutations(&gone, &turn.limits, &mut self.dirty);
-        self.fail_dependents(turn, &settled);
-        self.store_outcomes(turn, settled);
+        self.end_settled(turn, settled);
     }
 
     /// The base stands at or after what decided these rows: whoever was refused reads there what is.
-    fn finish_settled(&mut self, turn: &mut Turn<'_>, mut settled: Vec<Settlement>) {
-        for settlement in &mut settled {
+    fn finish_settled(&mut self, turn: &mut Turn<'_>, mut settled: Settled) {
+        for (handle, settlement) in &mut settled {
             if let MutationStatus::Rejected { current, .. } = &mut settlement.status {
-                *current = self.current(settlement.handle);
+                *current = self.current(*handle);
             }
         }
-        self.fail_dependents(turn, &settled);
+        self.end_settled(turn, settled);
+    }
+
+    /// What comes after a mutation that failed fails with it; and the store is to keep how each ended.
+    fn end_settled(&mut self, turn: &mut Turn<'_>, settled: Settled) {
+        for (handle, settlement) in &settled {
+            self.fail_dependents(turn, *handle, &settlement.status);
+        }
         self.store_outcomes(turn, settled);
     }
 
     /// The record that a refusal is about: of the first precondition that does not hold, else of the first.
     fn current(&self, handle: MutationHandle) -> Option<Record> {
         // A no-op was refused here, not by the log, and ends as the store has it.
-        let options = &self.queue.row(handle).filter(|row| !row.noop)?.options;
+        let row = self.queue.row(handle).filter(|row| !row.noop)?;
+        let item = wire::decode_item(&row.item)?;
         let base = self.view.base();
         let mut first = None;
-        for kind in options
-            .preconditions
-            .iter()
-            .filter_map(|pre| pre.kind.as_ref())
-        {
+        for kind in item.pre.iter().filter_map(|pre| pre.kind.as_ref()) {
             let (collection, id) = subject(kind);
             let record = base.record(collection, id);
             if !seems_to_hold(kind, record) {
@@ -375,17 +445,18 @@ impl Channel {
         first.flatten().cloned()
     }
 
-    fn store_outcomes(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
+    fn store_outcomes(&mut self, turn: &mut Turn<'_>, rows: Settled) {
         if planted!(ToldBeforeStored) {
-            for row in &rows {
-                self.tell(turn, row.handle, row.n, row.status.clone());
+            for (handle, row) in &rows {
+                self.tell(turn, *handle, row.n, row.status.clone());
             }
         }
         if !rows.is_empty() {
             self.outcomes_unstored += rows.len();
             turn.out.push(Output::Outbox(OutboxRequest::Settle {
                 channel: self.name.clone(),
-                rows,
+                epoch: self.base_epoch,
+                rows: rows.into_iter().map(|(_, row)| row).collect(),
             }));
         }
     }

@@ -15,6 +15,7 @@ mod send;
 mod snapshot;
 mod state;
 mod status;
+mod stored;
 mod stream;
 mod subscribe;
 pub(crate) mod unsent;
@@ -39,11 +40,11 @@ use self::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use crate::config::Config;
 use crate::connect::Backoff;
 use crate::link::outbound::Outbound;
-use crate::mutation::MutationHandle;
 use crate::mutation::dirty::Dirty;
 use crate::mutation::marks::Marks;
 use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
+use crate::mutation::{Low, MutationHandle};
 use crate::planted;
 use crate::session::{ConnId, Event, Load, Recovery};
 use crate::time::{MonoTime, UnixTime};
@@ -65,7 +66,16 @@ pub(crate) struct Turn<'a> {
     /// Whether frames can be sent: the channel is on a welcomed link.
     pub(crate) linked: bool,
     pub(crate) rng: &'a mut Rng,
+    pub(crate) last_handle: &'a mut u64,
     pub(crate) out: &'a mut Outbound,
+}
+
+impl Turn<'_> {
+    /// A name inside the session for a row that a store had.
+    pub(crate) const fn new_handle(&mut self) -> MutationHandle {
+        *self.last_handle += 1;
+        MutationHandle(*self.last_handle)
+    }
 }
 
 /// The peer broke the protocol; the link ends with this code.
@@ -86,7 +96,11 @@ pub(crate) struct Channel {
     /// How many outcomes the store is keeping just now. Not each has a row: `lost` follows one that left.
     outcomes_unstored: usize,
     /// Committed once, and the store is keeping now that they are lost or unsure.
-    losing: Vec<MutationHandle>,
+    losing: Vec<(u64, MutationHandle)>,
+    /// The store has said what it has: before that nothing else is asked of it, nor of a server.
+    loaded: bool,
+    /// What the store says of the lowest number.
+    low: Low,
     pub(crate) status: ChannelStatus,
     presence: Presence,
     /// The link that carries the stream and its pushes, once it is welcomed.
@@ -104,6 +118,8 @@ pub(crate) struct Channel {
     /// The highest epoch that a subscribe's answer named, and what proves to any node that one did.
     max_epoch: u64,
     proof: Bytes,
+    /// The highest epoch that the store was asked to keep.
+    kept_epoch: u64,
     /// Why the server gives no answer for now.
     delay: Option<ChannelDelay>,
     /// Since when the server has not known our epoch.
@@ -112,6 +128,10 @@ pub(crate) struct Channel {
     given_up: Option<Cursor>,
     /// The highest own number that the log is known to have decided.
     known_last: u64,
+    /// The highest one whose decision the base holds.
+    base_last: u64,
+    /// The epoch of what decided own mutations last: a late patch may be of an older one than announced.
+    base_epoch: u64,
     pusher: Pusher,
     incoming: Option<IncomingSnapshot>,
     /// Patches before their turn.
@@ -149,6 +169,8 @@ impl Channel {
             queue: MutationQueue::default(),
             outcomes_unstored: 0,
             losing: Vec::new(),
+            loaded: false,
+            low: Low::default(),
             marks: Marks::default(),
             status: ChannelStatus::Loading,
             presence: Presence::default(),
@@ -164,7 +186,10 @@ impl Channel {
             delay: None,
             foreign_since: None,
             given_up: None,
+            kept_epoch: 0,
             known_last: 0,
+            base_last: 0,
+            base_epoch: 0,
             pusher: Pusher::default(),
             incoming: None,
             reorder: ReorderBuffer::default(),
@@ -209,6 +234,10 @@ impl Channel {
         self.applied
     }
 
+    pub(crate) const fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
     pub(crate) fn presence_mut(&mut self) -> &mut Presence {
         &mut self.presence
     }
@@ -225,7 +254,8 @@ impl Channel {
     /// Whether a committed mutation is known not to be so any more, though nobody was told yet.
     pub(crate) fn is_losing(&self, handle: MutationHandle) -> bool {
         let row = self.queue.row(handle);
-        self.losing.contains(&handle) || row.is_some_and(|row| row.follows.is_some())
+        let is_losing = self.losing.iter().any(|(_, losing)| *losing == handle);
+        is_losing || row.is_some_and(|row| row.follows.is_some())
     }
 
     /// Whether a push has waited too long for its answer.
@@ -351,7 +381,7 @@ impl Channel {
             ServerKind::SnapshotBegin(begin) => self.handle_snapshot_begin(turn, begin)?,
             ServerKind::SnapshotEnd(end) => self.handle_snapshot_end(turn, end)?,
             ServerKind::Ack(ack) => self.handle_ack(turn, &ack),
-            ServerKind::Need(need) => self.pusher.on_need(need.n, self.known_last),
+            ServerKind::Need(need) => self.pusher.on_need(need.n, self.low, self.known_last),
             ServerKind::Hold(hold) => {
                 let pause = Duration::from_millis(u64::from(hold.retry_ms.clamp(50, 60_000)));
                 self.pusher.on_hold(turn.now + pause, self.known_last);

@@ -16,7 +16,7 @@ use crate::planted;
 use crate::session::{ConnId, Event};
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{
-    Cursor, ErrorCode, PartInPlace, PatchInPlace, Resume, ServerKind, SnapshotBegin,
+    Cursor, ErrorCode, Known, PartInPlace, PatchInPlace, Resume, ServerKind, SnapshotBegin,
 };
 
 /// How long pushes on the link before may still be answered before they go again on the next one.
@@ -80,7 +80,8 @@ impl Channel {
 
     /// The next link was welcomed, or the channel wants a stream while there is one.
     pub(crate) fn ask_on(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let wants = !matches!(self.state, ChannelState::Suspended | ChannelState::Failed);
+        let wants =
+            self.loaded && !matches!(self.state, ChannelState::Suspended | ChannelState::Failed);
         if wants && self.role(conn) == Role::Other {
             self.ask = Some(Box::new(Ask {
                 conn,
@@ -297,8 +298,12 @@ impl Channel {
             }
             return Ok(());
         }
+        let known = Known {
+            last,
+            ..known.clone()
+        };
         self.take_ask(turn);
-        self.begin_stream(turn, base, head, last, &resume.proof)?;
+        self.begin_stream(turn, base, head, &known, &resume.proof)?;
         self.refresh_status(turn);
         self.send_ready(turn);
         Ok(())

@@ -1,12 +1,15 @@
 //! What may be pushed now: from which number on, inside which window.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::mutation::MutationHandle;
+use bytes::Bytes;
+
+use crate::mutation::Low;
 use crate::mutation::queue::{MutationQueue, Row, Stage};
 use crate::planted;
 use crate::time::MonoTime;
-use crate::wire::{Item, Limits, Push};
+use crate::wire::{EncodedItem, EncodedPush, Limits};
 
 /// The push side of one channel on one link.
 #[derive(Debug, Default)]
@@ -18,6 +21,10 @@ pub(crate) struct Pusher {
     /// Pushed and not answered: number and bytes.
     in_flight: VecDeque<(u64, usize)>,
     in_flight_bytes: usize,
+    /// `low` may have risen since the store said it: it is asked before the next push.
+    is_low_old: bool,
+    /// It misses numbers below the lowest one in the store.
+    lacks_some: bool,
     /// `need` was obeyed for these. Policy at the limit: the link's time-out takes over.
     needed: Vec<u64>,
     hold_until: Option<MonoTime>,
@@ -25,7 +32,13 @@ pub(crate) struct Pusher {
     waiting_since: Option<MonoTime>,
     /// The highest number in flight on the link before this one, while [`Self::hold_until`] waits for it.
     elsewhere: Option<u64>,
+    /// The store was asked for rows that are missing here; when it may be asked again.
+    ask_again_at: Option<MonoTime>,
 }
+
+/// How long a hole in the numbers waits before the store is asked for it again: other sessions settle
+/// rows without a word.
+const HOLE_PAUSE: Duration = Duration::from_secs(2);
 
 const NEEDED_MAX: usize = 64;
 
@@ -57,12 +70,13 @@ impl Pusher {
     }
 
     /// When something must have happened: the end of a hold, or an overdue answer.
-    pub(crate) fn deadline(&self, timeout: std::time::Duration) -> Option<MonoTime> {
+    pub(crate) fn deadline(&self, timeout: Duration) -> Option<MonoTime> {
         let overdue = self.waiting_since.map(|since| since + timeout);
-        self.hold_until.into_iter().chain(overdue).min()
+        let moments = [self.hold_until, self.ask_again_at, overdue];
+        moments.into_iter().flatten().min()
     }
 
-    pub(crate) fn is_overdue(&self, now: MonoTime, timeout: std::time::Duration) -> bool {
+    pub(crate) fn is_overdue(&self, now: MonoTime, timeout: Duration) -> bool {
         self.waiting_since
             .is_some_and(|since| now >= since + timeout)
     }
@@ -93,10 +107,11 @@ impl Pusher {
 
     /// The server misses `n`. Obeyed once per number and link; a second time the time-out decides.
     /// What was not pushed yet nobody can miss; of what is `decided` already this is a late copy.
-    pub(crate) fn on_need(&mut self, n: u64, decided: u64) {
+    pub(crate) fn on_need(&mut self, n: u64, low: Low, decided: u64) {
         let obeyed = self.needed.contains(&n) || self.needed.len() >= NEEDED_MAX;
         if n > decided && n < self.next && !obeyed {
             self.needed.push(n);
+            self.lacks_some |= n < low.first;
             self.restart(n);
         }
     }
@@ -110,13 +125,21 @@ impl Pusher {
         }
         self.restart(decided + 1);
         self.hold_until = Some(until);
+        // Perhaps because rejections pile up that have left the store.
+        self.is_low_old = true;
         self.open = !planted!(HoldWithoutEnd);
+    }
+
+    /// Rows have left the store: `low` may have risen to a hole.
+    pub(crate) const fn on_settled(&mut self) {
+        self.ask_again_at = None;
     }
 
     /// A hold that is over asks for no more wake-ups, whether or not anything may be pushed now.
     pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
         self.hold_until = self.hold_until.filter(|&until| now < until);
         self.elsewhere = self.elsewhere.filter(|_| self.hold_until.is_some());
+        self.ask_again_at = self.ask_again_at.filter(|&at| now < at);
     }
 
     /// Everything up to `last` is decided: what was in flight on another link may be.
@@ -145,7 +168,7 @@ impl Pusher {
         &mut self,
         now: MonoTime,
         queue: &MutationQueue,
-        known_last: u64,
+        low: Low,
         limits: &Limits,
     ) -> Plan {
         let mut plan = Plan::default();
@@ -153,49 +176,71 @@ impl Pusher {
             return plan;
         }
         self.hold_until = None;
-        plan.low = queue.low(known_last);
+        plan.push.low = low.of(self.lacks_some);
+        if planted!(LowNotRaised) {
+            plan.push.low = 1;
+        }
         // Half a message: the whole window always fits into one, with the frame around it.
         let bytes_max = limits.push_bytes.min(limits.frame_up_bytes / 2) as usize;
         let (mut count, mut bytes) = (self.in_flight.len(), self.in_flight_bytes);
         let mut expected = None;
         for (n, row) in queue.from(self.next) {
+            if n < low.first {
+                // Another session has brought it to its end.
+                continue;
+            }
             let contiguous = match expected {
                 Some(expected) => n == expected,
                 // A gap closes by itself once everything below it has left the outbox: then n is `low`.
-                None => n == self.next || n == plan.low,
+                None => n == self.next || n == plan.push.low || n == low.first,
             };
             let room = planted!(WindowIgnored)
                 || count < limits.push_items as usize
                     && (count == 0 || bytes + row.bytes <= bytes_max);
+            if contiguous && self.is_low_old && !row.ending && row.stage != Stage::Storing {
+                self.is_low_old = false;
+                (plan.from, plan.through) = (n, n);
+                break;
+            }
+            if !contiguous && expected.is_none() && self.ask_again_at.is_none() && !row.ending {
+                // What is missing here may be in the store all the same, or `low` may have risen.
+                self.ask_again_at = Some(now + HOLE_PAUSE);
+                plan.from = self.next;
+                plan.through = n;
+            }
             if !contiguous || !room {
                 break;
             }
             expected = Some(n + 1);
             count += 1;
             bytes += row.bytes;
-            match row.stage {
-                Stage::Attempted if plan.unmarked.is_empty() => {
-                    if plan.items.is_empty() {
-                        plan.first_n = n;
-                    }
-                    plan.items.push(to_item(row));
+            let is_sent = match row.stage {
+                Stage::Attempted => true,
+                Stage::Unsent => planted!(SentBeforeMarked),
+                _ => false,
+            };
+            if is_sent && plan.through == 0 {
+                if plan.push.items.is_empty() {
+                    plan.push.first_n = n;
+                }
+                plan.push.items.push(to_item(row));
+                if row.stage == Stage::Attempted {
                     self.in_flight.push_back((n, row.bytes));
                     self.in_flight_bytes += row.bytes;
-                    self.next = n + 1;
                 }
-                Stage::Unsent if planted!(SentBeforeMarked) && plan.unmarked.is_empty() => {
-                    if plan.items.is_empty() {
-                        plan.first_n = n;
-                    }
-                    plan.items.push(to_item(row));
-                    self.next = n + 1;
+                self.next = n + 1;
+            } else if row.stage == Stage::Unsent && !row.gone && !queue.waits(n, row) {
+                if plan.through == 0 {
+                    plan.from = n;
                 }
-                Stage::Unsent if !queue.waits(n, row) => plan.unmarked.push((n, row.handle)),
+                plan.through = n;
+            } else {
                 // Its store is writing, or it waits for another one; what follows waits for it.
-                _ => break,
+                break;
             }
         }
-        if !plan.items.is_empty() && self.waiting_since.is_none() && !planted!(PushNotRepeated) {
+        if !plan.push.items.is_empty() && self.waiting_since.is_none() && !planted!(PushNotRepeated)
+        {
             self.waiting_since = Some(now);
         }
         plan
@@ -209,48 +254,29 @@ impl Pusher {
     }
 }
 
-/// A push without its frame, and what has to be stored before more can follow.
+/// A push, and what has to be stored before more can follow.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Inside the window, and nothing about a send is stored yet.
-    pub(crate) unmarked: Vec<(u64, MutationHandle)>,
-    first_n: u64,
-    low: u64,
-    items: Vec<Item>,
+    /// Inside the window, and the store knows nothing of a send here: the first and the last number; 0:
+    /// none.
+    pub(crate) from: u64,
+    pub(crate) through: u64,
+    /// Without channel and epoch.
+    pub(crate) push: EncodedPush,
 }
 
 impl Plan {
     /// The numbers that its push carries.
     pub(crate) fn numbers(&self) -> std::ops::Range<u64> {
-        self.first_n..self.first_n + self.items.len() as u64
-    }
-
-    pub(crate) fn into_frame(self, channel: String, epoch: u64) -> Push {
-        Push {
-            channel,
-            epoch,
-            first_n: self.first_n,
-            low: self.low,
-            items: self.items,
-        }
+        self.push.first_n..self.push.first_n + self.push.items.len() as u64
     }
 }
 
-fn to_item(row: &Row) -> Item {
-    let deadline_ms = row.deadline.unwrap_or_default().0;
-    if row.noop {
-        return Item {
-            noop: true,
-            deadline_ms,
-            ..Item::default()
-        };
-    }
-    Item {
-        changes: row.changes.to_vec(),
-        noop: false,
-        pre: row.options.preconditions.clone(),
-        deadline_ms,
-        after: row.after,
-        ..Item::default()
+fn to_item(row: &Row) -> EncodedItem {
+    let noop = row.noop;
+    EncodedItem {
+        item: if noop { Bytes::new() } else { row.item.clone() },
+        deadline_ms: row.deadline.unwrap_or_default().0,
+        after: if noop { 0 } else { row.after_n },
     }
 }

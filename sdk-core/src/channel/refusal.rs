@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Channel, ChannelDelay, ChannelState, Turn};
 use crate::config::Config;
-use crate::mutation::MutationStatus;
+use crate::mutation::{MutationStatus, Settlement};
 use crate::time::MonoTime;
 use crate::wire::{Cursor, ErrorCode};
 
@@ -59,28 +59,23 @@ impl Channel {
         if self.state == ChannelState::Failed {
             return;
         }
-        let rows = self.queue.from(0);
-        let sent = |row: &MutationStatus| {
-            matches!(
-                row,
-                MutationStatus::Attempted | MutationStatus::Accepted { .. }
-            )
-        };
-        let sent: Vec<u64> = rows
-            .filter(|(_, row)| sent(&row.status))
-            .map(|(n, _)| n)
-            .collect();
+        let rows = self.queue.from(0).filter(|(_, row)| row.marked);
+        let sent: Vec<u64> = rows.map(|(n, _)| n).collect();
         let mut settled = Vec::new();
         for n in sent {
-            self.settle_as(n, MutationStatus::Indeterminate, &mut settled);
+            let end = Settlement::of(n, MutationStatus::Indeterminate);
+            self.settle_as(end, &mut settled);
         }
         self.drop_settled(turn, settled);
         self.given_up = self.applied.take().or(self.given_up);
         self.head = Cursor::default();
+        self.marks.give_up();
+        self.keep_epoch(turn, 0, self.max_epoch);
         self.max_epoch = 0;
         self.proof.clear();
         self.foreign_since = None;
         self.known_last = 0;
+        self.base_last = 0;
         if turn.linked && self.state != ChannelState::Suspended {
             self.resubscribe(turn);
         }

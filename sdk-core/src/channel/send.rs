@@ -1,42 +1,110 @@
-//! How mutations are sent: marked in the store, pushed, acknowledged.
+//! How mutations are sent: written, marked and read in the store, pushed, acknowledged.
 //!
-//! Invariant: nothing is sent before the store has the mark and the frozen deadline.
+//! Invariant: nothing is sent before the store has the mark and the frozen deadline, and what is sent is
+//! what the store has.
+
+use bytes::Bytes;
 
 use super::{Channel, Turn};
-use crate::mutation::queue::Stage;
-use crate::mutation::{Attempt, MutationStatus, OutboxRequest};
+use crate::mutation::queue::{Row, Stage};
+use crate::mutation::{
+    After, CommittedRow, Low, MutationStatus, NewRow, OutboxRequest, OutboxRow, Settlement,
+};
 use crate::planted;
 use crate::session::Output;
-use crate::wire::{Ack, ClientKind};
+use crate::wire::Ack;
 
 impl Channel {
+    /// Has the store write what is new, all of it at once. At the end of a turn, before pushes.
+    pub(crate) fn store_fresh(&mut self, turn: &mut Turn<'_>) {
+        if !self.loaded {
+            return;
+        }
+        let mut rows: Vec<NewRow> = Vec::new();
+        while let Some(row) = self.queue.fresh() {
+            let (handle, after) = (row.handle, row.after);
+            let cause = after.and_then(|after| self.queue.row(after));
+            let after = match cause {
+                None => After::Nothing,
+                Some(cause) => match (cause.n, rows.iter().rposition(|r| r.handle == cause.handle))
+                {
+                    (Some(n), _) => After::Row(n),
+                    (None, Some(at)) => After::Back(rows.len() - at),
+                    // Its number is not known yet, and all that follows is written after it.
+                    (None, None) => break,
+                },
+            };
+            let Some(row) = self.queue.by_handle(handle) else {
+                break;
+            };
+            row.asked = true;
+            // What ended before that, nobody else ever sees.
+            let ended = row.noop.then(|| row.status.clone());
+            row.ending = false;
+            rows.push(NewRow {
+                handle,
+                item: if row.noop {
+                    Bytes::new()
+                } else {
+                    row.item.clone()
+                },
+                deadline: row.deadline,
+                ended,
+                after: if planted!(DependencyNotSent) {
+                    After::Nothing
+                } else {
+                    after
+                },
+            });
+        }
+        if !rows.is_empty() {
+            turn.out.push(Output::Outbox(OutboxRequest::Append {
+                channel: self.name.clone(),
+                rows,
+            }));
+        }
+    }
+
     /// Pushes what may go, and has the store mark what comes next. Once at the end of a turn, so that
     /// one push carries all that the turn brought.
     pub(crate) fn send_pushes(&mut self, turn: &mut Turn<'_>) {
         if !turn.linked || !self.state.is_streaming() {
             return;
         }
-        self.expire_unsent(turn);
-        let plan = self
-            .pusher
-            .plan(turn.now, &self.queue, self.known_last, &turn.limits);
-        // By what the server's clock shows at least: a later deadline the server would cut, and evict our
-        // row of its table by the one that it cut, while we still took the mutation for young.
-        let latest = turn.server_now_min + turn.config.ttl_max;
-        let mut rows = Vec::new();
-        for &(n, handle) in &plan.unmarked {
-            if let Some(deadline) = self.queue.freeze(handle, latest) {
-                rows.push(Attempt {
-                    handle,
-                    n,
-                    deadline,
-                });
-            }
+        // What is lost is written down before numbers above it say that nothing is missing.
+        if !self.losing.is_empty() || self.queue.has_follower() {
+            return;
         }
-        if !rows.is_empty() {
+        self.expire_unsent(turn);
+        let low = self.low;
+        let plan = self.pusher.plan(turn.now, &self.queue, low, &turn.limits);
+        // What another session has brought to its end: the store says how, if that was not in the log.
+        let is_gone = |row: &Row| !row.gone && !row.ending && row.stage != Stage::Storing;
+        let gone = self.queue.from(0).take_while(|&(n, _)| n < low.first);
+        let gone: Vec<u64> = gone
+            .filter(|(_, row)| is_gone(row))
+            .map(|(n, _)| n)
+            .collect();
+        let gone = gone.first().copied().zip(gone.last().copied());
+        let asked = (plan.through > 0).then_some((plan.from, plan.through));
+        for (from, through) in gone.into_iter().chain(asked) {
+            let asked = self.queue.from(from).map(|(n, _)| n);
+            let asked: Vec<u64> = asked.take_while(|&n| n <= through).collect();
+            let mut deadlines = Vec::new();
+            for n in asked {
+                self.queue.freeze(n);
+                let row = self.queue.by_number(n).filter(|row| !row.marked);
+                deadlines.extend(row.and_then(|row| row.deadline).map(|at| (n, at)));
+            }
             turn.out.push(Output::Outbox(OutboxRequest::Attempt {
                 channel: self.name.clone(),
-                rows,
+                from,
+                through,
+                // By what the server's clock shows at least: a later deadline the server would cut, and
+                // evict our row of its table by the one that it cut, while we still took the mutation
+                // for young.
+                latest: turn.server_now_min + turn.config.ttl_max,
+                deadlines,
             }));
         }
         let numbers = plan.numbers();
@@ -48,25 +116,57 @@ impl Channel {
                 row.copies = row.copies.saturating_add(1);
             }
         }
-        let frame = plan.into_frame(self.name.to_string(), self.max_epoch);
-        turn.out.frame(ClientKind::Push(frame));
+        let mut push = plan.push;
+        push.channel = self.name.to_string();
+        push.epoch = self.max_epoch;
+        turn.out.push_frame(push);
     }
 
-    /// The store has the marks: from now on only the server decides these rows.
-    pub(crate) fn handle_attempted(&mut self, turn: &mut Turn<'_>, rows: &[Attempt]) {
-        for &Attempt { handle, n, .. } in rows {
-            let Some(row) = self.queue.by_handle(handle) else {
-                continue;
-            };
-            if row.stage != Stage::Storing {
-                continue;
-            }
-            row.stage = Stage::Attempted;
-            if row.status == MutationStatus::Queued {
-                row.status = MutationStatus::Attempted;
-                self.tell(turn, handle, n, MutationStatus::Attempted);
+    /// The store has the marks: from now on only the server decides these rows, and they may be sent as
+    /// the store has them.
+    pub(crate) fn handle_attempted(
+        &mut self,
+        turn: &mut Turn<'_>,
+        range: std::ops::RangeInclusive<u64>,
+        low: Low,
+        rows: Vec<OutboxRow>,
+    ) {
+        self.low = low;
+        for row in self.queue.rows_mut() {
+            if row.n.is_some_and(|n| range.contains(&n)) && row.stage == Stage::Storing {
+                // Those that are there follow.
+                row.gone = rows.iter().all(|there| Some(there.n) != row.n) && !row.ending;
             }
         }
+        for row in rows {
+            self.take_stored(turn, row, true);
+        }
+    }
+
+    /// Rows that are in the store no more: another session has brought them to their end. What is in the
+    /// log our own stream will say.
+    pub(crate) fn handle_gone(
+        &mut self,
+        turn: &mut Turn<'_>,
+        range: std::ops::RangeInclusive<u64>,
+        ended: Vec<Settlement>,
+        committed: &[CommittedRow],
+    ) {
+        let mut gone = Vec::new();
+        for row in self.queue.rows_mut().filter(|row| row.gone) {
+            let Some(n) = row.n.filter(|n| range.contains(n)) else {
+                continue;
+            };
+            row.stage = Stage::Unsent;
+            row.marked = true;
+            row.gone_epoch = committed.iter().find(|row| row.n == n).map(|row| row.epoch);
+            gone.push(n);
+        }
+        let mut settled = Vec::new();
+        for end in ended.into_iter().filter(|end| gone.contains(&end.n)) {
+            self.settle_as(Settlement::of(end.n, end.status), &mut settled);
+        }
+        self.drop_settled(turn, settled);
     }
 
     /// `ack` only saves latency: it opens the window and is shown as a hint.
@@ -76,7 +176,7 @@ impl Channel {
             let mut settled = Vec::new();
             let rows: Vec<u64> = self.queue.from(0).map(|(n, _)| n).collect();
             for n in rows.into_iter().take_while(|&n| n <= through) {
-                self.settle_as(n, MutationStatus::Committed, &mut settled);
+                self.settle_as(Settlement::of(n, MutationStatus::Committed), &mut settled);
             }
             self.drop_settled(turn, settled);
         }

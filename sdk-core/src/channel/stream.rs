@@ -51,7 +51,7 @@ impl Channel {
             self.resubscribe(turn);
             return Ok(());
         }
-        self.begin_stream(turn, from, head, known.last, &resume.proof)
+        self.begin_stream(turn, from, head, &known, &resume.proof)
     }
 
     /// A resume counts: its log holds the base, so nothing of it is lost.
@@ -60,13 +60,16 @@ impl Channel {
         turn: &mut Turn<'_>,
         base: Cursor,
         head: Cursor,
-        last: u64,
+        known: &Known,
         proof: &[u8],
     ) -> Result<(), Violation> {
         self.incoming = None;
         self.head = head;
-        self.announced(head.epoch, proof);
-        self.open_stream(head.epoch, last);
+        self.announced(turn, head.epoch, proof);
+        self.open_stream(head.epoch, known.last);
+        // Only what the base does not hold: other sessions have seen it committed.
+        self.judge_loss(turn, head.epoch, known.last, self.base_last);
+        self.settle_late(turn, &known.rejected);
         self.end_outdated(turn);
         let entries = head.seq.saturating_sub(base.seq);
         self.recovery = Some(if entries == 0 {
@@ -218,10 +221,8 @@ impl Channel {
                 to: cursor,
             });
         }
-        if from.is_some() || cursor.epoch > self.max_epoch {
-            self.judge_loss(turn, known.last);
-        }
-        self.announced(cursor.epoch, &proof);
+        self.judge_loss(turn, cursor.epoch, known.last, 0);
+        self.announced(turn, cursor.epoch, &proof);
         self.applied = Some(cursor);
         self.head = if planted!(SnapshotTakenForHead) {
             cursor

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Channel, ChannelState, Turn};
+use crate::mutation::OutboxRequest;
 use crate::planted;
-use crate::session::{ConnId, Event};
+use crate::session::{ConnId, Event, Output};
 use crate::wire::{ClientKind, ErrorCode, Subscribe, Unsubscribe};
 
 /// First and longest delay between subscribes that follow each other closely.
@@ -21,7 +22,7 @@ impl Channel {
     /// A welcomed link is there: subscribe at once.
     pub(crate) fn handle_connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         self.set_link(turn, Some(conn));
-        if matches!(self.state, ChannelState::Idle | ChannelState::Backoff) {
+        if self.loaded && matches!(self.state, ChannelState::Idle | ChannelState::Backoff) {
             self.drop_oversized(turn);
             self.pacing.reset();
             self.subscribe(turn);
@@ -85,7 +86,7 @@ impl Channel {
             return;
         }
         self.state = ChannelState::Backoff;
-        if turn.linked {
+        if turn.linked && self.loaded {
             self.resubscribe(turn);
         }
     }
@@ -161,7 +162,8 @@ impl Channel {
     }
 
     /// Which epoch an answer announced, and what proves it.
-    pub(super) fn announced(&mut self, epoch: u64, proof: &[u8]) {
+    pub(super) fn announced(&mut self, turn: &mut Turn<'_>, epoch: u64, proof: &[u8]) {
+        let is_news = epoch > self.kept_epoch || !proof.is_empty() && *proof != *self.proof;
         if epoch != self.max_epoch || !proof.is_empty() {
             // A copy: the message that it came in may be large.
             self.proof = Bytes::copy_from_slice(proof);
@@ -169,6 +171,21 @@ impl Channel {
         self.max_epoch = epoch;
         self.delay = None;
         self.foreign_since = None;
+        if is_news {
+            // Before any outcome that was seen in it.
+            self.keep_epoch(turn, epoch, 0);
+        }
+    }
+
+    /// Has the store keep an epoch and its proof, even in the place of a higher one that was given up.
+    pub(super) fn keep_epoch(&mut self, turn: &mut Turn<'_>, epoch: u64, given_up: u64) {
+        self.kept_epoch = epoch;
+        turn.out.push(Output::Outbox(OutboxRequest::KeepEpoch {
+            channel: self.name.clone(),
+            epoch,
+            proof: self.proof.clone(),
+            given_up,
+        }));
     }
 
     /// What belonged to one stream: its parts, what waits in it, its pushes and its clocks.

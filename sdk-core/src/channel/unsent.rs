@@ -1,9 +1,10 @@
 //! Mutations that end before they are sent: taken back, superfluous, too late, without what they come
 //! after, or too large for the server.
 //!
-//! Invariant: only a row of which the store knows no send ends here. It becomes a no-op that keeps its
-//! number and is pushed without changes, so what ended here never stands in the log with ops. The
-//! outcome is stored first and told once.
+//! Invariant: only a row of which the store knows no send ends here, and the store decides: it may know of
+//! another session that was about to send it. It becomes a no-op that keeps its number and is pushed
+//! without changes, so what ended here never stands in the log with ops. The outcome is stored first and
+//! told once.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl Channel {
         match self.queue.row(handle) {
             None => return Err(CancelError::NoSuchMutation),
             Some(row) if row.status.is_terminal() => return Err(CancelError::Ended),
-            Some(row) if row.stage != Stage::Unsent && !planted!(SentRowTakenBack) => {
+            Some(row) if !row.is_unsent() && !planted!(SentRowTakenBack) => {
                 return Err(CancelError::Sent);
             }
             Some(_) => {}
@@ -37,35 +38,31 @@ impl Channel {
         Ok(())
     }
 
-    /// Makes an unsent row a no-op, and with it those that come after it.
+    /// Makes an unsent row a no-op, unless the store knows better. Those that come after it follow once
+    /// the store has said so.
     pub(crate) fn neutralise(
         &mut self,
         turn: &mut Turn<'_>,
         handle: MutationHandle,
         status: MutationStatus,
     ) {
-        let mut ending = vec![(handle, status)];
-        let mut ended = Vec::new();
-        while let Some((handle, status)) = ending.pop() {
-            if !self.queue.neutralise(handle, status.clone()) {
-                continue;
-            }
-            let after = self.queue.unsent_after(handle).into_iter();
-            ending.extend(after.map(|handle| (handle, MutationStatus::dep_failed())));
-            ended.push(handle);
+        if self.queue.neutralise(handle, status) {
+            self.view
+                .drop_mutations(&[handle], &turn.limits, &mut self.dirty);
+            self.store_noops(turn, &[handle]);
         }
-        self.view
-            .drop_mutations(&ended, &turn.limits, &mut self.dirty);
-        self.store_noops(turn, &ended);
     }
 
     /// What comes after a mutation that was not committed, and was not sent yet, fails with it.
-    pub(super) fn fail_dependents(&mut self, turn: &mut Turn<'_>, ended: &[Settlement]) {
-        for row in ended {
-            if row.status != MutationStatus::Committed && !planted!(DependentsOutliveTheirCause) {
-                for handle in self.queue.unsent_after(row.handle) {
-                    self.neutralise(turn, handle, MutationStatus::dep_failed());
-                }
+    pub(super) fn fail_dependents(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cause: MutationHandle,
+        status: &MutationStatus,
+    ) {
+        if *status != MutationStatus::Committed && !planted!(DependentsOutliveTheirCause) {
+            for handle in self.queue.unsent_after(cause) {
+                self.neutralise(turn, handle, MutationStatus::dep_failed());
             }
         }
     }
@@ -74,13 +71,7 @@ impl Channel {
     pub(super) fn store_noops(&self, turn: &mut Turn<'_>, handles: &[MutationHandle]) {
         let rows = handles.iter().filter_map(|&handle| self.queue.row(handle));
         let rows: Vec<Settlement> = rows
-            .filter_map(|row| {
-                Some(Settlement {
-                    handle: row.handle,
-                    n: row.n?,
-                    status: row.status.clone(),
-                })
-            })
+            .filter_map(|row| Some(Settlement::of(row.n?, row.status.clone())))
             .collect();
         if !rows.is_empty() {
             turn.out.push(Output::Outbox(OutboxRequest::Neutralise {
@@ -90,17 +81,51 @@ impl Channel {
         }
     }
 
-    /// The store has the outcomes of no-ops: tell, and let their numbers go on.
-    pub(crate) fn handle_neutralised(&mut self, turn: &mut Turn<'_>, rows: Vec<Settlement>) {
-        for Settlement { handle, n, status } in rows {
-            if let Some(row) = self.queue.by_handle(handle) {
-                row.told = true;
-                if row.stage == Stage::Storing {
-                    row.stage = Stage::Unsent;
-                }
+    /// The store has said which rows are no-ops: tell, and let their numbers go on. What another session
+    /// was sending is shown again; only the server decides it.
+    pub(crate) fn handle_neutralised(
+        &mut self,
+        turn: &mut Turn<'_>,
+        done: Vec<Settlement>,
+        too_late: Vec<u64>,
+    ) -> Vec<(MutationHandle, MutationStatus)> {
+        let mut settled = Vec::new();
+        let mut ended = Vec::new();
+        for Settlement { n, status, .. } in done {
+            let Some(row) = self.queue.by_number(n).filter(|row| row.ending) else {
+                continue;
+            };
+            let (handle, decided) = (row.handle, row.follows.take());
+            row.ending = false;
+            row.stage = Stage::Unsent;
+            row.status = status.clone();
+            self.queue.empty(handle);
+            self.tell(turn, handle, n, status.clone());
+            self.fail_dependents(turn, handle, &status);
+            if let Some(decided) = decided {
+                self.settle_as(Settlement::of(n, decided), &mut settled);
             }
-            self.tell(turn, handle, n, status);
+            ended.push((handle, status));
         }
+        for n in too_late {
+            let Some(row) = self.queue.by_number(n).filter(|row| row.ending) else {
+                continue;
+            };
+            let (handle, decided) = (row.handle, row.follows.take());
+            row.ending = false;
+            row.noop = false;
+            row.marked = true;
+            row.stage = Stage::Unsent;
+            row.status = MutationStatus::Attempted;
+            let item = row.item.clone();
+            self.tell(turn, handle, n, MutationStatus::Attempted);
+            match decided {
+                Some(decided) => self.settle_as(Settlement::of(n, decided), &mut settled),
+                None => self.show_stored(turn, handle, n, &item),
+            }
+        }
+        self.drop_settled(turn, settled);
+        ended
     }
 
     /// Ends unsent rows whose time is over.
@@ -123,17 +148,20 @@ impl Channel {
             .queue
             .from(0)
             .filter(|(_, row)| is_oversized(row.bytes, &turn.limits))
-            .map(|(n, row)| (n, row.handle, row.stage))
+            .map(|(n, row)| (n, row.handle, row.is_unsent()))
             .collect();
         let mut settled = Vec::new();
-        for (n, handle, stage) in oversized {
-            if stage == Stage::Unsent {
+        for (n, handle, is_unsent) in oversized {
+            if is_unsent {
                 let detail = "the server takes only smaller messages now".to_owned();
                 let status = MutationStatus::rejected(ErrorCode::TooLarge, detail);
                 self.neutralise(turn, handle, status);
             } else {
                 // Perhaps it was applied when it was sent; it cannot be asked for any more.
-                self.settle_as(n, MutationStatus::Indeterminate, &mut settled);
+                self.settle_as(
+                    Settlement::of(n, MutationStatus::Indeterminate),
+                    &mut settled,
+                );
             }
         }
         self.drop_settled(turn, settled);

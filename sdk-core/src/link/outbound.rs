@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::session::{ConnId, Event, Output};
-use crate::wire::{ClientKind, CloseCode, Codec};
+use crate::wire::{ClientKind, CloseCode, Codec, EncodedPush};
 
 /// Collects outputs. All frames of one turn go out in as few messages as the frame limit allows.
 #[derive(Debug, Default)]
@@ -64,11 +64,26 @@ impl Outbound {
 
     /// Appends a frame to the message of a link; dropped when it is not welcomed (any more).
     pub(crate) fn frame_on(&mut self, conn: ConnId, kind: ClientKind) {
+        if self.lanes.iter().any(|lane| lane.conn == conn) {
+            let mut next = BytesMut::new();
+            self.codec.encode_client(kind, &mut next);
+            self.add(conn, next);
+        }
+    }
+
+    /// Appends a push to the message of the link that was aimed at.
+    pub(crate) fn push_frame(&mut self, push: EncodedPush) {
+        if let Some(conn) = self.aim {
+            let mut next = BytesMut::new();
+            self.codec.encode_push(push, &mut next);
+            self.add(conn, next);
+        }
+    }
+
+    fn add(&mut self, conn: ConnId, next: BytesMut) {
         let Some(lane) = self.lanes.iter_mut().find(|lane| lane.conn == conn) else {
             return;
         };
-        let mut next = BytesMut::new();
-        self.codec.encode_client(kind, &mut next);
         if lane.message.len() + next.len() > lane.message_bytes_max {
             lane.flush(&mut self.queue);
         }

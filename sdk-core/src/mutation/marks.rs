@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{MutationHandle, MutationStatus, Settlement};
+use super::{MutationHandle, MutationStatus};
 use crate::time::UnixTime;
 
 /// How many marks a channel keeps. Policy at the limit: the oldest is forgotten; the application then
@@ -21,11 +21,16 @@ struct Mark {
     n: u64,
     handle: MutationHandle,
     deadline: UnixTime,
+    epoch: u64,
 }
 
 /// What a snapshot of a higher epoch says about what was committed before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Judgement {
+    /// Up to here nothing can be lost.
+    pub(crate) above: u64,
+    /// The log's epoch: what was seen in that one is in it.
+    pub(crate) epoch: u64,
     /// The last own number that the log has decided; 0: the server has no row for us.
     pub(crate) last: u64,
     pub(crate) server_now: UnixTime,
@@ -39,6 +44,7 @@ impl Judgement {
     /// waits until deadline and retention are over.
     pub(crate) fn fate(&self, n: u64, deadline: UnixTime) -> Option<MutationStatus> {
         match self.last {
+            _ if n <= self.above => None,
             0 if deadline + self.retention < self.server_now => Some(MutationStatus::Indeterminate),
             last if n > last => Some(MutationStatus::Lost),
             _ => None,
@@ -47,7 +53,13 @@ impl Judgement {
 }
 
 impl Marks {
-    pub(crate) fn insert(&mut self, n: u64, handle: MutationHandle, deadline: UnixTime) {
+    pub(crate) fn insert(
+        &mut self,
+        n: u64,
+        handle: MutationHandle,
+        deadline: UnixTime,
+        epoch: u64,
+    ) {
         if self.committed.len() == MARKS_MAX {
             self.committed.pop_front();
         }
@@ -55,20 +67,28 @@ impl Marks {
             n,
             handle,
             deadline,
+            epoch,
         });
     }
 
+    /// The log that they were seen in is another one than what comes, whatever its epoch.
+    pub(crate) fn give_up(&mut self) {
+        for mark in &mut self.committed {
+            mark.epoch = 0;
+        }
+    }
+
     /// Takes those whose outcome changes.
-    pub(crate) fn judge(&mut self, judgement: &Judgement) -> Vec<Settlement> {
+    pub(crate) fn judge(
+        &mut self,
+        judgement: &Judgement,
+    ) -> Vec<(MutationHandle, u64, MutationStatus)> {
         let mut changed = Vec::new();
         self.committed.retain(|mark| {
-            let fate = judgement.fate(mark.n, mark.deadline);
+            let is_older = mark.epoch < judgement.epoch;
+            let fate = judgement.fate(mark.n, mark.deadline).filter(|_| is_older);
             let kept = fate.is_none();
-            changed.extend(fate.map(|status| Settlement {
-                handle: mark.handle,
-                n: mark.n,
-                status,
-            }));
+            changed.extend(fate.map(|status| (mark.handle, mark.n, status)));
             kept
         });
         changed
@@ -82,19 +102,24 @@ mod tests {
     fn marks() -> Marks {
         let mut marks = Marks::default();
         for n in 1..=3 {
-            marks.insert(n, MutationHandle(n), UnixTime(n * 100));
+            marks.insert(n, MutationHandle(n), UnixTime(n * 100), 4);
         }
         marks
     }
 
     fn judge(last: u64, now: u64) -> Vec<(u64, &'static str)> {
         let judgement = Judgement {
+            above: 0,
+            epoch: 5,
             last,
             server_now: UnixTime(now),
             retention: Duration::from_millis(1000),
         };
         let changed = marks().judge(&judgement);
-        changed.iter().map(|s| (s.n, s.status.name())).collect()
+        changed
+            .iter()
+            .map(|(_, n, status)| (*n, status.name()))
+            .collect()
     }
 
     #[test]
@@ -113,7 +138,7 @@ mod tests {
     fn the_oldest_mark_makes_room() {
         let mut marks = Marks::default();
         for n in 1..=MARKS_MAX as u64 + 1 {
-            marks.insert(n, MutationHandle(n), UnixTime(0));
+            marks.insert(n, MutationHandle(n), UnixTime(0), 4);
         }
         assert_eq!(marks.committed.len(), MARKS_MAX);
         assert_eq!(marks.committed.front().map(|mark| mark.n), Some(2));

@@ -5,21 +5,24 @@ pub(crate) mod ended;
 pub(crate) mod marks;
 pub(crate) mod optimistic;
 mod options;
-mod outbox;
+pub(crate) mod outbox;
 pub(crate) mod queue;
 
 use std::fmt;
 
 pub use dirty::Follow;
 pub use options::{Durability, MutateOptions};
-pub use outbox::{Attempt, MemoryOutbox, OutboxReply, OutboxRequest, Settlement};
+pub use outbox::{
+    After, CommittedRow, Low, MemoryOutbox, NewRow, Opened, OutboxReply, OutboxRequest, OutboxRow,
+    OutboxStore, Settlement, StoredChannel,
+};
 
 use crate::channel::name::ChannelName;
 use crate::document::Record;
 use crate::wire::ErrorCode;
 
 /// 128 random bits that name a store: one outbox, whatever tabs or processes share it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub [u8; 16]);
 
 impl fmt::Display for ClientId {

@@ -1,6 +1,6 @@
 //! What the application sees: the base with every pending mutation applied on top.
 //!
-//! Invariant: the view equals a full replay of the pending mutations on the base, in call order. Only
+//! Invariant: the view equals a full replay of the pending mutations on the base, by their places. Only
 //! records that both a change of the base and a pending mutation touch are computed again.
 //!
 //! A change that cannot apply (its record is gone, its field is no integer) shows nothing; the server
@@ -21,10 +21,18 @@ use crate::wire::{Change, Limits, OpInPlace};
 #[derive(Debug, Default)]
 pub(crate) struct OptimisticView {
     base: Document,
-    /// In call order, which is the order of their numbers.
-    pending: SortedMap<MutationHandle, Arc<[Change]>>,
+    pending: SortedMap<MutationHandle, Pending>,
+    /// The highest place that anything ever had: what comes above it goes on top.
+    top: u64,
     /// Only records that a pending mutation touches, by collection and id; no collection without one.
     shadows: TextMap<TextMap<Box<Shadow>>>,
+}
+
+/// One mutation, and where it stands among the others: by number, then in call order.
+#[derive(Debug)]
+struct Pending {
+    place: u64,
+    changes: Arc<[Change]>,
 }
 
 /// One record under pending mutations.
@@ -81,14 +89,18 @@ impl OptimisticView {
         names
     }
 
-    /// Shows a new mutation on top; adds the records that look different to `dirty`.
+    /// Shows a mutation at its place; adds the records that look different to `dirty`.
     pub(crate) fn push(
         &mut self,
         handle: MutationHandle,
+        place: u64,
         changes: Arc<[Change]>,
         limits: &Limits,
         dirty: &mut Dirty,
     ) {
+        let is_above = place > self.top;
+        self.top = self.top.max(place);
+        let mut stale = Vec::new();
         for change in changes.iter().filter_map(|change| change.kind.as_ref()) {
             let (collection, id) = target(change);
             let shadow = self.shadows.entry(collection).value.entry(id);
@@ -99,14 +111,38 @@ impl OptimisticView {
             if shadow.by.last() != Some(&handle) {
                 shadow.by.push(handle);
             }
-            if let Ok(next) = apply_change(shadow.record.as_ref(), change, limits)
+            if !is_above {
+                stale.push(RecordKey::new(collection, id));
+            } else if let Ok(next) = apply_change(shadow.record.as_ref(), change, limits)
                 && next != shadow.record
             {
                 shadow.record = next;
                 dirty.note(collection, id);
             }
         }
-        self.pending.insert(handle, changes);
+        self.pending.insert(handle, Pending { place, changes });
+        self.refresh(stale, limits, dirty);
+    }
+
+    /// The store has given a mutation its number. `moved`: so it stands elsewhere among the others now.
+    pub(crate) fn place(
+        &mut self,
+        handle: MutationHandle,
+        place: u64,
+        moved: bool,
+        limits: &Limits,
+        dirty: &mut Dirty,
+    ) {
+        let Some(pending) = self.pending.get_mut(&handle) else {
+            return;
+        };
+        pending.place = place;
+        self.top = self.top.max(place);
+        let kinds = pending.changes.iter().filter(|_| moved);
+        let kinds = kinds.filter_map(|change| change.kind.as_ref()).map(target);
+        let stale = kinds.map(|(collection, id)| RecordKey::new(collection, id));
+        let stale = stale.collect();
+        self.refresh(stale, limits, dirty);
     }
 
     /// Moves the base by `ops` and drops the mutations that it now contains or that were refused,
@@ -213,8 +249,8 @@ impl OptimisticView {
 
     fn drop_pending(&mut self, dropped: &[MutationHandle], stale: &mut Vec<RecordKey>) {
         for handle in dropped {
-            let changes = self.pending.remove(handle);
-            for change in changes.iter().flat_map(|changes| changes.iter()) {
+            let pending = self.pending.remove(handle);
+            for change in pending.iter().flat_map(|pending| pending.changes.iter()) {
                 if let Some(kind) = &change.kind {
                     let (collection, id) = target(kind);
                     stale.push(RecordKey::new(collection, id));
@@ -243,14 +279,14 @@ impl OptimisticView {
                 continue;
             };
             let mut record = self.base.record(&key.collection, &key.id).cloned();
-            let mut changes = Vec::new();
-            shadow.by.retain(|handle| {
-                let pending = self.pending.get(handle);
-                changes.extend(pending.into_iter().flat_map(|changes| changes.iter()));
-                pending.is_some()
-            });
-            for kind in changes
-                .into_iter()
+            let all = &self.pending;
+            shadow.by.retain(|by| all.get(by).is_some());
+            shadow
+                .by
+                .sort_by_key(|by| all.get(by).map(|pending| pending.place));
+            let pending = shadow.by.iter().filter_map(|by| self.pending.get(by));
+            for kind in pending
+                .flat_map(|pending| pending.changes.iter())
                 .filter_map(|change| change.kind.as_ref())
             {
                 if target(kind) == (&*key.collection, &*key.id)
@@ -343,6 +379,10 @@ mod tests {
         Cancel(usize),
         /// A new one makes an older one superfluous, in the same step.
         Coalesce(Vec<Change>, usize),
+        /// Another session's comes below some of ours.
+        Below(Vec<Change>, usize),
+        /// The store numbers one lower than another session's.
+        Place(usize, usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -354,6 +394,8 @@ mod tests {
             1 => (changes(), 0..3usize).prop_map(|(c, n)| Step::Replace(c, n)),
             1 => (0..8usize).prop_map(Step::Cancel),
             1 => (changes(), 0..8usize).prop_map(|(c, n)| Step::Coalesce(c, n)),
+            1 => (changes(), 0..8usize).prop_map(|(c, n)| Step::Below(c, n)),
+            1 => (0..8usize, 0..8usize).prop_map(|(from, to)| Step::Place(from, to)),
         ]
     }
 
@@ -421,15 +463,44 @@ mod tests {
             let mut base = Document::default();
             let mut pending: Vec<(MutationHandle, Vec<Change>)> = Vec::new();
             let mut next = 0;
+            let mut places = std::collections::BTreeMap::new();
+            // Half way between two neighbours; steps are few enough for that.
+            let between = |places: &std::collections::BTreeMap<MutationHandle, u64>, pending: &[(MutationHandle, Vec<Change>)], at: usize| {
+                let below = at.checked_sub(1).map_or(0, |at| places[&pending[at].0]);
+                let above = pending.get(at).map_or(below + (1 << 50), |(handle, _)| places[handle]);
+                below.midpoint(above)
+            };
             for step in steps {
                 let before = view.to_document();
                 let mut dirty = Dirty::default();
                 let exact = match step {
                     Step::Mutate(changes) => {
                         next += 1;
-                        view.push(MutationHandle(next), changes.clone().into(), &LIMITS, &mut dirty);
+                        let place = between(&places, &pending, pending.len());
+                        places.insert(MutationHandle(next), place);
+                        view.push(MutationHandle(next), place, changes.clone().into(), &LIMITS, &mut dirty);
                         pending.push((MutationHandle(next), changes));
                         false
+                    }
+                    Step::Below(changes, at) => {
+                        let at = at.min(pending.len());
+                        next += 1;
+                        let place = between(&places, &pending, at);
+                        places.insert(MutationHandle(next), place);
+                        view.push(MutationHandle(next), place, changes.clone().into(), &LIMITS, &mut dirty);
+                        pending.insert(at, (MutationHandle(next), changes));
+                        false
+                    }
+                    Step::Place(from, to) => {
+                        if from < pending.len() {
+                            let row = pending.remove(from);
+                            let to = to.min(pending.len());
+                            let place = between(&places, &pending, to);
+                            places.insert(row.0, place);
+                            view.place(row.0, place, from != to, &LIMITS, &mut dirty);
+                            pending.insert(to, row);
+                        }
+                        true
                     }
                     Step::Apply(changes, clear, leave) => {
                         let mut list = ops(&base, &changes);
@@ -461,7 +532,9 @@ mod tests {
                     Step::Coalesce(changes, which) => {
                         let gone: Vec<_> = take(&mut pending, which);
                         next += 1;
-                        view.push(MutationHandle(next), changes.clone().into(), &LIMITS, &mut dirty);
+                        let place = between(&places, &pending, pending.len());
+                        places.insert(MutationHandle(next), place);
+                        view.push(MutationHandle(next), place, changes.clone().into(), &LIMITS, &mut dirty);
                         pending.push((MutationHandle(next), changes));
                         view.drop_mutations(&gone, &LIMITS, &mut dirty);
                         false
@@ -488,7 +561,13 @@ mod tests {
         let put = Change {
             kind: Some(ChangeKind::Put(record(1, 1, 1))),
         };
-        view.push(MutationHandle(1), [put.clone()].into(), &LIMITS, &mut dirty);
+        view.push(
+            MutationHandle(1),
+            1,
+            [put.clone()].into(),
+            &LIMITS,
+            &mut dirty,
+        );
         assert_eq!(dirty.take().len(), 1);
         let ops = ops(&Document::default(), &[put]);
         apply(&mut view, ops, &[MutationHandle(1)], &mut dirty);

@@ -1,13 +1,15 @@
-//! The pending mutations of one channel, in call order, from the call until their outcome is stored.
+//! The pending mutations of one channel, by number and then in call order, from the call until their
+//! outcome is stored; also those of other sessions on the same store.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{MutateOptions, MutationHandle, MutationStatus};
 use crate::planted;
 use crate::time::UnixTime;
-use crate::wire::Change;
 
 /// What an item without changes takes in a push, at most.
 const NOOP_BYTES: usize = 64;
@@ -23,45 +25,74 @@ pub(crate) struct Row {
     pub(crate) handle: MutationHandle,
     /// Given by the store.
     pub(crate) n: Option<u64>,
-    pub(crate) changes: Arc<[Change]>,
-    pub(crate) options: Arc<MutateOptions>,
+    /// Changes and preconditions, encoded. From the first send on as the store has it.
+    pub(crate) item: Bytes,
     pub(crate) bytes: usize,
     pub(crate) status: MutationStatus,
     pub(crate) stage: Stage,
+    /// The store was asked to write it.
+    pub(crate) asked: bool,
     /// Ended before it was sent: its number is still pushed, without changes.
     pub(crate) noop: bool,
-    /// A no-op whose outcome is stored and was told: only its number has a way to go.
-    pub(crate) told: bool,
-    /// How often it was sent: an answer outside the log is about one copy, and others may be on their way.
+    /// It is to become a no-op, and the store has not said yet that it is one.
+    pub(crate) ending: bool,
+    /// The store knows of a send, by this session or another one.
+    pub(crate) marked: bool,
+    /// It was to be sent, and is in the store no more: another session has seen how it was decided.
+    pub(crate) gone: bool,
+    /// In which epoch, if it was committed.
+    pub(crate) gone_epoch: Option<u64>,
+    /// How often it was sent here: an answer outside the log is about one copy, and others may be on
+    /// their way.
     pub(crate) copies: u32,
+    /// How often the store was asked here to count an attempt.
+    pub(crate) attempts: u32,
     /// Server time; frozen with the first send, before that only if there is a `ttl`.
     pub(crate) deadline: Option<UnixTime>,
-    /// The number of the mutation that it comes after, frozen with the first send; 0 = none.
-    pub(crate) after: u64,
-    /// What happened to it while the store was still keeping `committed`, and has to follow.
+    /// The mutation that it comes after, while that is pending.
+    pub(crate) after: Option<MutationHandle>,
+    /// The number of the mutation that it comes after, as the store has it; 0 = none.
+    pub(crate) after_n: u64,
+    coalesce_key: Option<Arc<str>>,
+    /// What happened to it while the store was still writing something else, and has to follow.
     pub(crate) follows: Option<MutationStatus>,
 }
 
 /// How far a row has come between here, its store and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The store knows of no send, so there was none: it can still become a no-op.
+    /// This session has not sent it, and the store was not asked to mark it for that.
     Unsent,
     /// The store is writing what must stand there before anything is sent.
     Storing,
-    /// It may have been sent.
+    /// This session may send it.
     Attempted,
     /// Decided, and waiting for the store to keep the outcome.
     Settling,
 }
 
-/// All rows of one channel. Handles and numbers rise together.
+impl Row {
+    /// Nobody has sent it, as far as is known here: it can still become a no-op.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.stage == Stage::Unsent && !self.marked && !self.noop
+    }
+
+    /// Where it stands among the others in the view.
+    pub(crate) fn place(&self) -> u64 {
+        self.n.unwrap_or_else(|| fresh_place(self.handle))
+    }
+}
+
+/// What has no number yet stands above all that has one, in call order.
+pub(crate) const fn fresh_place(handle: MutationHandle) -> u64 {
+    (1 << 60) + handle.0
+}
+
+/// All rows of one channel: those with a number by number, then the others in call order.
 #[derive(Debug, Default)]
 pub(crate) struct MutationQueue {
     rows: VecDeque<Row>,
     bytes: usize,
-    /// The highest number that the store gave.
-    last_n: u64,
     /// Unsent rows that end at a moment of their own, the earliest last.
     expiring: Vec<Reverse<(UnixTime, MutationHandle)>>,
     /// The newest unsent row of each key, sorted by key.
@@ -77,41 +108,47 @@ impl MutationQueue {
 
     /// How many have no stored outcome.
     pub(crate) fn undecided(&self) -> usize {
-        self.rows.iter().filter(|row| !row.told).count()
+        let is_told = |row: &&Row| row.noop && !row.ending && row.n.is_some();
+        self.rows.len() - self.rows.iter().filter(is_told).count()
     }
 
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a row, `bytes` of an item in a push, and gives back the unsent one that it makes superfluous.
+    /// Takes a new row, `bytes` of an item in a push, and gives back the unsent one that it makes
+    /// superfluous.
     pub(crate) fn push(
         &mut self,
         handle: MutationHandle,
-        changes: Arc<[Change]>,
-        options: Arc<MutateOptions>,
+        item: Bytes,
+        options: &MutateOptions,
         deadline: Option<UnixTime>,
         bytes: usize,
     ) -> Option<MutationHandle> {
-        self.bytes += bytes;
         if let Some(at) = deadline {
             self.expire_at(at, handle);
         }
-        self.dependents += usize::from(options.after.is_some());
         let key = options.coalesce_key.clone();
-        self.rows.push_back(Row {
+        self.add(Row {
             handle,
             n: None,
-            changes,
-            options,
+            item,
             bytes,
             status: MutationStatus::Queued,
             stage: Stage::Unsent,
+            asked: false,
             noop: false,
-            told: false,
+            ending: false,
+            marked: false,
+            gone: false,
+            gone_epoch: None,
             copies: 0,
+            attempts: 0,
             deadline,
-            after: 0,
+            after: options.after,
+            after_n: 0,
+            coalesce_key: key.clone(),
             follows: None,
         });
         let key = key?;
@@ -125,49 +162,102 @@ impl MutationQueue {
         }
     }
 
+    /// Takes a row that the store had, whoever made it.
+    pub(crate) fn push_stored(
+        &mut self,
+        handle: MutationHandle,
+        n: u64,
+        after_n: u64,
+        bytes: usize,
+    ) -> &mut Row {
+        let after = self.number_of(after_n);
+        let at = self.add(Row {
+            handle,
+            n: Some(n),
+            item: Bytes::new(),
+            bytes,
+            status: MutationStatus::Queued,
+            stage: Stage::Unsent,
+            asked: true,
+            noop: false,
+            ending: false,
+            marked: false,
+            gone: false,
+            gone_epoch: None,
+            copies: 0,
+            attempts: 0,
+            deadline: None,
+            after,
+            after_n,
+            coalesce_key: None,
+            follows: None,
+        });
+        &mut self.rows[at]
+    }
+
+    fn add(&mut self, row: Row) -> usize {
+        self.bytes += row.bytes;
+        self.dependents += usize::from(row.after.is_some());
+        let place = row.place();
+        let at = self.rows.partition_point(|other| other.place() < place);
+        self.rows.insert(at, row);
+        at
+    }
+
     fn expire_at(&mut self, at: UnixTime, handle: MutationHandle) {
         let entry = Reverse((at, handle));
         let place = self.expiring.partition_point(|other| *other < entry);
         self.expiring.insert(place, entry);
     }
 
-    /// The store gave a row its number.
-    pub(crate) fn number(&mut self, handle: MutationHandle, n: u64) {
-        self.last_n = self.last_n.max(n);
-        if let Some(row) = self.by_handle(handle) {
-            row.n = Some(n);
+    /// The first row that the store has not been asked to write.
+    pub(crate) fn fresh(&self) -> Option<&Row> {
+        let is_asked = |row: &Row| row.n.is_some() || row.asked;
+        self.rows.get(self.rows.partition_point(is_asked))
+    }
+
+    /// The store gave a row its number; `true`: it stands elsewhere among the others now.
+    pub(crate) fn number(&mut self, handle: MutationHandle, n: u64) -> bool {
+        let Some(at) = self.at(handle) else {
+            return false;
+        };
+        self.rows[at].n = Some(n);
+        let is_first = at
+            .checked_sub(1)
+            .is_none_or(|before| self.rows[before].n.is_some_and(|m| m < n));
+        if !is_first && let Some(row) = self.rows.remove(at) {
+            let at = self.rows.partition_point(|other| other.place() < n);
+            self.rows.insert(at, row);
         }
+        !is_first
+    }
+
+    fn number_of(&self, n: u64) -> Option<MutationHandle> {
+        self.place_of(n).map(|at| self.rows[at].handle)
+    }
+
+    fn place_of(&self, n: u64) -> Option<usize> {
+        let at = self.rows.partition_point(|row| row.place() < n);
+        (self.rows.get(at)?.n == Some(n)).then_some(at)
+    }
+
+    /// Handles rise with the places, unless another session's rows have come in between.
+    fn at(&self, handle: MutationHandle) -> Option<usize> {
+        let at = self.rows.partition_point(|row| row.handle < handle);
+        if self.rows.get(at).is_some_and(|row| row.handle == handle) {
+            return Some(at);
+        }
+        self.rows.iter().position(|row| row.handle == handle)
     }
 
     /// A row, if it is here.
     pub(crate) fn row(&self, handle: MutationHandle) -> Option<&Row> {
-        let at = self.rows.partition_point(|row| row.handle < handle);
-        self.rows.get(at).filter(|row| row.handle == handle)
-    }
-
-    /// What a push carries as `low`: the lowest number still in the outbox, else the next one.
-    ///
-    /// A row that was sent to come after a refused one still needs that refusal at the server, so `low`
-    /// stays at or below it, unless numbers are missing up to the first row: those close only by `low`.
-    pub(crate) fn low(&self, known_last: u64) -> u64 {
-        if planted!(LowNotRaised) {
-            return 1;
-        }
-        let first = self.rows.iter().find_map(|row| row.n);
-        let first = first.unwrap_or(self.last_n + 1);
-        if self.dependents == 0 || first > known_last + 1 {
-            return first;
-        }
-        let after = self.rows.iter().map(|row| row.after);
-        let lowest = after.filter(|&n| n > 0 && n <= known_last).min();
-        lowest.map_or(first, |n| n.min(first))
+        self.at(handle).map(|at| &self.rows[at])
     }
 
     /// Undecided rows from number `n` on, in order.
     pub(crate) fn from(&self, n: u64) -> impl Iterator<Item = (u64, &Row)> {
-        let start = self
-            .rows
-            .partition_point(|row| row.n.is_some_and(|m| m < n));
+        let start = self.rows.partition_point(|row| row.place() < n);
         self.rows
             .range(start..)
             .map_while(|row| row.n.map(|n| (n, row)))
@@ -175,19 +265,21 @@ impl MutationQueue {
     }
 
     pub(crate) fn by_number(&mut self, n: u64) -> Option<&mut Row> {
-        let at = self
-            .rows
-            .partition_point(|row| row.n.is_some_and(|m| m < n));
-        self.rows.get_mut(at).filter(|row| row.n == Some(n))
+        self.place_of(n).map(|at| &mut self.rows[at])
     }
 
     pub(crate) fn by_handle(&mut self, handle: MutationHandle) -> Option<&mut Row> {
-        let at = self.rows.partition_point(|row| row.handle < handle);
-        self.rows.get_mut(at).filter(|row| row.handle == handle)
+        self.at(handle).map(|at| &mut self.rows[at])
     }
 
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
         self.rows.iter_mut()
+    }
+
+    /// Whether the store still has to hear of something that followed.
+    pub(crate) fn has_follower(&self) -> bool {
+        let mut settling = self.rows.iter().take_while(|row| row.n.is_some());
+        settling.any(|row| row.follows.is_some() && !row.ending)
     }
 
     /// The earliest end of an unsent row.
@@ -217,51 +309,51 @@ impl MutationQueue {
         }
     }
 
-    /// Freezes what the first send says: a deadline at most at `latest`, and what the row comes after.
-    pub(crate) fn freeze(&mut self, handle: MutationHandle, latest: UnixTime) -> Option<UnixTime> {
-        let after = self.row(handle)?.options.after;
-        // One that has left the outbox was committed: otherwise this one would be a no-op.
-        let after = after.and_then(|after| self.row(after)?.n).unwrap_or(0);
-        let after = if planted!(DependencyNotSent) {
-            0
-        } else {
-            after
+    /// The store is asked for the mark of the row `n`: it will not be taken back here any more.
+    pub(crate) fn freeze(&mut self, n: u64) {
+        let Some(handle) = self.number_of(n) else {
+            return;
         };
         self.leave_unsent(handle);
-        let row = self.by_handle(handle)?;
-        let deadline = row.deadline.map_or(latest, |at| at.min(latest));
-        row.deadline = Some(deadline);
-        row.after = after;
-        row.stage = Stage::Storing;
-        Some(deadline)
+        if let Some(row) = self.by_number(n) {
+            row.stage = Stage::Storing;
+            row.attempts += 1;
+        }
     }
 
     /// Makes an unsent row a no-op that ends as `status`; `false` if it is not unsent.
     pub(crate) fn neutralise(&mut self, handle: MutationHandle, status: MutationStatus) -> bool {
         self.leave_unsent(handle);
         let unsent = |row: &&mut Row| {
-            let is_unsent = row.stage == Stage::Unsent || planted!(SentRowTakenBack);
-            is_unsent && !row.noop
+            row.is_unsent()
+                || planted!(SentRowTakenBack) && row.stage != Stage::Settling && !row.noop
         };
         let Some(row) = self.by_handle(handle).filter(unsent) else {
             return false;
         };
         row.noop = true;
+        row.ending = true;
         row.stage = Stage::Storing;
         row.status = status;
-        row.changes = Arc::default();
-        let bytes = row.bytes.saturating_sub(NOOP_BYTES);
-        row.bytes -= bytes;
-        self.bytes -= bytes;
         true
     }
 
-    /// Whether an unsent row has to wait for the decision about the one that it comes after.
+    /// The store has the no-op: nothing is left of it but its number.
+    pub(crate) fn empty(&mut self, handle: MutationHandle) {
+        let Some(at) = self.at(handle) else { return };
+        let row = &mut self.rows[at];
+        row.item = Bytes::new();
+        let bytes = row.bytes.saturating_sub(NOOP_BYTES);
+        row.bytes -= bytes;
+        self.bytes -= bytes;
+    }
+
+    /// Whether an unsent row has to wait for the decision about the one that it comes after, or for the
+    /// store's word whether that is a no-op.
     pub(crate) fn waits(&self, n: u64, row: &Row) -> bool {
-        let first = row.options.after.and_then(|after| self.row(after));
+        let first = row.after.and_then(|after| self.row(after));
         let open = first.filter(|first| first.stage != Stage::Settling);
-        open.and_then(|first| first.n)
-            .is_some_and(|first| n - first > AHEAD_MAX)
+        open.is_some_and(|first| first.ending || first.n.is_some_and(|first| n - first > AHEAD_MAX))
     }
 
     /// The unsent rows that come directly after this one.
@@ -270,8 +362,7 @@ impl MutationQueue {
             return Vec::new();
         }
         let rows = self.rows.iter();
-        rows.filter(|row| row.options.after == Some(handle))
-            .filter(|row| row.stage == Stage::Unsent && !row.noop)
+        rows.filter(|row| row.after == Some(handle) && row.is_unsent())
             .map(|row| row.handle)
             .collect()
     }
@@ -279,26 +370,22 @@ impl MutationQueue {
     /// A row's outcome is stored: it leaves.
     pub(crate) fn remove(&mut self, handle: MutationHandle) -> Option<Row> {
         self.leave_unsent(handle);
-        let at = self.rows.partition_point(|row| row.handle < handle);
-        if self.rows.get(at)?.handle != handle {
-            return None;
-        }
-        let row = self.rows.remove(at)?;
+        let row = self.rows.remove(self.at(handle)?)?;
         self.bytes -= row.bytes;
-        self.dependents -= usize::from(row.options.after.is_some());
+        self.dependents -= usize::from(row.after.is_some());
         Some(row)
     }
 
     /// Forgets what is kept of unsent rows only.
     fn leave_unsent(&mut self, handle: MutationHandle) {
         let Some(row) = self.row(handle) else { return };
-        let (deadline, options) = (row.deadline, Arc::clone(&row.options));
+        let (deadline, key) = (row.deadline, row.coalesce_key.clone());
         if let Some(at) = deadline
             && let Ok(place) = self.expiring.binary_search(&Reverse((at, handle)))
         {
             self.expiring.remove(place);
         }
-        if let Some(key) = &options.coalesce_key
+        if let Some(key) = &key
             && let Ok(place) = self.coalescing.binary_search_by(|(of, _)| of.cmp(key))
             && self.coalescing[place].1 == handle
         {
@@ -316,17 +403,10 @@ mod tests {
         for (n, options) in (1..).zip(options) {
             let deadline = options.ttl.map(|ttl| UnixTime(ttl.as_millis() as u64));
             let handle = MutationHandle(n);
-            queue.push(handle, Arc::default(), Arc::new(options), deadline, 100);
+            queue.push(handle, Bytes::new(), &options, deadline, 100);
             queue.number(handle, n);
         }
         queue
-    }
-
-    fn after(n: u64) -> MutateOptions {
-        MutateOptions {
-            after: Some(MutationHandle(n)),
-            ..MutateOptions::default()
-        }
     }
 
     fn ttl(ms: u64) -> MutateOptions {
@@ -344,44 +424,34 @@ mod tests {
     }
 
     #[test]
-    fn low_is_the_lowest_number_in_the_outbox_else_the_next() {
-        let mut queue = queue([MutateOptions::default(), MutateOptions::default()]);
-        assert_eq!(queue.low(0), 1);
-        queue.remove(MutationHandle(1));
-        assert_eq!(queue.low(1), 2);
-        queue.remove(MutationHandle(2));
-        assert_eq!(queue.low(2), 3);
-    }
-
-    #[test]
-    fn low_keeps_the_refusal_that_a_sent_row_depends_on() {
-        let mut queue = queue([MutateOptions::default(), MutateOptions::default(), after(1)]);
-        queue.freeze(MutationHandle(3), UnixTime(9));
-        queue.remove(MutationHandle(1));
-        assert_eq!(queue.low(1), 1);
-        queue.remove(MutationHandle(2));
-        assert_eq!(queue.low(2), 1);
+    fn rows_stand_by_number_and_new_ones_above_them() {
+        let mut queue = queue([]);
+        for handle in [1, 2] {
+            queue.push(MutationHandle(handle), Bytes::new(), &key("a"), None, 100);
+        }
+        // Other sessions' rows, one of which was written between ours.
+        queue.push_stored(MutationHandle(3), 7, 0, 100);
+        queue.number(MutationHandle(1), 6);
+        queue.push_stored(MutationHandle(4), 9, 6, 100);
+        queue.number(MutationHandle(2), 8);
+        let order: Vec<_> = queue.from(0).map(|(n, row)| (n, row.handle.0)).collect();
+        assert_eq!(order, [(6, 1), (7, 3), (8, 2), (9, 4)]);
         assert_eq!(
-            queue.low(1),
-            3,
-            "numbers are missing: only `low` closes that"
+            queue.row(MutationHandle(4)).unwrap().after,
+            Some(MutationHandle(1))
         );
-        queue.remove(MutationHandle(3));
-        assert_eq!(queue.low(3), 4);
+        for handle in 1..=4 {
+            assert!(queue.remove(MutationHandle(handle)).is_some());
+        }
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]
     fn unsent_rows_expire_in_order_of_their_deadlines_and_sent_ones_never() {
         let mut queue = queue([ttl(30), ttl(10), ttl(20), ttl(40)]);
         assert_eq!(queue.next_expiry(), Some(UnixTime(10)));
-        assert_eq!(
-            queue.freeze(MutationHandle(1), UnixTime(90)),
-            Some(UnixTime(30))
-        );
-        assert_eq!(
-            queue.freeze(MutationHandle(4), UnixTime(25)),
-            Some(UnixTime(25))
-        );
+        queue.freeze(1);
+        queue.freeze(4);
         queue.shift_deadlines(5);
         assert_eq!(
             queue.take_expired(UnixTime(15)),
@@ -397,17 +467,12 @@ mod tests {
     fn a_newer_row_of_the_same_key_makes_only_an_unsent_one_superfluous() {
         let mut queue = queue([key("a"), key("b")]);
         let push = |queue: &mut MutationQueue, n| {
-            queue.push(
-                MutationHandle(n),
-                Arc::default(),
-                Arc::new(key("a")),
-                None,
-                100,
-            )
+            queue.push(MutationHandle(n), Bytes::new(), &key("a"), None, 100)
         };
         assert_eq!(push(&mut queue, 3), Some(MutationHandle(1)));
         assert_eq!(push(&mut queue, 4), Some(MutationHandle(3)));
-        queue.freeze(MutationHandle(4), UnixTime(9));
+        queue.number(MutationHandle(4), 4);
+        queue.freeze(4);
         assert_eq!(push(&mut queue, 5), None, "the last one is on its way");
         queue.remove(MutationHandle(5));
         assert_eq!(push(&mut queue, 6), None, "the last one is gone");
@@ -419,8 +484,12 @@ mod tests {
         let before = queue.bytes();
         assert!(queue.neutralise(MutationHandle(1), MutationStatus::Cancelled));
         assert!(!queue.neutralise(MutationHandle(1), MutationStatus::Expired));
+        queue.empty(MutationHandle(1));
         assert!(queue.bytes() < before);
-        assert_eq!((queue.len(), queue.low(0)), (1, 1));
+        assert_eq!(
+            (queue.len(), queue.from(0).next().map(|(n, _)| n)),
+            (1, Some(1))
+        );
         assert_eq!(
             queue.row(MutationHandle(1)).unwrap().status,
             MutationStatus::Cancelled

@@ -81,6 +81,7 @@ impl Session {
             author: &self.author,
             linked: channel.link().is_some(),
             rng: &mut self.rng,
+            last_handle: &mut self.last_handle,
             out: &mut self.out,
         };
         let result = act(channel, &mut turn);

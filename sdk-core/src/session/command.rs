@@ -14,9 +14,10 @@ use crate::document::value::is_json;
 use crate::mutation::dirty::Dirty;
 use crate::mutation::{
     CancelError, Durability, Follow, MutateError, MutateOptions, MutationHandle, MutationStatus,
+    OutboxRequest,
 };
 use crate::time::Now;
-use crate::wire::{Change, ErrorCode};
+use crate::wire::{Change, ErrorCode, encode_item};
 
 /// Why a channel was not subscribed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,11 @@ impl Session {
         self.last_channel += 1;
         let id = ChannelId(self.last_channel);
         self.names.insert(name.clone(), id);
+        if self.store.is_some() {
+            self.ask_store(OutboxRequest::Load {
+                channel: name.clone(),
+            });
+        }
         let dirty = if self.config.follows_everything {
             Dirty::default()
         } else {
@@ -85,7 +91,6 @@ impl Session {
         {
             let conn = links.current.conn;
             self.with_channel(id, |channel, turn| channel.handle_connected(turn, conn));
-            self.ask_beside(id);
         }
         Ok(id)
     }
@@ -161,10 +166,9 @@ impl Session {
             changes_bytes(&changes),
             &self.limits,
         )?;
-        let encoded = self
-            .config
-            .codec
-            .item_bytes(&changes, &options.preconditions);
+        let item = encode_item(&changes, &options.preconditions);
+        let codec = self.config.codec;
+        let encoded = codec.item_bytes_of(&item, (&changes, &options.preconditions));
         if is_oversized(encoded, &self.limits) {
             return Err(MutateError::Invalid(Rejection::new(
                 ErrorCode::TooLarge,
@@ -190,9 +194,8 @@ impl Session {
         }
         self.last_handle += 1;
         let handle = MutationHandle(self.last_handle);
-        self.handles.insert(handle, channel);
         self.with_channel(channel, |channel, turn| {
-            channel.mutate(turn, handle, changes, options);
+            channel.mutate(turn, handle, changes, &options, (item, encoded));
             if failed {
                 channel.neutralise(turn, handle, MutationStatus::dep_failed());
             }
@@ -207,25 +210,33 @@ impl Session {
         channel: ChannelId,
         after: MutationHandle,
     ) -> Result<Option<MutationStatus>, MutateError> {
-        if self.handles.get(&after).is_some_and(|&of| of != channel) {
-            return Err(MutateError::UnknownDependency);
-        }
         let open = self.channels.get(&channel);
         if open.is_some_and(|channel| channel.is_losing(after)) {
             return Ok(Some(MutationStatus::Lost));
         }
-        let status = self.mutation_status(after);
+        let row = open.and_then(|channel| channel.queue.row(after));
+        // The store may still know better.
+        if row.is_some_and(|row| row.ending) {
+            return Ok(None);
+        }
+        let status = row.map(|row| &row.status);
+        let status = status.or_else(|| self.ended.status(after));
         let status = status.ok_or(MutateError::UnknownDependency)?;
         Ok(status.is_terminal().then(|| status.clone()))
     }
 
     /// Takes a mutation back that was not sent yet: the view shows it no longer, and it ends as
-    /// `cancelled`; what was to come after it ends as `dep_failed`.
+    /// `cancelled`; what was to come after it ends as `dep_failed`. Where several sessions share a store,
+    /// another one may turn out to be sending it: then it is shown again, and told as `attempted`.
     ///
     /// Errors: what [`CancelError`] lists; then nothing was changed.
     pub fn cancel(&mut self, now: Now, handle: MutationHandle) -> Result<(), CancelError> {
         self.observe(now);
-        let Some(&channel) = self.handles.get(&handle) else {
+        let here = self.channels.values().find_map(|channel| {
+            let row = channel.queue.row(handle);
+            row.map(|_| channel.id)
+        });
+        let Some(channel) = here else {
             return Err(match self.ended.status(handle) {
                 Some(_) => CancelError::Ended,
                 None => CancelError::NoSuchMutation,

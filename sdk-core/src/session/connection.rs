@@ -56,6 +56,10 @@ impl Session {
     }
 
     pub(super) fn fetch_token(&mut self) {
+        if self.store.is_none() {
+            self.set_phase(Phase::OpeningStore, None);
+            return;
+        }
         self.set_phase(Phase::FetchingToken, None);
         self.ask_for_token();
     }
@@ -98,11 +102,13 @@ impl Session {
     pub(super) fn dial(&mut self, token: String) -> Link {
         self.last_conn = ConnId(self.last_conn.0 + 1);
         let (conn, kind) = (self.last_conn, TransportKind::WebSocket);
+        let client = self.store.as_ref().map(|store| store.client);
+        let client = client.unwrap_or_default();
         let hello = Hello {
             version: PROTOCOL_VERSION,
             token,
             conn: conn.0,
-            client: bytes::Bytes::copy_from_slice(&self.client.0),
+            client: bytes::Bytes::copy_from_slice(&client.0),
             max_frame: Limits::DEFAULT.frame_down_bytes,
             continues: self.first_session.clone(),
             ..Hello::default()
@@ -434,7 +440,7 @@ impl Session {
     pub(super) fn report_phase(&mut self, reason: Option<Reason>) {
         let (phase, transport) = match &self.phase {
             Phase::Idle => (ConnectionPhase::Idle, None),
-            Phase::FetchingToken => (ConnectionPhase::Connecting, None),
+            Phase::OpeningStore | Phase::FetchingToken => (ConnectionPhase::Connecting, None),
             Phase::Linked(links) => {
                 let link = &links.current;
                 let phase = match (link.welcomed(), link.leave()) {
@@ -499,7 +505,11 @@ impl Session {
         match &self.phase {
             Phase::Linked(links) => links.deadline(),
             Phase::Waiting { until } => Some(*until),
-            Phase::Idle | Phase::FetchingToken | Phase::Suspended | Phase::Closed { .. } => None,
+            Phase::Idle
+            | Phase::OpeningStore
+            | Phase::FetchingToken
+            | Phase::Suspended
+            | Phase::Closed { .. } => None,
         }
     }
 }

@@ -32,9 +32,9 @@ use crate::config::Config;
 use crate::connect::{Backoff, ServerClock};
 use crate::link::outbound::Outbound;
 use crate::mutation::ended::Ended;
-use crate::mutation::{ClientId, MutationHandle};
+use crate::mutation::{Opened, OutboxRequest};
 use crate::sorted::SortedMap;
-use crate::time::Now;
+use crate::time::{MonoTime, Now};
 use crate::wire::{ClientKind, Limits, Unsubscribe};
 
 /// One client's side of the protocol, as a pure state machine.
@@ -45,7 +45,11 @@ use crate::wire::{ClientKind, Limits, Unsubscribe};
 #[derive(Debug)]
 pub struct Session {
     config: Config,
-    client: ClientId,
+    /// What the outbox's store is, once it is open.
+    store: Option<Opened>,
+    /// What the store could not do, and when it is asked again. No more than was asked for.
+    store_again: Vec<OutboxRequest>,
+    store_again_at: Option<MonoTime>,
     rng: Rng,
     now: Now,
     server_clock: ServerClock,
@@ -63,8 +67,6 @@ pub struct Session {
     limits: Limits,
     channels: SortedMap<ChannelId, Box<Channel>>,
     names: SortedMap<ChannelName, ChannelId>,
-    /// Where each undecided mutation lives.
-    handles: SortedMap<MutationHandle, ChannelId>,
     last_channel: u32,
     last_handle: u64,
     ended: Ended,
@@ -75,14 +77,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// `client`: 128 random bits; `seed`: for jitter. Nothing happens before [`Self::connect`].
+    /// `seed`: for jitter. Opens the outbox's store, which says what this client is called; nothing else
+    /// happens before [`Self::connect`].
     #[must_use]
-    pub fn new(config: Config, client: ClientId, seed: u64, now: Now) -> Self {
-        let out = Outbound::new(config.codec);
+    pub fn new(config: Config, seed: u64, now: Now) -> Self {
+        let mut out = Outbound::new(config.codec);
+        out.push(Output::Outbox(OutboxRequest::Open {
+            principal: config.principal.clone(),
+        }));
         Self {
             backoff: Backoff::new(config.retry_delay_base, config.retry_delay_max),
             config,
-            client,
+            store: None,
+            store_again: Vec::new(),
+            store_again_at: None,
             rng: Rng::with_seed(seed),
             now,
             server_clock: ServerClock::default(),
@@ -101,7 +109,6 @@ impl Session {
             limits: Limits::DEFAULT,
             channels: SortedMap::default(),
             names: SortedMap::default(),
-            handles: SortedMap::default(),
             last_channel: 0,
             last_handle: 0,
             ended: Ended::default(),
@@ -143,6 +150,7 @@ impl Session {
         }
         if std::mem::take(&mut self.pushes_due) {
             self.each_touched(|channel, turn| {
+                channel.store_fresh(turn);
                 channel.send_pushes(turn);
                 channel.report_dirty(turn.out);
             });
@@ -150,8 +158,9 @@ impl Session {
         if let Some(output) = self.out.poll() {
             return output;
         }
-        let channels = self.channel_deadline();
-        Output::Wait(channels.into_iter().chain(self.link_deadline()).min())
+        let channels = self.channel_deadline().into_iter();
+        let others = self.link_deadline().into_iter().chain(self.store_again_at);
+        Output::Wait(channels.chain(others).min())
     }
 
     const fn is_closed(&self) -> bool {
@@ -164,6 +173,7 @@ impl Session {
     }
 
     fn handle_timeout(&mut self) {
+        self.retry_store();
         self.handle_link_timeout();
         let mut overdue = false;
         for id in self.due_channels() {

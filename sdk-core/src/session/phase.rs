@@ -8,6 +8,8 @@ use crate::time::MonoTime;
 pub(crate) enum Phase {
     /// `connect` was not called yet.
     Idle,
+    /// The outbox's store is opened: it has the name to say hello with.
+    OpeningStore,
     /// The application is asked for a token.
     FetchingToken,
     /// There is a link, or the driver opens it.

@@ -6,7 +6,7 @@ use super::phase::Phase;
 use super::{ConnId, ConnectionState, Session};
 use crate::channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 use crate::document::{Document, Record};
-use crate::mutation::{ClientId, Durability, MutationHandle, MutationId, MutationStatus};
+use crate::mutation::{Durability, MutationHandle, MutationStatus, Opened};
 use crate::wire::{Cursor, Peer};
 
 impl Session {
@@ -128,21 +128,10 @@ impl Session {
         self.attention.visits
     }
 
-    /// The client's id.
+    /// What the outbox's store is, once it is open; with it this client has its id.
     #[must_use]
-    pub const fn client(&self) -> ClientId {
-        self.client
-    }
-
-    /// The id of an undecided mutation, once the store has the row. Later the events carry its number.
-    #[must_use]
-    pub fn mutation_id(&self, handle: MutationHandle) -> Option<MutationId> {
-        let channel = self.channels.get(self.handles.get(&handle)?)?;
-        Some(MutationId {
-            client: self.client,
-            channel: channel.name.clone(),
-            n: channel.queue.row(handle)?.n?,
-        })
+    pub const fn store(&self) -> Option<&Opened> {
+        self.store.as_ref()
     }
 
     /// Who the server says we are, once welcomed.
@@ -153,16 +142,18 @@ impl Session {
 
     /// What unsent mutations survive.
     #[must_use]
-    pub const fn durability(&self) -> Durability {
-        self.config.durability
+    pub fn durability(&self) -> Durability {
+        let store = self.store.as_ref();
+        store.map_or(self.config.durability, |store| store.durability)
     }
 
     /// Where a mutation stands, also after its end: the newest 1,000 outcomes are remembered.
     #[must_use]
     pub fn mutation_status(&self, handle: MutationHandle) -> Option<&MutationStatus> {
         self.ended.status(handle).or_else(|| {
-            let channel = self.channels.get(self.handles.get(&handle)?)?;
-            Some(&channel.queue.row(handle)?.status)
+            let mut channels = self.channels.values();
+            let row = channels.find_map(|channel| channel.queue.row(handle))?;
+            Some(&row.status)
         })
     }
 }

@@ -169,16 +169,8 @@ impl Codec {
     /// fifth of that.
     #[must_use]
     pub fn item_bytes(self, changes: &[Change], preconditions: &[Precondition]) -> usize {
-        match self {
-            Self::Protobuf => {
-                let mut item = Writer::default();
-                item.messages(1, changes);
-                item.messages(3, preconditions);
-                item.into_bytes().len() + ITEM_FRAMING_BYTES
-            }
-            #[cfg(feature = "json")]
-            Self::Json => json::item_bytes(changes, preconditions),
-        }
+        let item = super::item::encode_item(changes, preconditions);
+        self.item_bytes_of(&item, (changes, preconditions))
     }
 
     /// Appends the frames of an encoded message to another. The result is never longer than both.
@@ -265,7 +257,7 @@ pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
 }
 
 /// Tag and length of an item, its deadline, what it comes after, trace, check and schema, at their longest.
-const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9 + (2 + TRACE_BYTES) + (2 + CHECK_BYTES) + 6;
+pub(super) const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9 + (2 + TRACE_BYTES) + (2 + CHECK_BYTES) + 6;
 
 /// One server's frame as a message of its own.
 #[must_use]

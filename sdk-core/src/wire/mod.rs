@@ -9,6 +9,7 @@ mod code;
 mod codec;
 mod fields;
 mod in_place;
+mod item;
 #[cfg(feature = "json")]
 mod json;
 mod ops;
@@ -29,6 +30,7 @@ pub use codec::{
     server_message,
 };
 pub(crate) use in_place::{OpInPlace, PartInPlace, PatchInPlace, Received, RecordInPlace};
+pub(crate) use item::{EncodedItem, EncodedPush, decode_item, encode_item};
 pub use ops::{Ops, OpsWriter, patch_message};
 pub use parts::{
     Append, Change, ChangeKind, Clear, Close, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op,

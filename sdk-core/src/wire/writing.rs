@@ -95,6 +95,11 @@ impl Writer {
         }
     }
 
+    /// Fields that were written before.
+    pub(super) fn raw(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
     /// A message that is there even when it is empty.
     pub(super) fn kind(&mut self, number: u32, message: &dyn Write) {
         self.key(number, 2);

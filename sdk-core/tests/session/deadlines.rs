@@ -176,14 +176,22 @@ fn what_the_server_finds_too_old_is_expired_where_it_knows_us_else_indeterminate
     for (last, end) in [(3, "expired"), (0, "indeterminate")] {
         let mut d = Driver::start();
         d.snapshot(at(1), &[], last, vec![]);
-        for _ in 0..last {
+        for used in 1..=last {
             // Numbers that an older life of the channel has used.
             d.store.handle(OutboxRequest::Append {
                 channel: CHANNEL.parse().unwrap(),
-                handle: MutationHandle(0),
-                changes: std::sync::Arc::new([]),
-                options: Default::default(),
-                deadline: None,
+                rows: vec![NewRow {
+                    handle: MutationHandle(0),
+                    item: Bytes::new(),
+                    deadline: None,
+                    after: After::Nothing,
+                    ended: None,
+                }],
+            });
+            d.store.handle(OutboxRequest::Settle {
+                channel: CHANNEL.parse().unwrap(),
+                epoch: 5,
+                rows: vec![Settlement::of(used, MutationStatus::Committed)],
             });
         }
         let row = d.mutate(put("a"));

@@ -151,9 +151,14 @@ fn what_must_outlive_the_process_is_refused_by_an_outbox_in_memory() {
         .mutate(d.now, d.channel, vec![change()], durable());
     assert_eq!(refused, Err(MutateError::NotDurable));
     assert_eq!(d.title("a"), None);
-    let mut config = Config::default();
-    config.durability = Durability::Disk;
-    let mut d = Driver::idle(config);
+    let mut d = Driver::idle(Config::default());
+    let _ = d.session.poll_output();
+    d.input(Input::Outbox(OutboxReply::Opened(Opened {
+        client: ClientId([1; 16]),
+        principal: None,
+        durability: Durability::Disk,
+        reason: None,
+    })));
     d.channel = d
         .session
         .subscribe(d.now, CHANNEL.parse().unwrap())

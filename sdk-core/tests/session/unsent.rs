@@ -92,7 +92,11 @@ fn once_the_store_is_asked_for_the_mark_it_is_too_late() {
     d.resume(at(1), at(1), 0);
     assert!(matches!(
         d.waiting.as_deref(),
-        Some([OutboxRequest::Attempt { rows, .. }]) if rows[0].handle == one && rows[0].n == 1
+        Some([OutboxRequest::Attempt {
+            from: 1,
+            through: 1,
+            ..
+        }])
     ));
     assert!(d.pushes().is_empty(), "nothing is sent before the mark");
     assert_eq!(d.cancel(one), Err(CancelError::Sent));

@@ -9,9 +9,10 @@ pub(crate) use tidewire_core::wire::{
     decode_client, encode_server, server_message,
 };
 pub(crate) use tidewire_core::{
-    CancelError, ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase,
-    Durability, Event, Input, LinkClosed, MemoryOutbox, MutateError, MutateOptions, MutationHandle,
-    MutationStatus, NetworkHint, OutboxRequest, Output, Reason, Recovery, Session, TokenError,
+    After, CancelError, ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId,
+    ConnectionPhase, Durability, Event, Input, LinkClosed, MemoryOutbox, MutateError,
+    MutateOptions, MutationHandle, MutationStatus, NetworkHint, NewRow, Opened, OutboxReply,
+    OutboxRequest, Output, Reason, Recovery, Session, Settlement, TokenError,
 };
 
 pub(crate) const CHANNEL: &str = "board:main";
@@ -63,8 +64,8 @@ impl Driver {
             unix: UnixTime(1_700_000_000_000),
         };
         Self {
-            session: Session::new(config, ClientId([1; 16]), 42, now),
-            store: MemoryOutbox::default(),
+            session: Session::new(config, 42, now),
+            store: MemoryOutbox::new(ClientId([1; 16])),
             waiting: None,
             now,
             conn: ConnId(0),

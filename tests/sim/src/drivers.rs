@@ -1,12 +1,12 @@
 //! What clients and nodes want from the world, and what reaches them: the sim's drivers.
 
 use tidewire_core::time::{MonoTime, UnixTime};
-use tidewire_core::{ClientId, Config, Input, TokenError};
+use tidewire_core::{ClientId, Config, Input, OutboxReply, OutboxRequest, TokenError};
 use tidewire_server::channel::PeerId;
 use tidewire_server::{AuthError, Principal};
 
 use crate::app::{self, Act};
-use crate::client::Wish;
+use crate::client::{Store, Wish};
 use crate::faults::Fault;
 use crate::node::{Effect, Node};
 use crate::trace::mix;
@@ -22,16 +22,24 @@ impl World {
         if self.clients[client].life != life || self.clients[client].is_running() {
             return Ok(());
         }
-        let id = ClientId(self.rng.u128(..).to_be_bytes());
+        // Now and then somebody has deleted what the browser kept.
+        let store = self.clients[client].store;
+        let is_shared = self.clients.iter().filter(|c| c.store == store).count() > 1;
+        if life > 0 && !is_shared && !self.faults.is_frozen() && self.rng.u8(0..4) == 0 {
+            let id = ClientId(self.rng.u128(..).to_be_bytes());
+            let fresh = Store::new(&self.clients[client].principal, id);
+            self.truth.stores.push(fresh);
+            self.clients[client].store = self.truth.stores.len() - 1;
+        }
         let seed = self.rng.u64(..);
         let mut config = Config::default();
         config.outbox_rows_max = self.shape.outbox_rows;
         config.ttl_max = self.shape.channel.ttl_max;
         config.retention = self.shape.channel.retention;
         self.note("client starts", &[client as u64], || {
-            format!("client {client} is {id}")
+            format!("client {client}")
         });
-        let wishes = self.clients[client].start(self.now_ms, id, seed, config, &mut self.truth)?;
+        let wishes = self.clients[client].start(self.now_ms, seed, config, &mut self.truth)?;
         self.grant(client, wishes)?;
         for channel in 0..self.shape.channels {
             if channel == 0 || self.rng.u8(0..4) > 0 {
@@ -146,23 +154,20 @@ impl World {
                     self.after(after, Event::TokenComes { client, life });
                 }
                 Wish::Store(request) => {
-                    let fails = self.faults.strikes(Fault::StoreFailed, &mut self.rng);
                     let slow = self.faults.strikes(Fault::StoreSlow, &mut self.rng);
                     let most = self.shape.store_ms.unwrap_or(0);
                     let takes = self.rng.u64(0..=most) + if slow { 3_000 } else { 0 };
-                    let reply = self.clients[client].store(request, fails, &mut self.truth)?;
-                    let at = (self.now_ms + takes).max(self.clients[client].store_busy_until_ms);
-                    self.clients[client].store_busy_until_ms = at;
-                    if let Some(reply) = reply {
-                        self.at(
-                            at,
-                            Event::StoreAnswers {
-                                client,
-                                life,
-                                reply,
-                            },
-                        );
-                    }
+                    let busy = &mut self.clients[client].store_busy_until_ms.0;
+                    *busy = (self.now_ms + takes).max(*busy);
+                    let at = *busy;
+                    self.at(
+                        at,
+                        Event::StoreAsked {
+                            client,
+                            life,
+                            request,
+                        },
+                    );
                 }
                 Wish::Wake(at) => {
                     let at = self.clients[client].world_ms(at);
@@ -187,6 +192,110 @@ impl World {
                     });
                 }
             }
+        }
+        self.hint_others(client);
+        Ok(())
+    }
+
+    /// A transaction happens, between the request and its answer.
+    pub(crate) fn store_asked(
+        &mut self,
+        client: usize,
+        life: u64,
+        request: OutboxRequest,
+    ) -> Checked {
+        if self.clients[client].life != life {
+            return Ok(());
+        }
+        let fails = self.faults.strikes(Fault::StoreFailed, &mut self.rng);
+        let reply = self.clients[client].store(request, fails, &mut self.truth)?;
+        if let Some(reply) = reply {
+            self.store_answers(client, reply);
+        }
+        self.hint_others(client);
+        Ok(())
+    }
+
+    /// Answers keep the order of the transactions.
+    fn store_answers(&mut self, client: usize, reply: OutboxReply) {
+        let takes = self.rng.u64(0..=self.shape.store_ms.unwrap_or(0) / 2);
+        let life = self.clients[client].life;
+        let busy = &mut self.clients[client].store_busy_until_ms.1;
+        *busy = (self.now_ms + takes).max(*busy);
+        let at = *busy;
+        self.at(
+            at,
+            Event::StoreAnswers {
+                client,
+                life,
+                reply,
+            },
+        );
+    }
+
+    /// Other sessions on the store hear of what one has written, most of the time.
+    pub(crate) fn hint_others(&mut self, client: usize) {
+        let hints = std::mem::take(&mut self.clients[client].hints);
+        let store = self.clients[client].store;
+        for other in 0..self.clients.len() {
+            if other == client || self.clients[other].store != store {
+                continue;
+            }
+            for (channel, numbers) in &hints {
+                if self.faults.strikes(Fault::HintLost, &mut self.rng) {
+                    continue;
+                }
+                let (life, numbers) = (self.clients[other].life, numbers.clone());
+                let after = self.rng.u64(0..=200);
+                self.after(
+                    after,
+                    Event::StoreHints {
+                        client: other,
+                        life,
+                        channel: *channel,
+                        numbers,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Somebody opens an application again: what its store has is shown and sent.
+    pub(crate) fn looks_again(&mut self, client: usize) -> Checked {
+        for channel in 0..self.shape.channels {
+            let store = self.clients[client].store;
+            let rows = self.truth.stores[store].rows(&self.names()[channel]);
+            if !rows.is_empty() {
+                self.act(client, Act::Subscribe(channel))?;
+                let numbers: Vec<u64> = rows.iter().map(|row| row.n).collect();
+                self.store_hints(client, channel, &numbers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A session is told of rows as they are now.
+    pub(crate) fn store_hints(
+        &mut self,
+        client: usize,
+        channel: usize,
+        numbers: &[u64],
+    ) -> Checked {
+        let name = self.names()[channel].clone();
+        let mut rows = self.truth.stores[self.clients[client].store].rows(&name);
+        rows.retain(|row| numbers.contains(&row.n));
+        if !self.clients[client].is_running() || rows.is_empty() {
+            return Ok(());
+        }
+        let foreign = OutboxReply::Foreign {
+            channel: name,
+            rows,
+        };
+        if self.shape.store_ms.is_some() {
+            self.store_answers(client, foreign);
+        } else if self.clients[client].is_awake(self.now_ms) {
+            // Its store answers at once, so nothing may come between.
+            self.tell_now(client, Input::Outbox(foreign))?;
         }
         Ok(())
     }

@@ -97,6 +97,10 @@ faults! {
     StoreSlow = "store_slow", Rate::Percent(20);
     /// The outbox's store cannot write a row.
     StoreFailed = "store_failed", Rate::Percent(5);
+    /// A session does not hear what another one on its store has written.
+    HintLost = "hint_lost", Rate::Percent(30);
+    /// The machine of a store loses its power: sessions die, and what was not strict is gone.
+    PowerCut = "power_cut", Rate::Every(20_000, 80_000);
 
     /// A node dies with all its links and starts again.
     NodeCrash = "node_crash", Rate::Every(15_000, 60_000);

@@ -61,6 +61,11 @@ impl World {
                     self.crash_client(client);
                 }
             }
+            Fault::PowerCut => {
+                let store = self.rng.index(0..self.truth.stores.len());
+                self.faults.count(fault);
+                self.cut_power(store)?;
+            }
             Fault::ClientFrozen => {
                 let client = self.rng.index(0..self.clients.len());
                 if self.clients[client].is_awake(self.now_ms) {
@@ -273,7 +278,18 @@ impl World {
         denied.read.remove(&key);
     }
 
-    /// A client process dies; its links may stay half-open. It comes back with another client id.
+    /// A machine loses its power: every session on its store dies, and what was not strict is gone.
+    pub fn cut_power(&mut self, store: usize) -> Checked {
+        for client in 0..self.clients.len() {
+            if self.clients[client].store == store && self.clients[client].is_running() {
+                self.crash_client(client);
+            }
+        }
+        let names = self.names().to_vec();
+        self.truth.cut_power(store, &names)
+    }
+
+    /// A client process dies; its links may stay half-open. It comes back on the same store.
     pub fn crash_client(&mut self, client: usize) {
         self.note("client crashes", &[client as u64], || {
             format!("client {client}")
@@ -380,6 +396,7 @@ impl World {
             if !self.clients[client].is_running() {
                 self.after(0, Event::ClientStarts { client, life });
             }
+            self.after(1_000, Event::LooksAgain { client });
         }
         if !self.broker.is_up {
             self.after(0, Event::BrokerStarts);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidewire_core::MutateOptions;
+use tidewire_core::document::Record;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Op, OpKind, Precondition, PreconditionKind};
-use tidewire_core::{MutationHandle, document::Record};
+use tidewire_core::MutationHandle;
 use tidewire_server::broker::{EntryBody, TableRow};
 use tidewire_server::channel::Author;
 
@@ -18,12 +19,12 @@ use crate::violation::{Checked, Violation, ensure};
 /// A numbered mutation.
 #[derive(Debug)]
 pub struct Asked {
-    /// Its name in its session.
-    pub handle: MutationHandle,
     /// What it wants.
     pub changes: Arc<[Change]>,
     /// What it asks for besides.
-    pub options: Arc<MutateOptions>,
+    pub options: MutateOptions,
+    /// The number of the mutation that it comes after.
+    pub after: Option<u64>,
     /// Its store made it a no-op.
     pub is_noop: bool,
     /// Its deadline, once its store knows that it is being sent.
@@ -99,9 +100,8 @@ impl Truth {
         if deadline_ms < ms {
             return Ok(Verdict::Refused(ErrorCode::Expired));
         }
-        if let Some(after) = asked.options.after {
-            let cause = self.number(channel, author, after);
-            let cause = cause.and_then(|n| Some((n, self.row(channel, author, n)?)));
+        if let Some(n) = asked.after {
+            let cause = self.row(channel, author, n).map(|cause| (n, cause));
             let ended_unsent = cause.is_none_or(|(_, cause)| cause.is_noop);
             ensure(!ended_unsent, "dep_failed", || {
                 format!("comes after a mutation that ended before it was sent: {asked:?}")

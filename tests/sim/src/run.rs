@@ -143,12 +143,16 @@ pub fn lag(world: &World) -> Option<String> {
             return Some(format!("client {at} does not run"));
         };
         let lag = client.watches().find_map(|w| w.lag(session, &world.truth));
+        let lag = lag.or_else(|| world.truth.open_rows(client.store, world.names()));
         lag.map(|lag| format!("client {at}, {:?}: {lag}", session.connection()))
     })
 }
 
 /// Once all is calm: what every application was told is what the surviving log says.
 pub fn check_outcomes(world: &World) -> Checked {
+    for client in &world.clients {
+        world.truth.check_fates(client.store, world.names())?;
+    }
     for (at, client) in world.clients.iter().enumerate() {
         let Some(session) = client.session() else {
             continue;

@@ -39,6 +39,8 @@ pub struct Shape {
     pub broker_is_read_back: bool,
     /// Time that the outbox's store takes; `None`: it answers before the next poll, as memory does.
     pub store_ms: Option<u64>,
+    /// Whether several clients may share a store.
+    pub tabs: bool,
     /// How long a node collects inputs of a channel before it handles them.
     pub turn_ms: u64,
     /// The heartbeat interval that nodes announce.
@@ -99,6 +101,8 @@ impl Shape {
             broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.index(0..4)],
             broker_is_read_back: false,
             store_ms: [None, None, Some(3), Some(200)][rng.index(0..4)],
+            // Not drawn yet: docs/testing.md says what is simulated.
+            tabs: false,
             turn_ms: [0, 1, 10][rng.index(0..3)],
             heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.index(0..4)],
             token_ms: [None, None, Some(12_000), Some(25_000)][rng.index(0..4)],
@@ -206,6 +210,7 @@ impl Shape {
             broker_ms: (1, 1),
             broker_is_read_back: false,
             store_ms: None,
+            tabs: false,
             turn_ms: 0,
             heartbeat_ms: 25_000,
             token_ms: None,

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, NUMBER_MAX};
-use tidewire_core::{Attempt, MutateOptions, MutationHandle};
+use tidewire_core::{MutateOptions, MutationHandle, OutboxRow};
 use tidewire_server::broker::{Entry, EntryBody, RunId, Snapshot, TableRow};
 use tidewire_server::channel::{Author, ChannelConfig};
 
+use crate::client::Store;
 use crate::judge::{Asked, Verdict};
 use crate::model::State;
 use crate::policy::Rules;
@@ -63,9 +65,24 @@ pub enum Decision {
     Nothing,
 }
 
-/// All logs, of all times.
+/// A mutation that an application made, on its way to the store.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Its name in its session.
+    pub handle: MutationHandle,
+    /// What it wants.
+    pub changes: Arc<[Change]>,
+    /// What it asks for besides.
+    pub options: MutateOptions,
+    /// What it comes after, unless that was committed before.
+    pub after: Option<(MutationHandle, Option<u64>)>,
+}
+
+/// All logs and all outboxes' stores, of all times.
 #[derive(Debug, Default)]
 pub struct Truth {
+    /// The stores.
+    pub stores: Vec<Store>,
     /// Whether the network delivers copies of pushes: then nobody knows that a refused one was the last.
     pub pushes_are_copied: bool,
     /// Channels that somebody could not read for a while.
@@ -130,16 +147,17 @@ impl Truth {
         channel: usize,
         author: Author,
         n: u64,
-        (handle, changes, options): (MutationHandle, Arc<[Change]>, Arc<MutateOptions>),
+        made: &Made,
+        after: Option<u64>,
     ) -> Checked {
         let rows = self.asked.entry((channel, author)).or_default();
         ensure(n == rows.len() as u64 + 1, "S11", || {
             format!("number {n} was given after {}", rows.len())
         })?;
         rows.push(Asked {
-            handle,
-            changes,
-            options,
+            changes: Arc::clone(&made.changes),
+            options: made.options.clone(),
+            after,
             is_noop: false,
             marked: None,
             decided: Vec::new(),
@@ -147,14 +165,50 @@ impl Truth {
         Ok(())
     }
 
-    /// The store told the core that it has the mark and the deadline of a send.
-    pub fn marked(&mut self, channel: usize, author: Author, attempt: &Attempt) -> Checked {
-        let row = self.row_mut(channel, author, attempt.n)?;
+    /// The store has the mark and the deadline of a send.
+    pub fn marked(
+        &mut self,
+        channel: usize,
+        author: Author,
+        n: u64,
+        deadline: UnixTime,
+    ) -> Checked {
+        let row = self.row_mut(channel, author, n)?;
         ensure(row.marked.is_none(), "S10", || {
-            format!("{attempt:?} is marked a second time: {row:?}")
+            format!("{n} is marked a second time: {row:?}")
         })?;
-        row.marked = Some(attempt.deadline);
+        row.marked = Some(deadline);
         Ok(())
+    }
+
+    /// A store has lost the rows after a number: none of them may have been sent, nor may a mark be gone.
+    pub fn forget_after(
+        &mut self,
+        channel: usize,
+        author: Author,
+        last: u64,
+        there: &[OutboxRow],
+    ) -> Checked {
+        let Some(asked) = self.asked.get_mut(&(channel, author)) else {
+            return Ok(());
+        };
+        for (n, row) in (1..).zip(asked.iter()) {
+            let here = there.iter().find(|here| here.n == n);
+            let is_kept = n <= last && here.is_none_or(|here| here.attempts > 0);
+            ensure(row.marked.is_none() || is_kept, "S12", || {
+                format!("a power cut took the mark of {n}: {row:?}")
+            })?;
+        }
+        asked.truncate(usize::try_from(last).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    /// How many numbers a store has given.
+    #[must_use]
+    pub fn numbers(&self, channel: usize, author: Author) -> u64 {
+        self.asked
+            .get(&(channel, author))
+            .map_or(0, |rows| rows.len() as u64)
     }
 
     /// The store made a row a no-op.
@@ -165,19 +219,6 @@ impl Truth {
         })?;
         row.is_noop = true;
         Ok(())
-    }
-
-    /// The number of a mutation.
-    pub(crate) fn number(
-        &self,
-        channel: usize,
-        author: Author,
-        handle: MutationHandle,
-    ) -> Option<u64> {
-        let rows = self.asked.get(&(channel, author))?;
-        let at = rows.partition_point(|row| row.handle < handle);
-        let row = rows.get(at)?;
-        (row.handle == handle).then_some(at as u64 + 1)
     }
 
     fn row_mut(&mut self, channel: usize, author: Author, n: u64) -> Checked<&mut Asked> {
@@ -580,6 +621,25 @@ impl Truth {
         // Also of logs that were lost meanwhile.
         let passed = (0..self.facts.len()).map(FactId).filter(is_passed);
         from.into_iter().chain(to).chain(passed).collect()
+    }
+
+    /// Whether a deadline lies so far behind log time that no node appends what has it.
+    pub(crate) fn is_outdated(&self, deadline: UnixTime, at: FactId) -> bool {
+        deadline.0.saturating_add(self.retention_ms) < self.fact(at).entry.ms
+    }
+
+    /// Whether an answer on the way to `end`, in its epoch, had no table row of an author: a snapshot that a
+    /// patch in the same message has left behind.
+    pub(crate) fn has_forgotten(&self, channel: usize, author: Author, end: FactId) -> bool {
+        let end_at = self.fact(end).entry.cursor;
+        (0..self.facts.len()).map(FactId).any(|id| {
+            let fact = self.fact(id);
+            let cursor = fact.entry.cursor;
+            cursor.epoch == end_at.epoch
+                && self.at(channel, cursor) == Some(id)
+                && self.is_on_line(id, end)
+                && !fact.table.contains_key(&author)
+        })
     }
 
     /// The broker lost everything after `seq` (0 = everything).

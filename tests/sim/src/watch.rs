@@ -11,31 +11,42 @@ use tidewire_core::wire::{
     Change, Cursor, Equals, ErrorCode, Limits, Precondition, PreconditionKind, RecordRef, Unchanged,
 };
 use tidewire_core::{
-    Attempt, CancelError, ChannelId, ChannelStatus, MutateOptions, MutationHandle, MutationStatus,
-    Session, Settlement,
+    CancelError, ChannelId, ChannelStatus, CommittedRow, MutateOptions, MutationHandle,
+    MutationStatus, OutboxRow, Session, Settlement,
 };
 use tidewire_server::channel::Author;
 
 use crate::app::Demand;
 use crate::judge;
 use crate::model::State;
-use crate::truth::{Decision, FactId, Truth};
+use crate::truth::{Decision, FactId, Made, Truth};
 use crate::violation::{Checked, Violation, ensure};
 
 /// More subscribes of a channel than this within so much time are spinning (L4).
 const SUBSCRIBES_MAX: u64 = 40;
 const SUBSCRIBES_PERIOD_MS: u64 = 10_000;
 
-/// One mutation from the call on.
+/// A name for a mutation in here.
+type RowId = usize;
+
+/// What has no number stands above all that has one, in call order.
+const FRESH: u64 = 1 << 60;
+
+/// One mutation, from the call on, or from when the store said that it is there.
 #[derive(Clone, Debug)]
 struct Row {
+    handle: Option<MutationHandle>,
     changes: Arc<[Change]>,
     options: MutateOptions,
+    /// What it comes after.
+    after: Option<RowId>,
     n: Option<u64>,
     /// The core asked the store to mark a send.
     attempted: bool,
     /// The application took it back.
     cancelled: bool,
+    /// The core asked the store to write it as a no-op: nobody ever sees it otherwise.
+    is_written_ended: bool,
     /// The core asked the store to make it a no-op.
     is_noop: bool,
     /// The core asked the store to keep this outcome: the row has left the overlay.
@@ -48,18 +59,54 @@ struct Row {
 }
 
 impl Row {
+    const fn new(
+        handle: Option<MutationHandle>,
+        changes: Arc<[Change]>,
+        options: MutateOptions,
+        after: Option<RowId>,
+    ) -> Self {
+        Self {
+            handle,
+            changes,
+            options,
+            after,
+            attempted: false,
+            cancelled: false,
+            is_written_ended: false,
+            is_noop: false,
+            n: None,
+            settling: None,
+            settled: false,
+            refused: false,
+            told: Vec::new(),
+        }
+    }
+
+    /// Where it stands in the overlay.
+    fn place(&self, id: RowId) -> u64 {
+        self.n.unwrap_or(FRESH + id as u64)
+    }
+
+    fn is_committed(&self) -> bool {
+        let last = self.settling.as_ref().or(self.told.last());
+        last == Some(&MutationStatus::Committed)
+    }
+
     fn has_ended(&self) -> bool {
         self.settling.is_some() || self.told.iter().any(MutationStatus::is_terminal)
     }
 
     /// Whether it ended, or is ending, otherwise than committed.
     fn has_failed(&self) -> bool {
+        let is_taken_back = self.cancelled && self.settling.is_none();
+        if self.is_noop || self.is_written_ended || is_taken_back {
+            // Only the store's word counts.
+            let is_told = self.told.iter().any(MutationStatus::is_terminal);
+            return self.settled || self.refused || is_told || self.is_written_ended;
+        }
         let last = self.settling.as_ref().or(self.told.last());
         let ended = last.is_some_and(MutationStatus::is_terminal);
-        self.cancelled
-            || self.refused
-            || self.is_noop
-            || (ended && last != Some(&MutationStatus::Committed))
+        self.refused || (ended && last != Some(&MutationStatus::Committed))
     }
 }
 
@@ -74,6 +121,8 @@ pub struct Watch {
     pub is_released: bool,
     /// The application wants nothing for a while.
     pub is_paused: bool,
+    /// The store has said what it has.
+    pub is_loaded: bool,
     /// Presence data that the application set last.
     pub presence: Option<bytes::Bytes>,
     /// The application was told since that it may not show it. Only a new stream says it again.
@@ -81,9 +130,13 @@ pub struct Watch {
     author: Author,
     /// Whether this client's principal was ever denied to write here.
     pub was_denied: bool,
-    rows: BTreeMap<MutationHandle, Row>,
-    /// Rows that may still be in the overlay, in call order.
-    active: BTreeSet<MutationHandle>,
+    rows: BTreeMap<RowId, Row>,
+    by_handle: BTreeMap<MutationHandle, RowId>,
+    by_number: BTreeMap<u64, RowId>,
+    /// Rows that may still be in the overlay, by number and then in call order.
+    active: BTreeSet<(u64, RowId)>,
+    /// What this session's application made, in call order.
+    made: Vec<MutationHandle>,
     open_rows: usize,
     /// Where the base stands, and which entry that is.
     cursor: Option<Cursor>,
@@ -92,7 +145,7 @@ pub struct Watch {
     /// A place that the base has left.
     left: Option<Cursor>,
     /// The newest mutation of each key.
-    keyed: BTreeMap<Arc<str>, MutationHandle>,
+    keyed: BTreeMap<Arc<str>, RowId>,
     /// The base with the pending mutations replayed over it: what the view has to be.
     expected: State,
     /// The records that pending mutations touch.
@@ -108,7 +161,7 @@ pub struct Watch {
     suspect: bool,
     messages: u32,
     /// Mutations that others were said to fail with.
-    blamed: Vec<MutationHandle>,
+    blamed: Vec<RowId>,
     /// When subscribes are counted from, and how many there had been.
     pace: (u64, u64),
 }
@@ -122,12 +175,16 @@ impl Watch {
             channel,
             is_released: false,
             is_paused: false,
+            is_loaded: false,
             presence: None,
             was_hidden: false,
             author,
             was_denied: false,
             rows: BTreeMap::new(),
+            by_handle: BTreeMap::new(),
+            by_number: BTreeMap::new(),
             active: BTreeSet::new(),
+            made: Vec::new(),
             open_rows: 0,
             cursor: None,
             base: None,
@@ -150,7 +207,7 @@ impl Watch {
     /// Whether a mutation is of this channel.
     #[must_use]
     pub fn has(&self, handle: MutationHandle) -> bool {
-        self.rows.contains_key(&handle)
+        self.by_handle.contains_key(&handle)
     }
 
     /// The entry that the base stands at.
@@ -172,90 +229,156 @@ impl Watch {
         changes: Arc<[Change]>,
         options: MutateOptions,
     ) {
+        let cause = options.after.and_then(|after| self.by_handle.get(&after));
+        let cause = cause.map(|id| (*id, &self.rows[id]));
+        let comes_after_failure = cause.is_some_and(|(_, cause)| cause.has_failed());
+        let after = cause.filter(|(_, cause)| !cause.is_committed());
+        let after = after.map(|(id, _)| id);
         let key = options.coalesce_key.clone();
-        let superfluous = key.and_then(|key| self.keyed.insert(key, handle));
-        let cause = options.after.and_then(|after| self.rows.get(&after));
-        let comes_after_failure = cause.is_some_and(Row::has_failed);
-        self.open_rows += 1;
-        self.active.insert(handle);
-        self.suspect = true;
         overlay(&changes, &mut self.expected, &mut self.touched);
-        self.rows.insert(
-            handle,
-            Row {
-                changes,
-                options,
-                attempted: false,
-                cancelled: false,
-                is_noop: false,
-                n: None,
-                settling: None,
-                settled: false,
-                refused: false,
-                told: Vec::new(),
-            },
-        );
+        let id = self.add(Row::new(Some(handle), changes, options, after));
+        self.made.push(handle);
+        let superfluous = key.and_then(|key| self.keyed.insert(key, id));
         if let Some(older) = superfluous {
             self.take_back(older);
         }
         if comes_after_failure {
-            self.take_back(handle);
+            self.take_back(id);
         }
+    }
+
+    fn add(&mut self, row: Row) -> RowId {
+        let id = self.rows.len();
+        self.open_rows += 1;
+        self.active.insert((row.place(id), id));
+        self.suspect = true;
+        if let Some(handle) = row.handle {
+            self.by_handle.insert(handle, id);
+        }
+        if let Some(n) = row.n {
+            self.by_number.insert(n, id);
+        }
+        self.rows.insert(id, row);
+        id
+    }
+
+    /// What a session's new rows are, for the store that writes them.
+    #[must_use]
+    pub fn made(&self, handle: MutationHandle) -> Option<Made> {
+        let row = &self.rows[self.by_handle.get(&handle)?];
+        let after = row.after.map(|after| &self.rows[&after]);
+        Some(Made {
+            handle,
+            changes: Arc::clone(&row.changes),
+            options: row.options.clone(),
+            after: after.and_then(|after| Some((after.handle?, after.n))),
+        })
+    }
+
+    /// The store has told the core of a row as it stands there. `read`: it is to be sent by that.
+    pub fn on_stored(&mut self, stored: &OutboxRow, truth: &Truth) -> Checked {
+        let id = match self.by_number.get(&stored.n) {
+            Some(&id) => id,
+            None => {
+                let asked = truth.row(self.channel, self.author, stored.n);
+                let asked = asked
+                    .ok_or_else(|| Violation::new("S11", format!("nobody asked for {stored:?}")))?;
+                let after = self.by_number.get(&stored.after).copied();
+                let options = MutateOptions {
+                    coalesce_key: None,
+                    ..asked.options.clone()
+                };
+                let mut row = Row::new(None, Arc::clone(&asked.changes), options, after);
+                row.n = Some(stored.n);
+                let is_decided = self.is_decided(&row, truth);
+                let id = self.add(row);
+                if is_decided {
+                    self.leave(id);
+                }
+                self.moved = true;
+                id
+            }
+        };
+        let Some(row) = self.rows.get_mut(&id) else {
+            return Ok(());
+        };
+        row.attempted |= stored.attempts > 0;
+        if let Some(status) = &stored.ended
+            && !row.has_ended()
+            && !row.is_noop
+        {
+            row.is_noop = true;
+            row.cancelled = true;
+            row.settling = Some(status.clone());
+            row.settled = true;
+            self.leave(id);
+            self.fail_dependents(id);
+        }
+        Ok(())
+    }
+
+    /// The store has told the core what was committed before.
+    pub fn on_committed_before(&mut self, committed: &CommittedRow, truth: &Truth) -> Checked {
+        let asked = truth.row(self.channel, self.author, committed.n);
+        let asked = asked
+            .ok_or_else(|| Violation::new("S11", format!("nobody asked for {committed:?}")))?;
+        let options = asked.options.clone();
+        let mut row = Row::new(None, Arc::clone(&asked.changes), options, None);
+        row.n = Some(committed.n);
+        row.attempted = true;
+        row.settling = Some(MutationStatus::Committed);
+        row.settled = true;
+        row.told.push(MutationStatus::Committed);
+        let id = self.add(row);
+        self.open_rows -= 1;
+        self.leave(id);
+        Ok(())
     }
 
     /// A mutation that was made lately: 0 is the latest.
     #[must_use]
     pub fn handle_back(&self, back: usize) -> Option<MutationHandle> {
-        self.rows.keys().rev().nth(back).copied()
+        self.made.iter().rev().nth(back).copied()
     }
 
     /// The application wanted a mutation back.
     pub fn on_cancel(&mut self, handle: MutationHandle, done: Result<(), CancelError>) -> Checked {
-        let row = self.row(handle)?;
+        let id = self.id_of(handle)?;
+        let row = &self.rows[&id];
         if done.is_ok() {
             ensure(!row.attempted && !row.has_ended(), "S10", || {
                 format!("what was being sent or had ended was taken back: {row:?}")
             })?;
-            self.take_back(handle);
+            self.take_back(id);
         }
         Ok(())
     }
 
-    /// A mutation that was not sent ends here, and with it what comes after it.
-    fn take_back(&mut self, handle: MutationHandle) {
-        let mut ending = vec![handle];
-        while let Some(handle) = ending.pop() {
-            let Some(row) = self.rows.get_mut(&handle) else {
-                continue;
-            };
-            if row.attempted || row.has_ended() {
-                continue;
-            }
+    /// A mutation that was not sent ends here, unless the store knows better.
+    fn take_back(&mut self, id: RowId) {
+        if let Some(row) = self.rows.get_mut(&id)
+            && !row.attempted
+            && !row.has_ended()
+        {
             row.cancelled = true;
-            self.leave(handle);
-            ending.extend(self.dependents(handle));
+            self.leave(id);
         }
     }
 
-    fn dependents(&self, handle: MutationHandle) -> Vec<MutationHandle> {
-        let later = self.rows.range(handle..);
-        later
-            .filter(|(_, row)| row.options.after == Some(handle))
-            .map(|(handle, _)| *handle)
-            .collect()
-    }
-
-    /// A mutation failed: what comes after it and was not sent ends with it.
-    fn fail_dependents(&mut self, handle: MutationHandle) {
-        for dependent in self.dependents(handle) {
+    /// A mutation failed: what comes directly after it and was not sent ends with it.
+    fn fail_dependents(&mut self, cause: RowId) {
+        let later = self.rows.range(cause..);
+        let dependents = later.filter(|(_, row)| row.after == Some(cause));
+        let dependents: Vec<RowId> = dependents.map(|(id, _)| *id).collect();
+        for dependent in dependents {
             self.take_back(dependent);
         }
     }
 
     /// The core wants a send marked: from now on only the log decides these.
-    pub fn on_attempt(&mut self, attempts: &[Attempt]) {
-        for attempt in attempts {
-            if let Some(row) = self.rows.get_mut(&attempt.handle) {
+    pub fn on_attempt(&mut self, from: u64, through: u64) {
+        for id in self.by_number.range(from..=through).map(|(_, id)| id) {
+            if let Some(row) = self.rows.get_mut(id) {
                 row.attempted = true;
             }
         }
@@ -264,10 +387,15 @@ impl Watch {
     /// The core wants rows to become no-ops: none of them may have been sent, and there is a reason.
     pub fn on_neutralise(&mut self, rows: &[Settlement]) -> Checked {
         for settlement in rows {
-            let Some(row) = self.rows.get(&settlement.handle) else {
+            let Some(&id) = self.by_number.get(&settlement.n) else {
                 continue;
             };
-            let cause = row.options.after.and_then(|after| self.rows.get(&after));
+            let row = &self.rows[&id];
+            if row.is_noop && row.settling.as_ref() == Some(&settlement.status) {
+                // A store that failed is asked once more.
+                continue;
+            }
+            let cause = row.after.map(|after| &self.rows[&after]);
             let just = match &settlement.status {
                 MutationStatus::Cancelled => row.cancelled,
                 MutationStatus::Expired => row.options.ttl.is_some(),
@@ -277,17 +405,46 @@ impl Watch {
                 }
                 _ => false,
             };
-            if matches!(settlement.status, MutationStatus::Rejected { .. }) {
-                self.blamed.extend(row.options.after);
-            }
             ensure(just && !row.attempted && !row.is_noop, "S10", || {
                 format!("{settlement:?} becomes a no-op: {row:?}, after {cause:?}")
             })?;
-            self.take_back(settlement.handle);
-            let row = self.row(settlement.handle)?;
+            if matches!(settlement.status, MutationStatus::Rejected { .. }) {
+                self.blamed.extend(row.after);
+            }
+            self.take_back(id);
+            let row = self.row(id)?;
             row.is_noop = true;
             row.settling = Some(settlement.status.clone());
             row.settled = false;
+        }
+        Ok(())
+    }
+
+    /// The store's answer reaches the core: which rows are no-ops, and which others were sending.
+    pub fn on_neutralised(
+        &mut self,
+        done: &[Settlement],
+        too_late: &[u64],
+        truth: &Truth,
+    ) -> Checked {
+        for settlement in done {
+            let id = self.id_of_number(settlement.n)?;
+            let row = self.row(id)?;
+            row.settling = Some(settlement.status.clone());
+            row.settled = true;
+            self.fail_dependents(id);
+        }
+        for &n in too_late {
+            let id = self.id_of_number(n)?;
+            let row = self.row(id)?;
+            row.is_noop = false;
+            row.cancelled = false;
+            row.settling = None;
+            row.attempted = true;
+            if !self.is_decided(&self.rows[&id], truth) {
+                self.active.insert((n, id));
+                self.moved = true;
+            }
         }
         Ok(())
     }
@@ -328,17 +485,45 @@ impl Watch {
         Precondition { kind: Some(kind) }
     }
 
+    /// The core asks the store to write a row that has ended already.
+    pub fn on_written_ended(&mut self, handle: MutationHandle) -> Checked {
+        let id = self.id_of(handle)?;
+        self.row(id)?.is_written_ended = true;
+        Ok(())
+    }
+
     /// The store wrote a row and gave it a number.
-    pub fn on_numbered(&mut self, handle: MutationHandle, n: u64) -> Checked {
-        self.row(handle)?.n = Some(n);
+    pub fn on_numbered(&mut self, handle: MutationHandle, n: u64, truth: &Truth) -> Checked {
+        let id = self.id_of(handle)?;
+        let was_active = self.active.remove(&(self.rows[&id].place(id), id));
+        self.row(id)?.n = Some(n);
+        self.by_number.insert(n, id);
+        if was_active {
+            self.active.insert((n, id));
+            self.moved = true;
+        }
+        let asked = truth.row(self.channel, self.author, n);
+        if asked.is_some_and(|asked| asked.is_noop) && !self.rows[&id].is_noop {
+            // It had ended before, and was written so.
+            let row = self.row(id)?;
+            let is_right = row.cancelled || row.options.ttl.is_some();
+            ensure(is_right, "S10", || {
+                format!("written as a no-op without a reason: {row:?}")
+            })?;
+            row.is_noop = true;
+            row.settled = true;
+            self.leave(id);
+            self.fail_dependents(id);
+        }
         Ok(())
     }
 
     /// The store's answer reaches the core: it could not write the row.
     pub fn on_refused(&mut self, handle: MutationHandle) -> Checked {
-        self.leave(handle);
-        self.row(handle)?.refused = true;
-        self.fail_dependents(handle);
+        let id = self.id_of(handle)?;
+        self.leave(id);
+        self.row(id)?.refused = true;
+        self.fail_dependents(id);
         Ok(())
     }
 
@@ -358,12 +543,28 @@ impl Watch {
                 .flatten()
                 .filter_map(|base| truth.decision(channel, author, settlement.n, base))
                 .collect();
-            let row = self.row(settlement.handle)?;
-            ensure(row.n == Some(settlement.n), "S11", || {
-                format!("{settlement:?} is of row {row:?}")
-            })?;
+            let id = self.id_of_number(settlement.n)?;
+            let fate = truth.fate(author, channel, settlement.n);
+            let asked = truth.row(channel, author, settlement.n);
+            let is_noop = asked.is_some_and(|asked| asked.is_noop);
+            let is_failed = fate
+                .as_ref()
+                .is_some_and(|fate| *fate != MutationStatus::Committed);
+            let is_known_elsewhere = is_noop || is_failed;
+            let row = self.row(id)?;
+            if !row.settled && row.settling.as_ref() == Some(&settlement.status) {
+                // A store that failed is asked once more.
+                continue;
+            }
             let just = match &settlement.status {
                 status if row.is_noop => row.settling.as_ref() == Some(status),
+                // Another session on the store has seen it: what the store says counts.
+                _ if is_known_elsewhere => true,
+                MutationStatus::Lost | MutationStatus::Indeterminate
+                    if fate == Some(MutationStatus::Committed) && row.settling.is_none() =>
+                {
+                    known.is_empty()
+                }
                 MutationStatus::Committed => known.contains(&Decision::Committed),
                 // That has a name of its own.
                 MutationStatus::Rejected { code, .. } if *code == ErrorCode::Expired => false,
@@ -380,7 +581,7 @@ impl Watch {
                 // Where the server has forgotten the author, nobody can tell.
                 MutationStatus::Indeterminate
                     if row.settling == Some(MutationStatus::Committed)
-                        && now.is_some_and(|now| !truth.fact(now).table.contains_key(&author)) =>
+                        && now.is_some_and(|now| truth.has_forgotten(channel, author, now)) =>
                 {
                     true
                 }
@@ -391,10 +592,15 @@ impl Watch {
                         truth.decision(channel, author, settlement.n, now).is_none()
                     })
                 }
-                // Rejected in a log, or known to be in none and too old for any.
+                // Rejected in a log, or known to be in none and too old for any. The deadline may be one of
+                // a calendar that was off, which a former session froze and nobody can mend any more.
                 MutationStatus::Expired => {
+                    let marked = asked.and_then(|asked| asked.marked);
+                    let is_outdated = now
+                        .zip(marked)
+                        .is_some_and(|(now, marked)| truth.is_outdated(marked, now));
                     known.contains(&Decision::Rejected(ErrorCode::Expired))
-                        || (truth.clocks_went_wild && known.is_empty())
+                        || known.is_empty() && (truth.clocks_went_wild || is_outdated)
                 }
                 // Forbidden now, but an earlier copy may still arrive while it is not.
                 MutationStatus::Indeterminate => {
@@ -420,10 +626,10 @@ impl Watch {
             let was_committed = row.settling == Some(MutationStatus::Committed);
             row.settling = Some(settlement.status.clone());
             row.settled = false;
-            self.leave(settlement.handle);
+            self.leave(id);
             // What is lost later was committed when they were made.
             if settlement.status != MutationStatus::Committed && !was_committed {
-                self.fail_dependents(settlement.handle);
+                self.fail_dependents(id);
             }
         }
         Ok(())
@@ -432,7 +638,20 @@ impl Watch {
     /// The store has the outcomes.
     pub fn on_settled(&mut self, rows: &[Settlement]) -> Checked {
         for settlement in rows {
-            self.row(settlement.handle)?.settled = true;
+            let Some(&id) = self.by_number.get(&settlement.n) else {
+                continue;
+            };
+            let row = self.row(id)?;
+            let was_committed = row.settling == Some(MutationStatus::Committed);
+            row.settled = true;
+            row.settling = Some(settlement.status.clone());
+            if settlement.status != MutationStatus::Committed
+                && was_committed
+                && row.told.is_empty()
+            {
+                // Another session knew better.
+                self.fail_dependents(id);
+            }
         }
         Ok(())
     }
@@ -446,13 +665,18 @@ impl Watch {
         truth: &Truth,
     ) -> Checked {
         let (channel, author) = (self.channel, self.author);
-        let row = self.row(handle)?;
+        if let Some(id) = n.and_then(|n| self.by_number.get(&n)).copied() {
+            self.by_handle.entry(handle).or_insert(id);
+        }
+        let id = self.id_of(handle)?;
+        let row = self.row(id)?;
         let last = row.told.last();
         let ended = row.told.iter().any(MutationStatus::is_terminal);
         let in_order = match status {
             MutationStatus::Queued => last.is_none(),
             MutationStatus::Attempted | MutationStatus::Accepted { .. } => !ended,
-            MutationStatus::Lost => follows(last, status),
+            // Another session may have been told that it was committed.
+            MutationStatus::Lost => follows(last, status) || !ended,
             _ => !ended || follows(last, status),
         };
         ensure(in_order, "S9", || {
@@ -464,11 +688,19 @@ impl Watch {
         if let MutationStatus::Accepted { seq } = status {
             let n = row.n.unwrap_or_default();
             // `seq` is where the log stood when everything up to n was decided: a hint, but never a lie.
-            ensure(truth.was_decided_by(channel, author, n, *seq), "S9", || {
+            // Unless another session has given it up meanwhile.
+            let is_given_up = truth
+                .fate(author, channel, n)
+                .is_some_and(|fate| fate != MutationStatus::Committed);
+            let is_true = truth.was_decided_by(channel, author, n, *seq) || is_given_up;
+            ensure(is_true, "S9", || {
                 format!("accepted at {seq}, but never logged: {row:?}")
             })?;
         }
         if status.is_terminal() {
+            if row.is_noop && row.settled && row.settling.is_none() {
+                row.settling = Some(status.clone());
+            }
             let stored = row.settled && row.settling.as_ref() == Some(status);
             ensure(stored || row.refused, "S12", || {
                 format!("{status:?} was told before it was stored: {row:?}")
@@ -477,7 +709,7 @@ impl Watch {
         row.told.push(status.clone());
         if status.is_terminal() && !ended {
             self.open_rows -= 1;
-            self.leave(handle);
+            self.leave(id);
         }
         Ok(())
     }
@@ -502,8 +734,9 @@ impl Watch {
     }
 
     /// A mutation is not in the overlay any more.
-    fn leave(&mut self, handle: MutationHandle) {
-        self.moved |= self.active.remove(&handle);
+    fn leave(&mut self, id: RowId) {
+        let place = self.rows[&id].place(id);
+        self.moved |= self.active.remove(&(place, id));
     }
 
     /// The application is told that history was lost.
@@ -537,10 +770,7 @@ impl Watch {
         }
         // What expires before it has a number leaves without a word.
         let is_vague = |row: &Row| row.n.is_none() && row.options.ttl.is_some();
-        let is_vague = self
-            .active
-            .iter()
-            .any(|handle| is_vague(&self.rows[handle]));
+        let is_vague = self.active.iter().any(|(_, id)| is_vague(&self.rows[id]));
         if self.suspect && !is_vague {
             self.suspect = false;
             self.compare(session)?;
@@ -575,7 +805,7 @@ impl Watch {
             }
         }
         self.touched.clear();
-        for row in self.active.iter().map(|handle| &self.rows[handle]) {
+        for row in self.active.iter().map(|(_, id)| &self.rows[id]) {
             if !self.is_decided(row, truth) {
                 overlay(&row.changes, &mut self.expected, &mut self.touched);
             }
@@ -669,7 +899,7 @@ impl Watch {
 
     /// What the base decides must be on its way to its outcome.
     fn check_decided_leave(&self, truth: &Truth) -> Checked {
-        for row in self.active.iter().map(|handle| &self.rows[handle]) {
+        for row in self.active.iter().map(|(_, id)| &self.rows[id]) {
             ensure(!self.is_decided(row, truth), "S7", || {
                 format!("the base decides {row:?}, but it stays pending")
             })?;
@@ -745,10 +975,19 @@ impl Watch {
         Ok(())
     }
 
-    fn row(&mut self, handle: MutationHandle) -> Checked<&mut Row> {
-        self.rows
-            .get_mut(&handle)
-            .ok_or_else(|| Violation::new("seam", format!("{handle:?} was never handed out")))
+    fn row(&mut self, id: RowId) -> Checked<&mut Row> {
+        let row = self.rows.get_mut(&id);
+        row.ok_or_else(|| Violation::new("seam", "a row that is not there"))
+    }
+
+    fn id_of(&self, handle: MutationHandle) -> Checked<RowId> {
+        let id = self.by_handle.get(&handle).copied();
+        id.ok_or_else(|| Violation::new("seam", format!("{handle:?} was never handed out")))
+    }
+
+    fn id_of_number(&self, n: u64) -> Checked<RowId> {
+        let id = self.by_number.get(&n).copied();
+        id.ok_or_else(|| Violation::new("S11", format!("nobody told this session of row {n}")))
     }
 }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastrand::Rng;
 use tidewire_core::wire::CloseCode;
-use tidewire_core::{ChannelName, Input, OutboxReply};
+use tidewire_core::{ChannelName, ClientId, Input, OutboxReply, OutboxRequest};
 use tidewire_server::AuthError;
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::PeerId;
 
 use crate::app::Act;
 use crate::broker::Broker;
-use crate::client::Client;
+use crate::client::{Client, Store};
 use crate::faults::{Fault, Faults};
 use crate::link::{Link, LinkId, Way};
 use crate::network::Inspected;
@@ -81,10 +81,25 @@ pub(crate) enum Event {
         client: usize,
         life: u64,
     },
+    StoreAsked {
+        client: usize,
+        life: u64,
+        request: OutboxRequest,
+    },
     StoreAnswers {
         client: usize,
         life: u64,
         reply: OutboxReply,
+    },
+    StoreHints {
+        client: usize,
+        life: u64,
+        channel: usize,
+        numbers: Vec<u64>,
+    },
+    /// Whoever comes back to an application sees what its store has.
+    LooksAgain {
+        client: usize,
     },
     TokenComes {
         client: usize,
@@ -257,18 +272,27 @@ impl World {
                 Node::new(rng.u64(..), names, &shape, grants.clone())
             })
             .collect();
-        let clients = (0..shape.clients)
-            .map(|i| {
-                // Some share a principal: their mutations must not mix.
-                let principal = format!("p{}", if rng.u8(0..4) == 0 { 0 } else { i });
-                Client::new(principal, Arc::clone(&names), &shape)
-            })
-            .collect();
+        let mut truth = Truth::new(rules);
+        let mut clients: Vec<Client> = Vec::new();
+        for i in 0..shape.clients {
+            // Some share a principal: their mutations must not mix. Some share a store too, as tabs do.
+            let tab_of = clients.last().filter(|_| shape.tabs && rng.bool());
+            let (principal, store) = match tab_of {
+                Some(other) => (other.principal.clone(), other.store),
+                None => {
+                    let principal = format!("p{}", if rng.u8(0..4) == 0 { 0 } else { i });
+                    let id = ClientId(rng.u128(..).to_be_bytes());
+                    truth.stores.push(Store::new(&principal, id));
+                    (principal, truth.stores.len() - 1)
+                }
+            };
+            clients.push(Client::new(principal, store, Arc::clone(&names), &shape));
+        }
         let mut world = Self {
             now_ms: 0,
             faults,
             trace: Trace::new(keep_text),
-            truth: Truth::new(rules),
+            truth,
             clients,
             nodes,
             broker: Broker::new(),
@@ -439,6 +463,23 @@ impl World {
             Event::ClientStarts { client, life } => self.client_starts(client, life),
             Event::ClientTimer { client, life } => self.client_timer(client, life),
             Event::ClientThaws { client, life } => self.client_thaws(client, life),
+            Event::StoreAsked {
+                client,
+                life,
+                request,
+            } => self.store_asked(client, life, request),
+            Event::StoreHints {
+                client,
+                life,
+                channel,
+                numbers,
+            } => {
+                if self.clients[client].life == life {
+                    self.store_hints(client, channel, &numbers)?;
+                }
+                Ok(())
+            }
+            Event::LooksAgain { client } => self.looks_again(client),
             Event::StoreAnswers {
                 client,
                 life,

@@ -26,13 +26,13 @@ impl Opened {
             mono: MonoTime(1),
             unix: UnixTime(1_700_000_000_000),
         };
-        let mut session = Session::new(Config::default(), ClientId([7; 16]), 42, now);
+        let mut session = Session::new(Config::default(), 42, now);
         let name = CHANNEL.parse().expect("a channel's name");
         let channel = session.subscribe(now, name).expect("room for a channel");
         session.connect(now);
         let mut opened = Self {
             session,
-            store: MemoryOutbox::default(),
+            store: MemoryOutbox::new(ClientId([7; 16])),
             channel,
             conn: ConnId(0),
             now,

@@ -98,9 +98,9 @@ impl World {
         config.channels_max = CHANNELS_MAX;
         config.snapshot_bytes_max = 64 * 1024;
         Self {
-            session: Session::new(config, ClientId([7; 16]), 1, now),
+            session: Session::new(config, 1, now),
             now,
-            store: MemoryOutbox::default(),
+            store: MemoryOutbox::new(ClientId([7; 16])),
             replies: VecDeque::new(),
             server: Server::default(),
             up: VecDeque::new(),
@@ -346,14 +346,20 @@ impl World {
     fn store_replies(&mut self) {
         while let Some(reply) = self.replies.pop_front() {
             match &reply {
-                OutboxReply::Appended { handle, n } => {
-                    if let Some(row) = self.rows.get_mut(handle) {
-                        row.n = Some(*n);
+                OutboxReply::Appended { numbers, .. } => {
+                    for (handle, n) in numbers {
+                        if let Some(row) = self.rows.get_mut(handle) {
+                            row.n = Some(*n);
+                        }
                     }
                 }
-                OutboxReply::Attempted { rows, .. } => {
-                    for row in rows {
-                        if let Some(row) = self.rows.get_mut(&row.handle) {
+                OutboxReply::Attempted { channel, rows, .. } => {
+                    for stored in rows {
+                        let mut rows = self.rows.values_mut();
+                        let is_it = |row: &&mut Row| {
+                            row.name == channel.as_str() && row.n == Some(stored.n)
+                        };
+                        if let Some(row) = rows.find(is_it) {
                             row.attempted = true;
                         }
                     }

@@ -1,22 +1,23 @@
-//! A client process: a real `Session`, its driver loop, its outbox's store, and its watches.
+//! A client process: a real `Session`, its driver loop, and its watches. Its outbox's store outlives it.
+
+mod act;
+mod store;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{CloseCode, ErrorCode};
 use tidewire_core::{
-    ChannelId, ChannelStatus, ClientId, Config, ConnId, ConnectionPhase, Event, Input,
-    MemoryOutbox, MutateError, MutateOptions, OutboxReply, OutboxRequest, Output, Session,
+    ChannelId, ChannelName, ChannelStatus, Config, ConnId, ConnectionPhase, Event, Input,
+    OutboxReply, OutboxRequest, Output, Session,
 };
-use tidewire_core::{ChannelName, Settlement};
 use tidewire_server::channel::Author;
 
-use crate::app::{Act, Draft};
+pub use self::store::{Store, index};
 use crate::link::LinkId;
-use crate::node::{UNIX_START_MS, author_of};
+use crate::node::UNIX_START_MS;
 use crate::shape::Shape;
 use crate::truth::{FactId, Truth};
 use crate::violation::{Checked, Violation, ensure};
@@ -65,6 +66,8 @@ pub enum Wish {
 pub struct Client {
     /// Who it is to the server.
     pub principal: String,
+    /// Where its outbox is.
+    pub store: usize,
     /// Counts crashes; what was meant for an older life is dropped.
     pub life: u64,
     /// How far its wall clock is off.
@@ -75,8 +78,10 @@ pub struct Client {
     pub inbox: VecDeque<Input>,
     /// The links of this life.
     pub links: BTreeMap<ConnId, LinkId>,
-    /// When the store's last answer comes: answers keep their order.
-    pub store_busy_until_ms: u64,
+    /// When the store gets to the last request, and when its last answer comes: both keep their order.
+    pub store_busy_until_ms: (u64, u64),
+    /// What other sessions on the store should hear of: channel and numbers.
+    pub hints: Vec<(usize, Vec<u64>)>,
     /// How many mutations the application made, in all lives.
     pub mutations: u64,
     /// What the application was told, if a test wants to know.
@@ -91,7 +96,7 @@ pub struct Client {
 struct Running {
     session: Session,
     author: Author,
-    store: MemoryOutbox,
+    store: usize,
     started_ms: u64,
     /// When the session wants to be woken.
     wake_at: Option<MonoTime>,
@@ -115,15 +120,22 @@ struct Running {
 impl Client {
     /// A client that does not run yet.
     #[must_use]
-    pub const fn new(principal: String, names: Arc<[ChannelName]>, shape: &Shape) -> Self {
+    pub const fn new(
+        principal: String,
+        store: usize,
+        names: Arc<[ChannelName]>,
+        shape: &Shape,
+    ) -> Self {
         Self {
             principal,
+            store,
             life: 0,
             clock_ms: 0,
             frozen_until_ms: 0,
             inbox: VecDeque::new(),
             links: BTreeMap::new(),
-            store_busy_until_ms: 0,
+            store_busy_until_ms: (0, 0),
+            hints: Vec::new(),
             mutations: 0,
             told: None,
             names,
@@ -145,32 +157,31 @@ impl Client {
         self.running.is_some() && now_ms >= self.frozen_until_ms
     }
 
-    /// The process dies, and its store with it.
+    /// The process dies; its store stays.
     pub fn crash(&mut self) {
         self.running = None;
         self.life += 1;
         self.inbox.clear();
         self.links.clear();
         self.frozen_until_ms = 0;
-        self.store_busy_until_ms = 0;
+        self.store_busy_until_ms = (0, 0);
     }
 
-    /// The process starts with an empty store.
+    /// The process starts with the store as it was left.
     pub fn start(
         &mut self,
         now_ms: u64,
-        id: ClientId,
         seed: u64,
         config: Config,
         truth: &mut Truth,
     ) -> Checked<Vec<Wish>> {
         let now = self.clock(now_ms, now_ms);
-        let mut session = Session::new(config, id, seed, now);
+        let mut session = Session::new(config, seed, now);
         session.connect(now);
         self.running = Some(Running {
             session,
-            author: author_of(&self.principal, &id.0),
-            store: MemoryOutbox::default(),
+            author: truth.stores[self.store].author,
+            store: self.store,
             started_ms: now_ms,
             wake_at: None,
             watches: BTreeMap::new(),
@@ -249,7 +260,7 @@ impl Client {
         if let Input::Closed { conn, .. } = &input {
             running.told.on_closed(*conn);
         }
-        running.feed(now, input, truth)?;
+        running.feed(now, &self.names, input, truth)?;
         self.drive(now_ms, truth)
     }
 
@@ -271,160 +282,24 @@ impl Client {
         Ok(Vec::new())
     }
 
-    /// The application acts. `denied`: its principal was denied to write to that channel before.
-    pub fn act(
-        &mut self,
-        now_ms: u64,
-        act: Act,
-        denied: bool,
-        rng: &mut fastrand::Rng,
-        truth: &mut Truth,
-    ) -> Checked<Vec<Wish>> {
-        let now = self.now(now_ms);
-        match act {
-            Act::Mutate(channel, draft) => self.mutate(now, channel, draft)?,
-            Act::Cancel(channel, back) => {
-                if let Some(running) = &mut self.running
-                    && let Some(watch) = running.of(channel)
-                    && let Some(handle) = watch.handle_back(back)
-                {
-                    let id = watch.id;
-                    let done = running.session.cancel(now, handle);
-                    if let Some(watch) = running.watches.get_mut(&id) {
-                        watch.on_cancel(handle, done)?;
-                    }
-                }
-            }
-            Act::Pause(channel) => {
-                if let Some(running) = &mut self.running
-                    && let Some(watch) = running.of(channel)
-                {
-                    watch.is_paused = true;
-                    let id = watch.id;
-                    running.session.pause(now, id);
-                }
-            }
-            Act::Resume(channel) => {
-                if let Some(running) = &mut self.running
-                    && let Some(watch) = running.of(channel)
-                {
-                    watch.is_paused = false;
-                    let id = watch.id;
-                    running.session.resume(now, id);
-                }
-            }
-            Act::Burst(channel, count) => {
-                for _ in 0..count {
-                    let name = format!("burst{}", self.mutations);
-                    let changes = crate::app::draw_changes(rng, &name);
-                    self.mutate(now, channel, changes.into())?;
-                }
-            }
-            Act::Presence(channel, data) => {
-                if let Some(running) = &mut self.running
-                    && let Some(watch) = running.of(channel)
-                {
-                    let id = watch.id;
-                    // The core says the same data only once in a stream.
-                    watch.was_hidden &= watch.presence == data;
-                    watch.presence.clone_from(&data);
-                    let set = running.session.set_presence(now, id, data);
-                    ensure(set.is_ok(), "seam", || {
-                        format!("presence was refused: {set:?}")
-                    })?;
-                }
-            }
-            Act::Subscribe(channel) => self.subscribe(now, channel, denied)?,
-            Act::Unsubscribe(channel) => {
-                if let Some(running) = &mut self.running
-                    && running.watches.values().filter(|w| !w.is_released).count() > 1
-                    && let Some(watch) = running.of(channel)
-                {
-                    watch.is_released = true;
-                    watch.is_paused = false;
-                    watch.presence = None;
-                    let id = watch.id;
-                    running.session.unsubscribe(now, id);
-                }
-            }
-        }
-        self.drive(now_ms, truth)
-    }
-
-    fn subscribe(&mut self, now: Now, channel: usize, denied: bool) -> Checked {
-        let name = self.names[channel].clone();
-        let Some(running) = &mut self.running else {
-            return Ok(());
-        };
-        let id = running
-            .session
-            .subscribe(now, name)
-            .map_err(|e| Violation::new("seam", format!("subscribe: {e}")))?;
-        let author = running.author;
-        let watch = running
-            .watches
-            .entry(id)
-            .or_insert_with(|| Watch::new(id, channel, author));
-        watch.is_released = false;
-        watch.was_denied |= denied;
-        Ok(())
-    }
-
-    fn mutate(&mut self, now: Now, channel: usize, draft: Draft) -> Checked {
-        let Some(running) = &mut self.running else {
-            return Ok(());
-        };
-        let Some(watch) = running.watch_of(channel) else {
-            return Ok(());
-        };
-        let id = watch.id;
-        let options = MutateOptions {
-            ttl: draft.ttl_ms.map(Duration::from_millis),
-            after: watch.handle_back(0).filter(|_| draft.follows),
-            coalesce_key: draft.key.map(|key| format!("k{key}").into()),
-            preconditions: draft
-                .demands
-                .iter()
-                .map(|demand| watch.precondition(&running.session, demand))
-                .collect(),
-            ..MutateOptions::default()
-        };
-        let changes = draft.changes;
-        match running
-            .session
-            .mutate(now, id, changes.clone(), options.clone())
-        {
-            Ok(handle) => {
-                self.mutations += 1;
-                if let Some(watch) = running.of(channel) {
-                    watch.on_mutate(handle, changes.into(), options);
-                }
-                Ok(())
-            }
-            Err(
-                MutateError::QueueFull { .. }
-                | MutateError::ChannelFailed(_)
-                | MutateError::UnknownDependency,
-            ) => Ok(()),
-            Err(other) => Err(Violation::new(
-                "seam",
-                format!("{changes:?} was refused: {other}"),
-            )),
-        }
-    }
-
-    /// What the store does with a request. `fails`: it cannot write.
+    /// What the store does with a request, unless the process that asked is gone. `fails`: it cannot.
     pub fn store(
         &mut self,
         request: OutboxRequest,
         fails: bool,
         truth: &mut Truth,
     ) -> Checked<Option<OutboxReply>> {
-        let Some(running) = &mut self.running else {
+        let Some(running) = &self.running else {
             return Ok(None);
         };
+        if fails && !matches!(request, OutboxRequest::Open { .. }) {
+            return Ok(Some(OutboxReply::Failed {
+                request: Box::new(request),
+                detail: "injected".into(),
+            }));
+        }
         running
-            .ask_store(&self.names, request, fails, truth)
+            .ask_store(&self.names, request, &mut self.hints, truth)
             .map(Some)
     }
 
@@ -473,10 +348,11 @@ impl Client {
                     wishes.push(Wish::Token);
                 }
                 Output::Outbox(request) => {
-                    running.on_request(&request, truth)?;
+                    running.on_request(&self.names, &request, truth)?;
                     if self.store_is_inline {
-                        let reply = running.ask_store(&self.names, request, false, truth)?;
-                        running.feed(now, Input::Outbox(reply), truth)?;
+                        let reply =
+                            running.ask_store(&self.names, request, &mut self.hints, truth)?;
+                        running.feed(now, &self.names, Input::Outbox(reply), truth)?;
                     } else {
                         wishes.push(Wish::Store(request));
                     }
@@ -567,42 +443,16 @@ impl Running {
     }
 
     /// What a store's answer means is known before the core sees it.
-    fn feed(&mut self, now: Now, input: Input, truth: &mut Truth) -> Checked {
+    fn feed(
+        &mut self,
+        now: Now,
+        names: &[ChannelName],
+        input: Input,
+        truth: &mut Truth,
+    ) -> Checked {
         match &input {
-            Input::Outbox(OutboxReply::AppendFailed { handle, .. }) => {
-                for watch in self.watches.values_mut() {
-                    if watch.has(*handle) {
-                        watch.on_refused(*handle)?;
-                    }
-                }
-            }
-            Input::Outbox(OutboxReply::Appended { handle, n }) => {
-                for watch in self.watches.values_mut() {
-                    if watch.has(*handle) {
-                        watch.on_numbered(*handle, *n)?;
-                    }
-                }
-            }
-            Input::Outbox(OutboxReply::Attempted { rows, .. }) => {
-                for attempt in rows {
-                    if let Some(watch) = self.watches.values().find(|w| w.has(attempt.handle)) {
-                        truth.marked(watch.channel, self.author, attempt)?;
-                    }
-                }
-            }
+            Input::Outbox(reply) => self.on_reply(names, reply, truth)?,
             Input::Token(_) => self.wants_token = false,
-            Input::Outbox(
-                OutboxReply::Settled { rows, .. } | OutboxReply::Neutralised { rows, .. },
-            ) => {
-                for watch in self.watches.values_mut() {
-                    let own: Vec<Settlement> = rows
-                        .iter()
-                        .filter(|r| watch.has(r.handle))
-                        .cloned()
-                        .collect();
-                    watch.on_settled(&own)?;
-                }
-            }
             Input::Received { .. } => self.watches.values_mut().for_each(Watch::on_message),
             _ => {}
         }
@@ -621,65 +471,134 @@ impl Running {
         Ok(())
     }
 
-    fn on_request(&mut self, request: &OutboxRequest, truth: &Truth) -> Checked {
-        if let OutboxRequest::Attempt { rows, .. } = request {
-            for watch in self.watches.values_mut() {
-                watch.on_attempt(rows);
+    fn on_reply(&mut self, names: &[ChannelName], reply: &OutboxReply, truth: &Truth) -> Checked {
+        match reply {
+            OutboxReply::Opened(_) | OutboxReply::Kept { .. } => {}
+            OutboxReply::Loaded { channel, stored } => {
+                if let Some(watch) = self.named(names, channel)?
+                    && !std::mem::replace(&mut watch.is_loaded, true)
+                {
+                    for committed in &stored.committed {
+                        watch.on_committed_before(committed, truth)?;
+                    }
+                    for row in &stored.rows {
+                        watch.on_stored(row, truth)?;
+                    }
+                }
             }
-        }
-        if let OutboxRequest::Neutralise { rows, .. } = request {
-            for watch in self.watches.values_mut() {
-                watch.on_neutralise(rows)?;
+            OutboxReply::Appended { channel, numbers } => {
+                if let Some(watch) = self.named(names, channel)? {
+                    for (handle, n) in numbers {
+                        watch.on_numbered(*handle, *n, truth)?;
+                    }
+                }
             }
-        }
-        if let OutboxRequest::Settle { rows, .. } = request {
-            for watch in self.watches.values_mut() {
-                let own: Vec<Settlement> = rows
-                    .iter()
-                    .filter(|r| watch.has(r.handle))
-                    .cloned()
-                    .collect();
-                let cursor = self.session.cursor(watch.id);
-                watch.on_settle(&own, cursor, truth)?;
+            OutboxReply::Attempted { channel, rows, .. } => {
+                if let Some(watch) = self.named(names, channel)? {
+                    for row in rows {
+                        watch.on_stored(row, truth)?;
+                    }
+                }
+            }
+            OutboxReply::Foreign { channel, rows } => {
+                if let Some(watch) = self.named(names, channel)?
+                    && watch.is_loaded
+                    && !watch.is_released
+                {
+                    for row in rows {
+                        watch.on_stored(row, truth)?;
+                    }
+                }
+            }
+            OutboxReply::Neutralised {
+                channel,
+                done,
+                too_late,
+            } => {
+                if let Some(watch) = self.named(names, channel)? {
+                    watch.on_neutralised(done, too_late, truth)?;
+                }
+            }
+            OutboxReply::Settled { channel, rows, .. } => {
+                if let Some(watch) = self.named(names, channel)? {
+                    watch.on_settled(rows)?;
+                }
+            }
+            OutboxReply::Failed { request, .. } => {
+                if let OutboxRequest::Append { channel, rows } = &**request
+                    && let Some(watch) = self.named(names, channel)?
+                {
+                    for row in rows {
+                        watch.on_refused(row.handle)?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn ask_store(
+    /// The watch of a channel that the session still has.
+    fn named(&mut self, names: &[ChannelName], name: &ChannelName) -> Checked<Option<&mut Watch>> {
+        let channel = index(names, name)?;
+        let session = &self.session;
+        let mut watches = self.watches.values_mut();
+        Ok(watches.find(|w| w.channel == channel && session.status(w.id).is_some()))
+    }
+
+    fn on_request(
         &mut self,
         names: &[ChannelName],
+        request: &OutboxRequest,
+        truth: &Truth,
+    ) -> Checked {
+        let Some(channel) = request.channel() else {
+            return Ok(());
+        };
+        let Some(watch) = self.named(names, channel)? else {
+            return Ok(());
+        };
+        match request {
+            OutboxRequest::Append { rows, .. } => {
+                for row in rows.iter().filter(|row| row.ended.is_some()) {
+                    watch.on_written_ended(row.handle)?;
+                }
+            }
+            OutboxRequest::Attempt { from, through, .. } => watch.on_attempt(*from, *through),
+            OutboxRequest::Neutralise { rows, .. } => watch.on_neutralise(rows)?,
+            OutboxRequest::Settle { rows, .. } => {
+                let id = watch.id;
+                let cursor = self.session.cursor(id);
+                if let Some(watch) = self.watches.get_mut(&id) {
+                    watch.on_settle(rows, cursor, truth)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ask_store(
+        &self,
+        names: &[ChannelName],
         request: OutboxRequest,
-        fails: bool,
+        hints: &mut Vec<(usize, Vec<u64>)>,
         truth: &mut Truth,
     ) -> Checked<OutboxReply> {
-        if let OutboxRequest::Neutralise { channel, rows } = &request {
-            let at = index(names, channel)?;
-            for row in rows {
-                truth.neutralised(at, self.author, row.n)?;
+        let channel = request.channel().map(|name| index(names, name));
+        let channel = channel.transpose()?;
+        let made = match &request {
+            OutboxRequest::Append { rows, .. } => {
+                let watches = || self.watches.values();
+                let made = rows
+                    .iter()
+                    .filter_map(|row| watches().find_map(|watch| watch.made(row.handle)));
+                made.collect()
             }
-        }
-        let OutboxRequest::Append {
-            channel,
-            handle,
-            changes,
-            options,
-            ..
-        } = &request
-        else {
-            return Ok(self.store.handle(request));
+            _ => Vec::new(),
         };
-        if fails {
-            return Ok(OutboxReply::AppendFailed {
-                handle: *handle,
-                detail: "injected".into(),
-            });
-        }
-        let at = index(names, channel)?;
-        let content = (*handle, Arc::clone(changes), Arc::clone(options));
-        let reply = self.store.handle(request);
-        if let OutboxReply::Appended { n, .. } = reply {
-            truth.asked(at, self.author, n, content)?;
+        let (reply, touched) = truth.transact(self.store, names, request, &made)?;
+        if let Some(channel) = channel.filter(|_| !touched.is_empty()) {
+            hints.push((channel, touched));
         }
         Ok(reply)
     }
@@ -731,11 +650,4 @@ impl Running {
             .get_mut(&channel)
             .ok_or_else(|| Violation::new("seam", format!("event of unknown {channel:?}")))
     }
-}
-
-fn index(names: &[ChannelName], channel: &ChannelName) -> Checked<usize> {
-    names
-        .iter()
-        .position(|name| name == channel)
-        .ok_or_else(|| Violation::new("seam", format!("unknown channel {channel}")))
 }

@@ -1,0 +1,145 @@
+//! Rows as the store has them: what a former session has left, and what other sessions write.
+//!
+//! Invariant: what the store says of a row counts, not what was remembered of it. Whoever made a row, it
+//! is shown, sent and brought to its end here as well.
+
+use super::{Channel, Turn};
+use crate::mutation::queue::Stage;
+use crate::mutation::{MutationHandle, MutationStatus, OutboxRow, Settlement, StoredChannel};
+use crate::planted;
+use crate::wire::{self, ErrorCode};
+
+impl Channel {
+    /// The store has said what it has of this channel. Only now is anything asked of it or of a server.
+    pub(crate) fn handle_loaded(&mut self, turn: &mut Turn<'_>, stored: StoredChannel) {
+        self.loaded = true;
+        self.low = stored.low;
+        self.kept_epoch = stored.max_epoch;
+        if stored.max_epoch > self.max_epoch {
+            self.max_epoch = stored.max_epoch;
+            self.proof = stored.proof;
+        }
+        for committed in stored.committed {
+            let handle = turn.new_handle();
+            // An epoch above the kept one was given up: its log is another one than what comes.
+            let is_given_up = committed.epoch > stored.max_epoch;
+            let epoch = if is_given_up { 0 } else { committed.epoch };
+            self.marks
+                .insert(committed.n, handle, committed.deadline, epoch);
+        }
+        for row in stored.rows {
+            if !planted!(LoadedRowsForgotten) {
+                self.take_stored(turn, row, false);
+            }
+        }
+        if let Some(conn) = self.link {
+            self.handle_connected(turn, conn);
+        }
+    }
+
+    /// Other sessions wrote rows.
+    pub(crate) fn handle_foreign(&mut self, turn: &mut Turn<'_>, rows: Vec<OutboxRow>) {
+        for row in rows {
+            if self.loaded && !self.released {
+                self.take_stored(turn, row, false);
+            }
+        }
+    }
+
+    /// Takes a row as it stands in the store. `sendable`: it was read for a push.
+    pub(super) fn take_stored(&mut self, turn: &mut Turn<'_>, stored: OutboxRow, sendable: bool) {
+        let (n, marked) = (stored.n, stored.attempts > 0);
+        if self.queue.by_number(n).is_none() {
+            self.add_stored(turn, &stored);
+        }
+        let Some(row) = self.queue.by_number(n) else {
+            return;
+        };
+        if row.stage == Stage::Settling {
+            return;
+        }
+        row.marked |= marked;
+        row.deadline = stored.deadline;
+        row.after_n = stored.after;
+        if row.ending {
+            return;
+        }
+        if sendable {
+            row.stage = if marked {
+                Stage::Attempted
+            } else {
+                Stage::Unsent
+            };
+        }
+        let handle = row.handle;
+        if let Some(status) = stored.ended {
+            if !row.noop {
+                row.noop = true;
+                row.status = status.clone();
+                self.queue.empty(handle);
+                self.view
+                    .drop_mutations(&[handle], &turn.limits, &mut self.dirty);
+                self.tell(turn, handle, n, status.clone());
+                self.fail_dependents(turn, handle, &status);
+            }
+            return;
+        }
+        row.item = stored.item;
+        if marked && row.status == MutationStatus::Queued {
+            row.status = MutationStatus::Attempted;
+            self.tell(turn, handle, n, MutationStatus::Attempted);
+        }
+    }
+
+    /// A row that is not known here yet.
+    fn add_stored(&mut self, turn: &mut Turn<'_>, stored: &OutboxRow) {
+        let n = stored.n;
+        let handle = turn.new_handle();
+        let item = wire::decode_item(&stored.item);
+        let bytes = item.as_ref().map_or(0, |item| {
+            let codec = turn.config.codec;
+            codec.item_bytes_of(&stored.item, (&item.changes, &item.pre))
+        });
+        let row = self.queue.push_stored(handle, n, stored.after, bytes);
+        row.item = stored.item.clone();
+        if let Some(status) = &stored.ended {
+            row.noop = true;
+            row.status = status.clone();
+            self.tell(turn, handle, n, status.clone());
+            return;
+        }
+        self.tell(turn, handle, n, MutationStatus::Queued);
+        if n <= self.base_last {
+            // The base holds its outcome already; the answer to a subscribe says which.
+            if self.state.is_streaming() {
+                self.resubscribe(turn);
+            }
+        } else if item.is_some() {
+            self.show_stored(turn, handle, n, &stored.item);
+        } else if stored.attempts == 0 {
+            let detail = "the stored mutation cannot be read".to_owned();
+            let status = MutationStatus::rejected(ErrorCode::Internal, detail);
+            self.neutralise(turn, handle, status);
+        } else {
+            let mut settled = Vec::new();
+            self.settle_as(
+                Settlement::of(n, MutationStatus::Indeterminate),
+                &mut settled,
+            );
+            self.drop_settled(turn, settled);
+        }
+    }
+
+    /// Shows a row that is in the overlay by its number.
+    pub(super) fn show_stored(
+        &mut self,
+        turn: &mut Turn<'_>,
+        handle: MutationHandle,
+        n: u64,
+        item: &[u8],
+    ) {
+        let changes = wire::decode_item(item).unwrap_or_default().changes;
+        self.view
+            .push(handle, n, changes.into(), &turn.limits, &mut self.dirty);
+    }
+}

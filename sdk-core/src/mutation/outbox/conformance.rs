@@ -1,0 +1,566 @@
+//! What every store has to do, as requests and the answers that are expected: whoever writes a store runs
+//! these, on whatever it stands and however it waits.
+//!
+//! ```
+//! use tidewire_core::conformance::{CHANNEL, cases};
+//! use tidewire_core::{ClientId, MemoryOutbox, OutboxRequest};
+//!
+//! for case in cases() {
+//!     let mut store = MemoryOutbox::new(ClientId([7; 16]));
+//!     store.handle(OutboxRequest::Open { principal: None });
+//!     for step in case.steps {
+//!         // A durable store is closed and opened again where `step.reopen` says so.
+//!         let reply = store.handle(step.request.clone());
+//!         step.check(&reply).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+//!     }
+//! }
+//! assert_eq!(CHANNEL, "board:main");
+//! ```
+
+use bytes::Bytes;
+
+use super::{
+    After, CommittedRow, Low, NewRow, OutboxReply, OutboxRequest, OutboxRow, Settlement,
+    StoredChannel,
+};
+use crate::channel::name::ChannelName;
+use crate::mutation::{MutationHandle, MutationStatus};
+use crate::time::UnixTime;
+
+/// The channel of all requests.
+pub const CHANNEL: &str = "board:main";
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The rule.
+    pub name: &'static str,
+    /// In a store that is empty, and open.
+    pub steps: Vec<Step>,
+}
+
+/// One request and its answer.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Before it the store is closed and opened again, if it outlives that.
+    pub reopen: bool,
+    /// What is asked for.
+    pub request: OutboxRequest,
+    /// What has to be answered.
+    pub expected: OutboxReply,
+}
+
+impl Step {
+    /// Errors: both answers, for people.
+    pub fn check(&self, reply: &OutboxReply) -> Result<(), String> {
+        if *reply == self.expected {
+            return Ok(());
+        }
+        let (request, expected) = (&self.request, &self.expected);
+        Err(format!(
+            "{request:?} was answered {reply:?}, not {expected:?}"
+        ))
+    }
+}
+
+/// All rules.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case {
+            name: "numbers are contiguous from 1, and survive",
+            steps: vec![
+                append(&[row(1), row(2)], &[1, 2]),
+                append(&[row(3)], &[3]).reopened(),
+                load(&[fresh(1), fresh(2), fresh(3)], low(1)),
+            ],
+        },
+        Case {
+            name: "a number is never given twice, also when all rows have left",
+            steps: vec![
+                append(&[row(1)], &[1]),
+                attempt(1, 1, low(1), &[sent(1, 1)]),
+                settle(&[committed(1)], &[committed(1)]),
+                append(&[row(2)], &[2]).reopened(),
+            ],
+        },
+        Case {
+            name: "marks are set in order from the lowest row on, and deadlines freeze with them",
+            steps: vec![
+                append(&[row(1), row(2), row(3)], &[1, 2, 3]),
+                attempt(2, 2, low(1), &[sent(2, 1)]),
+                load(&[sent(1, 1), sent(2, 1), fresh(3)], low(1)).reopened(),
+                attempt_by(
+                    1,
+                    3,
+                    50,
+                    low(1),
+                    &[sent(1, 2), sent(2, 2), due(sent(3, 1), 50)],
+                ),
+                attempt_by(3, 3, 20, low(1), &[due(sent(3, 2), 50)]),
+            ],
+        },
+        Case {
+            name: "a row keeps a deadline of its own if that is earlier, or what the session knows better",
+            steps: vec![
+                append(
+                    &[until(row(1), 40), until(row(2), 400), until(row(3), 40)],
+                    &[1, 2, 3],
+                ),
+                Step {
+                    request: OutboxRequest::Attempt {
+                        channel: name(),
+                        from: 1,
+                        through: 3,
+                        latest: UnixTime(100),
+                        deadlines: vec![(3, UnixTime(60))],
+                    },
+                    ..attempt(
+                        1,
+                        3,
+                        low(1),
+                        &[
+                            due(sent(1, 1), 40),
+                            due(sent(2, 1), 100),
+                            due(sent(3, 1), 60),
+                        ],
+                    )
+                },
+            ],
+        },
+        Case {
+            name: "`low` says what a marked row comes after, wherever that was written",
+            steps: vec![
+                append(&[row(1), after(row(2), After::Back(1))], &[1, 2]),
+                append(&[after(row(3), After::Row(2))], &[3]),
+                attempt(
+                    1,
+                    2,
+                    Low {
+                        first: 1,
+                        after: Some(1),
+                    },
+                    &[sent(1, 1), behind(sent(2, 1), 1)],
+                ),
+                settle(&[refused(1)], &[refused(1)]),
+                attempt(
+                    3,
+                    3,
+                    Low {
+                        first: 2,
+                        after: Some(1),
+                    },
+                    &[behind(sent(3, 1), 2)],
+                ),
+            ],
+        },
+        Case {
+            name: "what was never sent becomes a no-op, and what carries a mark does not",
+            steps: vec![
+                append(&[row(1), row(2)], &[1, 2]),
+                attempt(1, 1, low(1), &[sent(1, 1)]),
+                neutralise(
+                    &[cancelled(1), cancelled(2), cancelled(9)],
+                    &[cancelled(2)],
+                    &[1, 9],
+                ),
+                neutralise(&[expired(2)], &[cancelled(2)], &[]).reopened(),
+                load(&[sent(1, 1), ended(fresh(2))], low(1)),
+                attempt(2, 2, low(1), &[due(ended(sent(2, 1)), 100)]),
+            ],
+        },
+        Case {
+            name: "a no-op has no deadline of its own: nothing of it can be late",
+            steps: vec![
+                append(&[until(row(1), 50)], &[1]),
+                neutralise(&[cancelled(1)], &[cancelled(1)], &[]),
+                attempt(1, 1, low(1), &[ended(sent(1, 1))]),
+            ],
+        },
+        Case {
+            name: "what had ended before it was written is never anything else",
+            steps: vec![
+                append(
+                    &[NewRow {
+                        ended: Some(MutationStatus::Cancelled),
+                        item: Bytes::new(),
+                        ..row(1)
+                    }],
+                    &[1],
+                ),
+                load(&[ended(fresh(1))], low(1)).reopened(),
+            ],
+        },
+        Case {
+            name: "what comes after a failure is a no-op before it is marked",
+            steps: vec![
+                append(&[row(1), after(row(2), After::Row(1))], &[1, 2]),
+                attempt(1, 1, low(1), &[sent(1, 1)]),
+                settle(&[refused(1)], &[refused(1)]),
+                attempt(
+                    2,
+                    2,
+                    low(2),
+                    &[OutboxRow {
+                        ended: Some(MutationStatus::dep_failed()),
+                        ..ended(sent(2, 1))
+                    }],
+                ),
+            ],
+        },
+        Case {
+            name: "an outcome is the first one that was stored, a no-op's its own",
+            steps: vec![
+                append(&[row(1), row(2), row(3)], &[1, 2, 3]),
+                neutralise(&[cancelled(1)], &[cancelled(1)], &[]),
+                attempt(1, 3, low(1), &[ended(sent(1, 1)), sent(2, 1), sent(3, 1)]),
+                settle(
+                    &[committed(1), committed(2), refused(3)],
+                    &[cancelled(1), committed(2), refused(3)],
+                ),
+                settle(
+                    &[committed(1), refused(2), committed(3)],
+                    &[cancelled(1), committed(2), refused(3)],
+                )
+                .reopened(),
+                Step {
+                    reopen: false,
+                    request: OutboxRequest::Load { channel: name() },
+                    expected: OutboxReply::Loaded {
+                        channel: name(),
+                        stored: StoredChannel {
+                            last_n: 3,
+                            low: low(4),
+                            committed: vec![CommittedRow {
+                                n: 2,
+                                deadline: UnixTime(100),
+                                epoch: 5,
+                            }],
+                            failed: vec![cancelled(1), refused(3)],
+                            ..StoredChannel::default()
+                        },
+                    },
+                },
+            ],
+        },
+        Case {
+            name: "a refusal that holds for one sender alone is indeterminate if there were several",
+            steps: vec![
+                append(&[row(1), row(2)], &[1, 2]),
+                attempt(1, 2, low(1), &[sent(1, 1), sent(2, 1)]),
+                attempt(2, 2, low(1), &[sent(2, 2)]),
+                settle(
+                    &[alone(refused(1)), alone(refused(2))],
+                    &[
+                        alone(refused(1)),
+                        Settlement {
+                            status: MutationStatus::Indeterminate,
+                            ..alone(refused(2))
+                        },
+                    ],
+                ),
+            ],
+        },
+        Case {
+            name: "who asks for rows that are gone hears how they ended",
+            steps: vec![
+                append(&[row(1), row(2)], &[1, 2]),
+                attempt(1, 2, low(1), &[sent(1, 1), sent(2, 1)]),
+                settle(&[refused(1), committed(2)], &[refused(1), committed(2)]),
+                Step {
+                    expected: OutboxReply::Attempted {
+                        channel: name(),
+                        from: 1,
+                        through: 2,
+                        low: low(3),
+                        rows: vec![],
+                        ended: vec![refused(1)],
+                        committed: vec![CommittedRow {
+                            n: 2,
+                            deadline: UnixTime(100),
+                            epoch: 5,
+                        }],
+                    },
+                    ..attempt(1, 2, low(3), &[])
+                },
+            ],
+        },
+        Case {
+            name: "the highest epoch stays, with its newest proof",
+            steps: vec![
+                keep_epoch(7, b"signed by an older key"),
+                keep_epoch(7, b"seven"),
+                keep_epoch(5, b"five"),
+                give_up_epoch(6, 5),
+                Step {
+                    reopen: true,
+                    request: OutboxRequest::Load { channel: name() },
+                    expected: OutboxReply::Loaded {
+                        channel: name(),
+                        stored: StoredChannel {
+                            low: low(1),
+                            max_epoch: 7,
+                            proof: Bytes::from_static(b"seven"),
+                            ..StoredChannel::default()
+                        },
+                    },
+                },
+            ],
+        },
+        Case {
+            name: "an epoch that no server knows any more makes room for a lower one",
+            steps: vec![
+                keep_epoch(7, b"seven"),
+                give_up_epoch(7, 0),
+                keep_epoch(5, b"five"),
+                Step {
+                    reopen: true,
+                    request: OutboxRequest::Load { channel: name() },
+                    expected: OutboxReply::Loaded {
+                        channel: name(),
+                        stored: StoredChannel {
+                            low: low(1),
+                            max_epoch: 5,
+                            proof: Bytes::from_static(b"five"),
+                            ..StoredChannel::default()
+                        },
+                    },
+                },
+            ],
+        },
+    ]
+}
+
+impl Step {
+    fn reopened(self) -> Self {
+        Self {
+            reopen: true,
+            ..self
+        }
+    }
+}
+
+fn step(request: OutboxRequest, expected: OutboxReply) -> Step {
+    Step {
+        reopen: false,
+        request,
+        expected,
+    }
+}
+
+fn name() -> ChannelName {
+    CHANNEL.parse().expect("a constant that is a name")
+}
+
+fn item() -> Bytes {
+    Bytes::from_static(b"content that nobody reads")
+}
+
+const fn low(first: u64) -> Low {
+    Low { first, after: None }
+}
+
+fn row(handle: u64) -> NewRow {
+    NewRow {
+        handle: MutationHandle(handle),
+        item: item(),
+        deadline: None,
+        after: After::Nothing,
+        ended: None,
+    }
+}
+
+const fn until(mut row: NewRow, ms: u64) -> NewRow {
+    row.deadline = Some(UnixTime(ms));
+    row
+}
+
+const fn after(mut row: NewRow, after: After) -> NewRow {
+    row.after = after;
+    row
+}
+
+fn fresh(n: u64) -> OutboxRow {
+    OutboxRow {
+        n,
+        item: item(),
+        deadline: None,
+        after: 0,
+        attempts: 0,
+        ended: None,
+    }
+}
+
+fn sent(n: u64, attempts: u32) -> OutboxRow {
+    OutboxRow {
+        attempts,
+        deadline: Some(UnixTime(100)),
+        ..fresh(n)
+    }
+}
+
+const fn due(mut row: OutboxRow, ms: u64) -> OutboxRow {
+    row.deadline = Some(UnixTime(ms));
+    row
+}
+
+const fn behind(mut row: OutboxRow, after: u64) -> OutboxRow {
+    row.after = after;
+    row
+}
+
+fn ended(row: OutboxRow) -> OutboxRow {
+    OutboxRow {
+        item: Bytes::new(),
+        ended: Some(MutationStatus::Cancelled),
+        ..row
+    }
+}
+
+const fn committed(n: u64) -> Settlement {
+    Settlement::of(n, MutationStatus::Committed)
+}
+
+const fn cancelled(n: u64) -> Settlement {
+    Settlement::of(n, MutationStatus::Cancelled)
+}
+
+const fn expired(n: u64) -> Settlement {
+    Settlement::of(n, MutationStatus::Expired)
+}
+
+fn refused(n: u64) -> Settlement {
+    let status = MutationStatus::rejected(crate::wire::ErrorCode::Refused, "no".into());
+    Settlement::of(n, status)
+}
+
+const fn alone(mut settlement: Settlement) -> Settlement {
+    settlement.attempts_max = 1;
+    settlement
+}
+
+fn append(rows: &[NewRow], numbers: &[u64]) -> Step {
+    let handles = rows.iter().map(|row| row.handle);
+    let numbers = handles.zip(numbers.iter().copied()).collect();
+    step(
+        OutboxRequest::Append {
+            channel: name(),
+            rows: rows.to_vec(),
+        },
+        OutboxReply::Appended {
+            channel: name(),
+            numbers,
+        },
+    )
+}
+
+fn load(rows: &[OutboxRow], low: Low) -> Step {
+    step(
+        OutboxRequest::Load { channel: name() },
+        OutboxReply::Loaded {
+            channel: name(),
+            stored: StoredChannel {
+                last_n: rows.last().map_or(low.first - 1, |row| row.n),
+                rows: rows.to_vec(),
+                low,
+                ..StoredChannel::default()
+            },
+        },
+    )
+}
+
+fn attempt(from: u64, through: u64, low: Low, rows: &[OutboxRow]) -> Step {
+    attempt_by(from, through, 100, low, rows)
+}
+
+fn attempt_by(from: u64, through: u64, latest: u64, low: Low, rows: &[OutboxRow]) -> Step {
+    step(
+        OutboxRequest::Attempt {
+            channel: name(),
+            from,
+            through,
+            latest: UnixTime(latest),
+            deadlines: Vec::new(),
+        },
+        OutboxReply::Attempted {
+            channel: name(),
+            from,
+            through,
+            low,
+            rows: rows.to_vec(),
+            ended: Vec::new(),
+            committed: Vec::new(),
+        },
+    )
+}
+
+fn neutralise(rows: &[Settlement], done: &[Settlement], too_late: &[u64]) -> Step {
+    step(
+        OutboxRequest::Neutralise {
+            channel: name(),
+            rows: rows.to_vec(),
+        },
+        OutboxReply::Neutralised {
+            channel: name(),
+            done: done.to_vec(),
+            too_late: too_late.to_vec(),
+        },
+    )
+}
+
+fn settle(rows: &[Settlement], expected: &[Settlement]) -> Step {
+    step(
+        OutboxRequest::Settle {
+            channel: name(),
+            epoch: 5,
+            rows: rows.to_vec(),
+        },
+        OutboxReply::Settled {
+            channel: name(),
+            rows: expected.to_vec(),
+        },
+    )
+}
+
+fn keep_epoch(epoch: u64, proof: &'static [u8]) -> Step {
+    step(
+        OutboxRequest::KeepEpoch {
+            channel: name(),
+            epoch,
+            proof: Bytes::from_static(proof),
+            given_up: 0,
+        },
+        OutboxReply::Kept { channel: name() },
+    )
+}
+
+fn give_up_epoch(given_up: u64, epoch: u64) -> Step {
+    step(
+        OutboxRequest::KeepEpoch {
+            channel: name(),
+            epoch,
+            proof: Bytes::new(),
+            given_up,
+        },
+        OutboxReply::Kept { channel: name() },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::mutation::{ClientId, MemoryOutbox, OutboxRequest};
+
+    #[test]
+    fn the_store_in_memory_keeps_all_rules() {
+        for case in cases() {
+            let mut store = MemoryOutbox::new(ClientId([7; 16]));
+            store.handle(OutboxRequest::Open { principal: None });
+            for step in case.steps {
+                let reply = store.handle(step.request.clone());
+                step.check(&reply)
+                    .unwrap_or_else(|wrong| panic!("{}: {wrong}", case.name));
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The store that lives as long as its owner keeps it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{
+    After, CommittedRow, Low, NewRow, Opened, OutboxReply, OutboxRequest, OutboxRow, OutboxStore,
+    Settlement, StoredChannel,
+};
+use crate::channel::name::ChannelName;
+use crate::mutation::{ClientId, Durability, MutationHandle, MutationStatus};
+use crate::sorted::SortedMap;
+use crate::time::UnixTime;
+
+/// How many commits a channel remembers. Policy at the limit: the oldest is forgotten; its loss is then
+/// told by `history_lost` alone.
+const COMMITTED_MAX: usize = 4096;
+
+/// How many other outcomes a channel remembers. Policy at the limit: the oldest is forgotten.
+const FAILED_MAX: usize = 1000;
+
+/// An outbox in memory. Cloned, it is a copy of its present state.
+#[derive(Clone, Debug)]
+pub struct MemoryOutbox {
+    client: ClientId,
+    principal: Option<String>,
+    channels: SortedMap<ChannelName, Stored>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stored {
+    last_n: u64,
+    rows: VecDeque<OutboxRow>,
+    max_epoch: u64,
+    proof: Bytes,
+    committed: VecDeque<CommittedRow>,
+    failed: VecDeque<Settlement>,
+}
+
+impl MemoryOutbox {
+    /// An empty outbox. `client`: 128 random bits.
+    #[must_use]
+    pub fn new(client: ClientId) -> Self {
+        Self {
+            client,
+            principal: None,
+            channels: SortedMap::default(),
+        }
+    }
+
+    /// Carries out a request at once.
+    pub fn handle(&mut self, request: OutboxRequest) -> OutboxReply {
+        match request {
+            OutboxRequest::Open { principal } => {
+                self.principal = self.principal.take().or(principal);
+                OutboxReply::Opened(Opened {
+                    client: self.client,
+                    principal: self.principal.clone(),
+                    durability: Durability::Memory,
+                    reason: None,
+                })
+            }
+            OutboxRequest::Load { channel } => {
+                let stored = self.channel(&channel).load();
+                OutboxReply::Loaded { channel, stored }
+            }
+            OutboxRequest::Append { channel, rows } => {
+                let numbers = self.channel(&channel).append(rows);
+                OutboxReply::Appended { channel, numbers }
+            }
+            OutboxRequest::Attempt {
+                channel,
+                from,
+                through,
+                latest,
+                deadlines,
+            } => {
+                let stored = self.channel(&channel);
+                stored.mark(from, through, latest, &deadlines);
+                let range = from..=through;
+                let rows = stored.rows.iter().filter(|row| range.contains(&row.n));
+                let ended = stored.failed.iter().filter(|end| range.contains(&end.n));
+                let ended = ended.filter(|end| stored.row(end.n).is_none());
+                let committed = stored.committed.iter().filter(|row| range.contains(&row.n));
+                OutboxReply::Attempted {
+                    from,
+                    through,
+                    low: stored.low(),
+                    rows: rows.cloned().collect(),
+                    ended: ended.cloned().collect(),
+                    committed: committed.copied().collect(),
+                    channel,
+                }
+            }
+            OutboxRequest::Neutralise { channel, rows } => {
+                let (done, too_late) = self.channel(&channel).neutralise(rows);
+                OutboxReply::Neutralised {
+                    channel,
+                    done,
+                    too_late,
+                }
+            }
+            OutboxRequest::Settle {
+                channel,
+                epoch,
+                rows,
+            } => {
+                let stored = self.channel(&channel);
+                let rows = rows.into_iter().map(|row| stored.settle(row, epoch));
+                let rows = rows.collect();
+                OutboxReply::Settled { channel, rows }
+            }
+            OutboxRequest::KeepEpoch {
+                channel,
+                epoch,
+                proof,
+                given_up,
+            } => {
+                let stored = self.channel(&channel);
+                if epoch >= stored.max_epoch || given_up == stored.max_epoch {
+                    stored.max_epoch = epoch;
+                    stored.proof = proof;
+                }
+                OutboxReply::Kept { channel }
+            }
+        }
+    }
+
+    /// What is there of a channel.
+    #[must_use]
+    pub fn stored(&self, channel: &ChannelName) -> StoredChannel {
+        let stored = self.channels.get(channel).cloned();
+        stored.unwrap_or_default().load()
+    }
+
+    fn channel(&mut self, channel: &ChannelName) -> &mut Stored {
+        if self.channels.get(channel).is_none() {
+            self.channels.insert(channel.clone(), Stored::default());
+        }
+        self.channels.get_mut(channel).expect("it was put there")
+    }
+}
+
+impl<D: FnOnce(OutboxReply)> OutboxStore<D> for RefCell<MemoryOutbox> {
+    fn request(&self, request: OutboxRequest, done: D) {
+        let reply = self.borrow_mut().handle(request);
+        done(reply);
+    }
+}
+
+impl Stored {
+    fn load(&self) -> StoredChannel {
+        StoredChannel {
+            last_n: self.last_n,
+            rows: self.rows.iter().cloned().collect(),
+            low: self.low(),
+            max_epoch: self.max_epoch,
+            proof: self.proof.clone(),
+            committed: self.committed.iter().copied().collect(),
+            failed: self.failed.iter().cloned().collect(),
+        }
+    }
+
+    fn low(&self) -> Low {
+        let marked = self.rows.iter().filter(|row| row.attempts > 0);
+        let after = marked.map(|row| row.after).filter(|&after| after > 0);
+        Low {
+            first: self.rows.front().map_or(self.last_n + 1, |row| row.n),
+            after: after.min(),
+        }
+    }
+
+    fn append(&mut self, rows: Vec<NewRow>) -> Vec<(MutationHandle, u64)> {
+        let mut numbers: Vec<(MutationHandle, u64)> = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.last_n += 1;
+            let after = match row.after {
+                After::Nothing => 0,
+                After::Row(n) => n,
+                // Numbers of one request follow each other.
+                After::Back(places) => self.last_n.saturating_sub(places as u64),
+            };
+            numbers.push((row.handle, self.last_n));
+            self.rows.push_back(OutboxRow {
+                n: self.last_n,
+                item: row.item,
+                deadline: row.deadline,
+                after,
+                attempts: 0,
+                ended: row.ended,
+            });
+        }
+        numbers
+    }
+
+    fn place(&self, n: u64) -> Option<usize> {
+        self.rows.binary_search_by_key(&n, |row| row.n).ok()
+    }
+
+    fn row(&self, n: u64) -> Option<&OutboxRow> {
+        self.place(n).map(|at| &self.rows[at])
+    }
+
+    /// How a row ended otherwise than committed.
+    fn failure(&self, n: u64) -> Option<&MutationStatus> {
+        let here = self.row(n).and_then(|row| row.ended.as_ref());
+        let gone = || self.failed.iter().rev().find(|failed| failed.n == n);
+        here.or_else(|| gone().map(|failed| &failed.status))
+    }
+
+    /// Sets marks up to a row, and counts whoever is about to send those from `from` on. What fails with
+    /// what it comes after is a no-op from now on.
+    fn mark(&mut self, from: u64, through: u64, latest: UnixTime, deadlines: &[(u64, UnixTime)]) {
+        for at in 0..self.rows.len() {
+            let row = &mut self.rows[at];
+            if row.n > through {
+                break;
+            }
+            if row.attempts > 0 {
+                row.attempts += u32::from(row.n >= from);
+                continue;
+            }
+            let row = &self.rows[at];
+            let fails = row.ended.is_none() && row.after > 0 && self.failure(row.after).is_some();
+            let row = &mut self.rows[at];
+            if fails {
+                row.end(MutationStatus::dep_failed());
+            }
+            row.attempts = 1;
+            let known = deadlines.iter().find(|(n, _)| *n == row.n);
+            let deadline = known.map(|(_, at)| *at).or(row.deadline);
+            // Nothing of a no-op can be late, and one that the server takes no more would leave a gap.
+            let deadline = deadline.filter(|_| row.ended.is_none());
+            row.deadline = Some(deadline.map_or(latest, |at| at.min(latest)));
+        }
+    }
+
+    fn neutralise(&mut self, rows: Vec<Settlement>) -> (Vec<Settlement>, Vec<u64>) {
+        let (mut done, mut too_late) = (Vec::new(), Vec::new());
+        for mut row in rows {
+            let place = self.place(row.n);
+            match place.map(|at| &mut self.rows[at]) {
+                // It was made one already: it keeps its outcome.
+                Some(OutboxRow {
+                    ended: Some(status),
+                    ..
+                }) => {
+                    row.status = status.clone();
+                    done.push(row);
+                }
+                Some(stored) if stored.attempts == 0 => {
+                    stored.end(row.status.clone());
+                    done.push(row);
+                }
+                _ => too_late.push(row.n),
+            }
+        }
+        (done, too_late)
+    }
+
+    fn settle(&mut self, mut settled: Settlement, epoch: u64) -> Settlement {
+        let n = settled.n;
+        if let Some(row) = self.place(n).and_then(|at| self.rows.remove(at)) {
+            if let Some(status) = row.ended {
+                settled.status = status;
+            } else if row.attempts > settled.attempts_max {
+                settled.status = MutationStatus::Indeterminate;
+            }
+            if settled.status == MutationStatus::Committed {
+                let deadline = row.deadline.unwrap_or_default();
+                if self.committed.len() == COMMITTED_MAX {
+                    self.committed.pop_front();
+                }
+                self.committed
+                    .push_back(CommittedRow { n, deadline, epoch });
+                return settled;
+            }
+        } else if let Some(status) = self.failure(n) {
+            // Another session has ended it.
+            settled.status = status.clone();
+            return settled;
+        } else if !matches!(
+            settled.status,
+            MutationStatus::Lost | MutationStatus::Indeterminate
+        ) {
+            // Another session has seen it committed.
+            settled.status = MutationStatus::Committed;
+            return settled;
+        }
+        // Also what is lost after it was committed.
+        self.committed.retain(|committed| committed.n != n);
+        if self.failed.len() == FAILED_MAX {
+            self.failed.pop_front();
+        }
+        self.failed.push_back(settled.clone());
+        settled
+    }
+}
+
+impl OutboxRow {
+    /// Nothing of it is sent any more but its number.
+    fn end(&mut self, status: MutationStatus) {
+        self.ended = Some(status);
+        self.item = Bytes::new();
+        self.after = 0;
+    }
+}
