@@ -72,11 +72,13 @@ export class MutationHandle implements Mutation {
 
   /** The core says where it stands now. */
   move(status: MutationStatus, error?: TidewireError): void {
+    // The first `queued` brings its id; that it is queued was said before.
+    const isNews = status !== this.status;
     this.status = status;
     if (error) this.error = error;
     if (status === "committed") this.#settle(() => this.#resolve());
     else if (error) this.#settle(() => this.#reject(error));
-    this.#notify();
+    if (isNews) this.#notify();
   }
 
   #settle(settle: () => void): void {
