@@ -208,7 +208,8 @@ impl Channel {
             match refusal {
                 Some(refusal) => self.settle_row(n, refusal.code, &refusal.detail, &mut settled),
                 None if n < known.low && !planted!(KnownLowIgnored) => {
-                    self.settle_as(n, MutationStatus::Indeterminate, &mut settled);
+                    let unknown = Settlement::of(n, MutationStatus::Indeterminate);
+                    self.settle_as(unknown, &mut settled);
                 }
                 None => self.settle_row(n, 0, "", &mut settled),
             }
@@ -266,14 +267,19 @@ impl Channel {
 
     /// A `resume` says how rows were decided that the base holds already: other sessions' rows that
     /// became known here only after that.
-    pub(super) fn settle_late(&mut self, turn: &mut Turn<'_>, rejected: &[Rejected]) {
+    pub(super) fn settle_late(&mut self, turn: &mut Turn<'_>, known: &Known) {
         let late = self.queue.from(0).map(|(n, _)| n);
         let late: Vec<u64> = late.take_while(|&n| n <= self.base_last).collect();
         let mut settled = Vec::new();
         for n in late {
-            let refusal = rejected.iter().find(|refusal| refusal.n == n);
-            let (code, detail) = refusal.map_or((0, ""), |r| (r.code, r.detail.as_str()));
-            self.settle_row(n, code, detail, &mut settled);
+            match known.rejected.iter().find(|refusal| refusal.n == n) {
+                Some(refusal) => self.settle_row(n, refusal.code, &refusal.detail, &mut settled),
+                None if n < known.low && !planted!(KnownLowIgnored) => {
+                    let unknown = Settlement::of(n, MutationStatus::Indeterminate);
+                    self.settle_as(unknown, &mut settled);
+                }
+                None => self.settle_row(n, 0, "", &mut settled),
+            }
         }
         self.finish_settled(turn, settled);
     }

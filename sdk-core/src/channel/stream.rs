@@ -9,7 +9,7 @@ use super::{Channel, ChannelState, Turn, Violation};
 use crate::planted;
 use crate::session::{Event, Recovery};
 use crate::wire::{
-    ClientKind, Cursor, ErrorCode, Fetch, PartInPlace, PatchInPlace, Resume, SnapshotBegin,
+    ClientKind, Cursor, ErrorCode, Fetch, Known, PartInPlace, PatchInPlace, Resume, SnapshotBegin,
     SnapshotEnd,
 };
 
@@ -69,7 +69,7 @@ impl Channel {
         self.open_stream(head.epoch, known.last);
         // Only what the base does not hold: other sessions have seen it committed.
         self.judge_loss(turn, head.epoch, known.last, self.base_last);
-        self.settle_late(turn, &known.rejected);
+        self.settle_late(turn, known);
         self.end_outdated(turn);
         let entries = head.seq.saturating_sub(base.seq);
         self.recovery = Some(if entries == 0 {

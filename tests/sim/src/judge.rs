@@ -7,7 +7,6 @@ use tidewire_core::MutateOptions;
 use tidewire_core::document::Record;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Change, Cursor, ErrorCode, Op, OpKind, Precondition, PreconditionKind};
-use tidewire_core::MutationHandle;
 use tidewire_server::broker::{EntryBody, TableRow};
 use tidewire_server::channel::Author;
 
@@ -66,8 +65,7 @@ impl Truth {
         row: Option<&TableRow>,
     ) -> bool {
         let asked = self.row(channel, author, n);
-        let after = asked.and_then(|asked| asked.options.after);
-        let cause = after.and_then(|after| self.number(channel, author, after));
+        let cause = asked.and_then(|asked| asked.after);
         cause.is_some_and(|cause| row.is_some_and(|row| cause <= row.forgotten))
     }
 
