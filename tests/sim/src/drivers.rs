@@ -25,7 +25,8 @@ impl World {
         // Now and then somebody has deleted what the browser kept.
         let store = self.clients[client].store;
         let is_shared = self.clients.iter().filter(|c| c.store == store).count() > 1;
-        if life > 0 && !is_shared && !self.faults.is_frozen() && self.rng.u8(0..4) == 0 {
+        let may_go = self.shape.stores_deleted && !is_shared && !self.faults.is_frozen();
+        if life > 0 && may_go && self.rng.u8(0..4) == 0 {
             let id = ClientId(self.rng.u128(..).to_be_bytes());
             let fresh = Store::new(&self.clients[client].principal, id);
             self.truth.stores.push(fresh);

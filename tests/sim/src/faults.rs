@@ -71,7 +71,7 @@ faults! {
     /// A message of a dead link arrives after the next link was asked for.
     LateFrame = "late_frame", Rate::Consequence;
 
-    /// A client process dies and comes back with an empty store.
+    /// A client process dies and comes back, now and then with an empty store.
     ClientCrash = "client_crash", Rate::Every(10_000, 60_000);
     /// A client process is stopped for a while.
     ClientFrozen = "client_frozen", Rate::Every(8_000, 40_000);

@@ -56,7 +56,7 @@ impl World {
             }
             Fault::ClientCrash => {
                 let client = self.rng.index(0..self.clients.len());
-                if self.clients[client].is_running() && self.shape.clients_crash {
+                if self.clients[client].is_running() {
                     self.faults.count(fault);
                     self.crash_client(client);
                 }

@@ -68,8 +68,8 @@ pub struct Shape {
     pub bulk_bytes: usize,
     /// Whether a channel that nobody uses is dropped from a node's memory.
     pub drops_idle_channels: bool,
-    /// Whether client processes die. Each one that starts is another author.
-    pub clients_crash: bool,
+    /// Whether stores are deleted. Whoever comes back with a new one is another author.
+    pub stores_deleted: bool,
     /// Most mutations that a client's outbox holds.
     pub outbox_rows: usize,
     /// Settings of every channel.
@@ -128,7 +128,7 @@ impl Shape {
             bulk_bytes,
             drops_idle_channels: rng.bool(),
             outbox_rows: [20, 10_000, 10_000][rng.index(0..3)],
-            clients_crash: true,
+            stores_deleted: true,
             channel: ChannelConfig {
                 history: [3, 20, 200, 2_000][rng.index(0..4)],
                 snapshot_entries: [4, 20, 1_000][rng.index(0..3)],
@@ -151,7 +151,7 @@ impl Shape {
         // Room for the rows of so many clients and hardly a rejection; they must not become more. Not drawn either.
         if shape.channel.history == 3 && shape.channel.snapshot_entries == 4 {
             shape.channel.table_bytes_max = shape.clients * 160 + 200;
-            shape.clients_crash = false;
+            shape.stores_deleted = false;
         }
         // A token may be renewed as late as after 95 % of its life, and the frame has to get there in time. What the
         // client knows of the server's clock is late by a way of its own.
@@ -225,7 +225,7 @@ impl Shape {
             bulk_bytes: 0,
             drops_idle_channels: false,
             outbox_rows: 10_000,
-            clients_crash: true,
+            stores_deleted: true,
             channel: ChannelConfig {
                 broker_timeout: Duration::from_secs(5),
                 epoch_keys: keys(),
