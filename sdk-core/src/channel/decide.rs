@@ -467,6 +467,7 @@ impl Channel {
         }
     }
 
+    #[inline(never)]
     pub(super) fn tell(
         &self,
         turn: &mut Turn<'_>,

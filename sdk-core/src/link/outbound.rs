@@ -33,6 +33,7 @@ impl Outbound {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn push(&mut self, output: Output) {
         self.queue.push_back(output);
     }
@@ -80,6 +81,7 @@ impl Outbound {
         }
     }
 
+    #[inline(never)]
     fn add(&mut self, conn: ConnId, next: BytesMut) {
         let Some(lane) = self.lanes.iter_mut().find(|lane| lane.conn == conn) else {
             return;

@@ -59,7 +59,7 @@ impl fmt::Display for MutationId {
 }
 
 /// Where a mutation stands (docs/protocol.md §4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MutationStatus {
     /// In the overlay and the outbox, not sent yet.
@@ -91,6 +91,32 @@ pub enum MutationStatus {
     Indeterminate,
     /// It was committed, and the server's history lost it.
     Lost,
+}
+
+impl Clone for MutationStatus {
+    /// A status is copied at dozens of places: derived, this would be inlined at each of them.
+    #[inline(never)]
+    fn clone(&self) -> Self {
+        match self {
+            Self::Queued => Self::Queued,
+            Self::Attempted => Self::Attempted,
+            Self::Accepted { seq } => Self::Accepted { seq: *seq },
+            Self::Committed => Self::Committed,
+            Self::Rejected {
+                code,
+                detail,
+                current,
+            } => Self::Rejected {
+                code: *code,
+                detail: detail.clone(),
+                current: current.clone(),
+            },
+            Self::Expired => Self::Expired,
+            Self::Cancelled => Self::Cancelled,
+            Self::Indeterminate => Self::Indeterminate,
+            Self::Lost => Self::Lost,
+        }
+    }
 }
 
 impl MutationStatus {

@@ -281,9 +281,7 @@ impl OptimisticView {
             let mut record = self.base.record(&key.collection, &key.id).cloned();
             let all = &self.pending;
             shadow.by.retain(|by| all.get(by).is_some());
-            shadow
-                .by
-                .sort_by_key(|by| all.get(by).map(|pending| pending.place));
+            sort(&mut shadow.by, |by| all.get(by).map(|other| other.place));
             let pending = shadow.by.iter().filter_map(|by| self.pending.get(by));
             for kind in pending
                 .flat_map(|pending| pending.changes.iter())
@@ -312,6 +310,17 @@ impl OptimisticView {
 
 fn visible_id((id, shadow): (&Arc<str>, &Shadow)) -> Option<Arc<str>> {
     shadow.record.is_some().then(|| Arc::clone(id))
+}
+
+/// Sorts what is in order but for a few that moved.
+fn sort<K: PartialOrd>(list: &mut [MutationHandle], key: impl Fn(&MutationHandle) -> K) {
+    for end in 1..list.len() {
+        let mut at = end;
+        while at > 0 && key(&list[at - 1]) > key(&list[at]) {
+            list.swap(at - 1, at);
+            at -= 1;
+        }
+    }
 }
 
 #[cfg(test)]

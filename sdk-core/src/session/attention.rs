@@ -60,7 +60,19 @@ impl Session {
         id: ChannelId,
         act: impl FnOnce(&mut Channel, &mut Turn<'_>) -> T,
     ) -> Option<T> {
-        let channel = self.channels.get_mut(&id)?;
+        let (mut act, mut result) = (Some(act), None);
+        self.visit(id, &mut |channel, turn| {
+            result = act.take().map(|act| act(channel, turn));
+        });
+        result
+    }
+
+    /// Once for all of its dozens of callers: how a turn begins and ends would be copied to each of them.
+    #[inline(never)]
+    fn visit(&mut self, id: ChannelId, act: &mut dyn FnMut(&mut Channel, &mut Turn<'_>)) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
         self.attention.visits += 1;
         if !std::mem::replace(&mut channel.is_touched, true) {
             self.attention.touched.push(id);
@@ -84,13 +96,12 @@ impl Session {
             last_handle: &mut self.last_handle,
             out: &mut self.out,
         };
-        let result = act(channel, &mut turn);
+        act(channel, &mut turn);
         let after = channel.load();
         let load = &mut self.attention.load;
         load.rows = load.rows + after.rows - before.rows;
         load.bytes = load.bytes + after.bytes - before.bytes;
         load.unmoved = load.unmoved + after.unmoved - before.unmoved;
-        Some(result)
     }
 
     /// Does something to every channel: for what concerns all of them, as a link does.

@@ -14,12 +14,12 @@ use crate::mutation::{ClientId, Durability, MutationHandle, MutationStatus};
 use crate::sorted::SortedMap;
 use crate::time::UnixTime;
 
-/// How many commits a channel remembers. Policy at the limit: the oldest is forgotten; its loss is then
+/// How many commits a channel remembers. Policy at the limit: the older half is forgotten; its loss is then
 /// told by `history_lost` alone.
-const COMMITTED_MAX: usize = 4096;
+const COMMITTED_MAX: usize = 8192;
 
-/// How many other outcomes a channel remembers. Policy at the limit: the oldest is forgotten.
-const FAILED_MAX: usize = 1000;
+/// How many other outcomes a channel remembers. Policy at the limit: the older half is forgotten.
+const FAILED_MAX: usize = 2000;
 
 /// An outbox in memory. Cloned, it is a copy of its present state.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ struct Stored {
     rows: VecDeque<OutboxRow>,
     max_epoch: u64,
     proof: Bytes,
-    committed: VecDeque<CommittedRow>,
-    failed: VecDeque<Settlement>,
+    committed: Vec<CommittedRow>,
+    failed: Vec<Settlement>,
 }
 
 impl MemoryOutbox {
@@ -79,18 +79,23 @@ impl MemoryOutbox {
             } => {
                 let stored = self.channel(&channel);
                 stored.mark(from, through, latest, &deadlines);
-                let range = from..=through;
-                let rows = stored.rows.iter().filter(|row| range.contains(&row.n));
-                let ended = stored.failed.iter().filter(|end| range.contains(&end.n));
-                let ended = ended.filter(|end| stored.row(end.n).is_none());
-                let committed = stored.committed.iter().filter(|row| range.contains(&row.n));
+                let rows = stored.rows(from, through);
+                let (mut ended, mut committed) = (Vec::new(), Vec::new());
+                if (rows.len() as u64) <= through.saturating_sub(from) {
+                    // Some are gone.
+                    let is_gone = |n: u64| from <= n && n <= through && stored.row(n).is_none();
+                    ended.clone_from(&stored.failed);
+                    ended.retain(|end: &Settlement| is_gone(end.n));
+                    committed.clone_from(&stored.committed);
+                    committed.retain(|row: &CommittedRow| is_gone(row.n));
+                }
                 OutboxReply::Attempted {
                     from,
                     through,
                     low: stored.low(),
-                    rows: rows.cloned().collect(),
-                    ended: ended.cloned().collect(),
-                    committed: committed.copied().collect(),
+                    rows,
+                    ended,
+                    committed,
                     channel,
                 }
             }
@@ -154,13 +159,24 @@ impl Stored {
     fn load(&self) -> StoredChannel {
         StoredChannel {
             last_n: self.last_n,
-            rows: self.rows.iter().cloned().collect(),
+            rows: self.rows(0, u64::MAX),
             low: self.low(),
             max_epoch: self.max_epoch,
             proof: self.proof.clone(),
-            committed: self.committed.iter().copied().collect(),
-            failed: self.failed.iter().cloned().collect(),
+            committed: self.committed.clone(),
+            failed: self.failed.clone(),
         }
+    }
+
+    #[inline(never)]
+    fn rows(&self, from: u64, through: u64) -> Vec<OutboxRow> {
+        let mut rows = Vec::new();
+        for row in &self.rows {
+            if from <= row.n && row.n <= through {
+                rows.push(row.clone());
+            }
+        }
+        rows
     }
 
     fn low(&self) -> Low {
@@ -271,10 +287,9 @@ impl Stored {
             if settled.status == MutationStatus::Committed {
                 let deadline = row.deadline.unwrap_or_default();
                 if self.committed.len() == COMMITTED_MAX {
-                    self.committed.pop_front();
+                    self.committed.drain(..COMMITTED_MAX / 2);
                 }
-                self.committed
-                    .push_back(CommittedRow { n, deadline, epoch });
+                self.committed.push(CommittedRow { n, deadline, epoch });
                 return settled;
             }
         } else if let Some(status) = self.failure(n) {
@@ -292,9 +307,9 @@ impl Stored {
         // Also what is lost after it was committed.
         self.committed.retain(|committed| committed.n != n);
         if self.failed.len() == FAILED_MAX {
-            self.failed.pop_front();
+            self.failed.drain(..FAILED_MAX / 2);
         }
-        self.failed.push_back(settled.clone());
+        self.failed.push(settled.clone());
         settled
     }
 }
