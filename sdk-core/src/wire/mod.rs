@@ -7,6 +7,7 @@
 mod client;
 mod code;
 mod codec;
+mod decode_error;
 mod fields;
 mod in_place;
 mod item;
@@ -26,9 +27,10 @@ pub use client::{
 pub use code::{Actor, CloseCode, ErrorCode};
 pub(crate) use codec::read_in_place;
 pub use codec::{
-    Codec, DecodeError, client_message, decode_client, decode_server, encode_client, encode_server,
+    Codec, client_message, decode_client, decode_server, encode_client, encode_server,
     server_message,
 };
+pub use decode_error::DecodeError;
 pub(crate) use in_place::{OpInPlace, PartInPlace, PatchInPlace, Received, RecordInPlace};
 pub(crate) use item::{EncodedItem, EncodedPush, decode_item, encode_item};
 pub use ops::{Ops, OpsWriter, patch_message};

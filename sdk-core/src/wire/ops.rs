@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::codec::DecodeError;
+use super::decode_error::DecodeError;
 use super::in_place::{OpInPlace, PATCH};
 use super::parts::{Mid, Op};
 use super::reading::Reader;

@@ -22,7 +22,7 @@ use super::client::{
     Call, ClientKind, Equals, Fetch, Hello, History, Item, Ping, Pong, Precondition,
     PreconditionKind, PresenceSet, Publish, Push, Refresh, Subscribe, Unchanged, Unsubscribe,
 };
-use super::codec::DecodeError;
+use super::decode_error::DecodeError;
 use super::parts::{
     Append, Change, ChangeKind, Clear, Close, Cursor, Field, Inc, Known, Limits, Merge, Mid, Op,
     OpKind, Record, RecordRef, Rejected, Send, Splice, StreamMessage, Unset,
