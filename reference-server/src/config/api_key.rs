@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use tidewire_core::ChannelName;
 use toml::{Table, Value};
 
+use super::masked::masked;
 use super::names::is_segment;
-use super::parse::list;
+use super::values::list;
 use crate::channel_pattern::{ChannelPattern, ChannelPatternError};
 use crate::principal::is_principal_name;
 
@@ -190,7 +191,7 @@ fn api_key(table: &Table, directory: &Path) -> Result<ApiKey, Vec<Bad>> {
         };
         if let Err(fix) = taken {
             let shown = match name.as_str() {
-                "sha256" => super::keys::masked(value),
+                "sha256" => masked(value),
                 _ => value.clone(),
             };
             problems.push(Bad {

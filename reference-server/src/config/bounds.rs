@@ -6,7 +6,8 @@
 
 use toml::Value;
 
-use super::keys::{Key, Shape};
+use super::key::{Key, Shape};
+use super::values::number;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -244,7 +245,7 @@ impl Bounds {
     pub(super) fn take(&mut self, path: &[&str], value: &Value) -> Option<Result<(), String>> {
         let bound = BOUNDS.iter().find(|bound| bound.path == path)?;
         let (min, max) = bound.range;
-        let number = super::parse::number(value, min as u64, max as u64);
+        let number = number(value, min as u64, max as u64);
         Some(number.map(|number| *(bound.field)(self) = number as usize))
     }
 }

@@ -6,40 +6,8 @@
 use toml::Value;
 
 use super::bounds;
-
-/// How the text of a flag or an environment variable becomes a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    Text,
-    Bool,
-    Integer,
-    Float,
-    List,
-    /// A list that is never printed.
-    Secrets,
-    /// A list of tables: in the file alone.
-    Tables,
-}
-
-pub(super) struct Key {
-    pub(super) path: &'static [&'static str],
-    pub(super) shape: Shape,
-    pub(super) default: Value,
-    /// An environment variable that deployments set already; its own one goes before it.
-    pub(super) alias: Option<&'static str>,
-}
-
-impl Key {
-    /// The environment variable that sets it.
-    pub(super) fn variable(&self) -> Option<String> {
-        let name = || format!("TIDEWIRE_{}", self.path.join("_").to_ascii_uppercase());
-        (self.shape != Shape::Tables).then(name)
-    }
-
-    pub(super) fn owned_path(&self) -> Vec<String> {
-        self.path.iter().map(|&part| part.to_owned()).collect()
-    }
-}
+use super::key::{Key, Shape};
+use super::masked::masked;
 
 pub(super) fn keys() -> Vec<Key> {
     let key = |path, shape, default| Key {
@@ -113,21 +81,6 @@ pub(super) fn known() -> String {
         "unknown key; known ones are {} and namespace.NAME",
         names.join(", ")
     )
-}
-
-/// What a secret shows of itself: enough to tell which one it is, too little to use it.
-pub(super) fn masked(value: &Value) -> Value {
-    match value {
-        Value::Array(list) => Value::Array(list.iter().map(masked).collect()),
-        Value::String(text) => {
-            let shown: String = text.chars().take(4).collect();
-            let length = text.chars().count();
-            Value::String(format!(
-                "{shown}… ({length} characters, the rest is not shown)"
-            ))
-        }
-        other => other.clone(),
-    }
 }
 
 /// A value as it may be printed.

@@ -7,11 +7,14 @@ mod api_key;
 mod bounds;
 mod cidr;
 mod flags;
+mod key;
 mod keys;
+mod masked;
 pub(crate) mod names;
 pub(crate) mod origin;
 mod parse;
 mod sources;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,7 +1,6 @@
 //! Raw values → [`Config`]: every problem is named, with its key, its value and what to do.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::keys;
 use super::names::is_segment;
 use super::origin;
 use super::sources::{Setting, Settings, Source, dotted};
+use super::values::{address, boolean, list, number, text};
 use super::{BrokerKind, Cidr, Config, Create, Namespace, api_key};
 use crate::channel::Lag;
 use crate::epoch_key::EpochKey;
@@ -348,54 +348,12 @@ impl Settings {
     }
 }
 
-fn text(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| "must be a text".into())
-}
-
-fn boolean(value: &Value) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| "must be true or false".into())
-}
-
-/// A list of texts that each mean something.
-pub(super) fn list<T>(
-    value: &Value,
-    what: &str,
-    item: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, String> {
-    let list = value
-        .as_array()
-        .ok_or_else(|| format!("must be a list of {what}"))?;
-    list.iter()
-        .map(|one| match one.as_str() {
-            Some(text) => item(text).map_err(|fix| format!("{one}: {fix}")),
-            None => Err(format!("{one} is no text; must be a list of {what}")),
-        })
-        .collect()
-}
-
 /// A host as it stands in a `Host` header, without port.
 fn host(text: &str) -> Result<String, String> {
     match origin::split_port(text) {
         Some((host, None)) if host == text => Ok(text.to_ascii_lowercase()),
         _ => Err("write the name or address alone, without port, as in \"admin.internal\"".into()),
     }
-}
-
-pub(super) fn number(value: &Value, min: u64, max: u64) -> Result<u64, String> {
-    value
-        .as_integer()
-        .and_then(|number| u64::try_from(number).ok())
-        .filter(|number| (min..=max).contains(number))
-        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
-}
-
-fn address(value: &Value) -> Result<SocketAddr, String> {
-    value
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| "not an address; use IP:PORT, as in \"127.0.0.1:7400\"".into())
 }
 
 fn broker(value: &Value) -> Result<BrokerKind, String> {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::keys::{self, Shape, keys};
+use super::key::{Key, Shape};
+use super::keys::{self, keys};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,7 +203,7 @@ impl fmt::Display for Settings {
 /// elsewhere.
 #[cfg(feature = "net")]
 pub(crate) fn unknown_env(names: impl Iterator<Item = String>, others: &[&str]) -> Vec<String> {
-    let known: Vec<String> = keys().iter().filter_map(keys::Key::variable).collect();
+    let known: Vec<String> = keys().iter().filter_map(Key::variable).collect();
     names
         .filter(|name| {
             let looks = name.starts_with("TIDEWIRE_") && name != "TIDEWIRE_CONFIG";
