@@ -23,7 +23,6 @@ mod store;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,9 +35,10 @@ use self::mark::{Mark, MarkFile};
 use self::medium::Directory;
 use self::mending::Mending;
 use self::store::{Store, StoreError, Write, WriteKind, refuse_other_formats};
+use super::local::{CLOSED, Local};
 use super::{
-    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Inboxes, Letter, Listed, Listeners, NodeId,
-    Room, RunId, Sent, Unavailable, Watch,
+    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Letter, Listed, NodeId, Room, RunId, Sent,
+    Unavailable, Watch,
 };
 use crate::channel_pattern::ChannelPattern;
 use crate::log::codec::encode_entry;
@@ -48,9 +48,6 @@ const FILE: &str = "tidewire.redb";
 
 /// One transaction takes at most this many bytes of queued writes; the rest goes into the next one.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What is said of requests that come too late.
-const CLOSED: &str = "the disk broker is closed";
 
 /// What a disk broker takes of this process.
 #[derive(Clone, Copy, Debug)]
@@ -115,10 +112,8 @@ pub enum OpenError {
 pub struct DiskBroker {
     run: RunId,
     store: Arc<Store>,
-    listeners: Arc<Listeners>,
-    /// Nodes of this process: others cannot open the file.
-    inboxes: Inboxes,
-    is_closed: AtomicBool,
+    /// Other processes cannot open the file.
+    local: Arc<Local>,
     queue: Option<Queue>,
     writer: Option<JoinHandle<()>>,
 }
@@ -227,21 +222,19 @@ impl DiskBroker {
     /// `writes` may wait; it is looked every `look_again` whether a full disk has room.
     fn start(store: Store, writes: usize, look_again: Duration) -> std::io::Result<Self> {
         let store = Arc::new(store);
-        let listeners = Arc::new(Listeners::default());
+        let local = Arc::new(Local::default());
         let (queue, queued) = mpsc::sync_channel(writes);
         let writer = std::thread::Builder::new()
             .name("tidewire-disk".into())
             .spawn({
                 let store = store.clone();
-                let listeners = listeners.clone();
-                move || write_all(&store, &listeners, &queued, Mending::new(look_again))
+                let local = local.clone();
+                move || write_all(&store, &local, &queued, Mending::new(look_again))
             })?;
         Ok(Self {
             run: store.run(),
             store,
-            listeners,
-            inboxes: Inboxes::default(),
-            is_closed: AtomicBool::new(false),
+            local,
             queue: Some(Queue(queue)),
             writer: Some(writer),
         })
@@ -252,7 +245,7 @@ impl DiskBroker {
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<Result<T, Unavailable>> {
-        if let Err(closed) = self.open_still() {
+        if let Err(closed) = self.local.open() {
             return Answer::Ready(Err(closed));
         }
         let store = self.store.clone();
@@ -276,13 +269,6 @@ impl DiskBroker {
             };
             read.await.unwrap_or_else(failed)
         })
-    }
-
-    fn open_still(&self) -> Result<(), Unavailable> {
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(unavailable(&CLOSED));
-        }
-        Ok(())
     }
 
     /// Queues a write; the place in the queue is taken before this returns.
@@ -366,7 +352,7 @@ impl Broker for DiskBroker {
     }
 
     fn watch(&self, channels: &ChannelPattern) -> Watch {
-        self.listeners.watch(channels)
+        self.local.watch(channels)
     }
 
     /// Looks at the disk only when there is no place for another one.
@@ -393,19 +379,15 @@ impl Broker for DiskBroker {
     }
 
     fn publish(&self, channel: &ChannelName, message: Bytes) -> Answer<Result<(), Unavailable>> {
-        let open = self.open_still();
-        if open.is_ok() {
-            self.listeners.published(channel, &message);
-        }
-        Answer::Ready(open)
+        self.local.publish(channel, &message)
     }
 
     fn inbox(&self, node: NodeId) -> Answer<Result<Box<dyn Inbox>, Unavailable>> {
-        Answer::Ready(self.open_still().map(|()| self.inboxes.open(node)))
+        self.local.inbox(node)
     }
 
     fn send(&self, node: NodeId, letter: Letter) -> Answer<Result<Sent, Unavailable>> {
-        Answer::Ready(self.open_still().map(|()| self.inboxes.send(node, letter)))
+        self.local.send(node, letter)
     }
 
     fn list(
@@ -426,8 +408,7 @@ impl Broker for DiskBroker {
     }
 
     fn close(&self) -> Answer<()> {
-        self.is_closed.store(true, Ordering::Release);
-        self.inboxes.close();
+        self.local.close();
         let Some(Queue(queue)) = self.queue.clone() else {
             return Answer::Ready(());
         };
@@ -452,12 +433,7 @@ impl Drop for DiskBroker {
 }
 
 /// The writer's loop: one transaction per turn, with everything that waits.
-fn write_all(
-    store: &Store,
-    listeners: &Listeners,
-    queued: &mpsc::Receiver<Job>,
-    mut mending: Mending,
-) {
+fn write_all(store: &Store, local: &Local, queued: &mpsc::Receiver<Job>, mut mending: Mending) {
     while let Some(job) = mending.next(store, queued) {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -476,7 +452,7 @@ fn write_all(
             }
             next = queued.try_recv().ok();
         };
-        write_batch(store, listeners, &mut mending, batch);
+        write_batch(store, local, &mut mending, batch);
         if let Some(ended) = end {
             // Whoever asked may have gone.
             let _ = ended.send(());
@@ -485,7 +461,7 @@ fn write_all(
     }
 }
 
-fn write_batch(store: &Store, listeners: &Listeners, mending: &mut Mending, batch: Vec<Queued>) {
+fn write_batch(store: &Store, local: &Local, mending: &mut Mending, batch: Vec<Queued>) {
     if batch.is_empty() {
         return;
     }
@@ -503,7 +479,7 @@ fn write_batch(store: &Store, listeners: &Listeners, mending: &mut Mending, batc
         ) = (&reply, &write.kind)
             && let Some(last) = entries.last()
         {
-            listeners.grown(&write.channel, expected.seq, last.cursor.seq);
+            local.grown(&write.channel, expected.seq, last.cursor.seq);
         }
         // Whoever asked may have gone.
         let _ = answer.send(reply);

@@ -1,17 +1,18 @@
 //! The default broker: every log in this process's memory, gone with it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewire_core::ChannelName;
 
 use bytes::Bytes;
 
+use super::local::Local;
 use super::shards::Shards;
 use super::{
-    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Inboxes, Letter, Listed, Listeners, Log,
-    NodeId, Nodes, RunId, Sent, Serving, Unavailable, Watch,
+    Answer, Broker, BrokerReply, BrokerRequest, Inbox, Letter, Listed, Log, NodeId, Nodes, RunId,
+    Sent, Serving, Unavailable, Watch,
 };
 use crate::budget::{Account, Budget, Kind};
 use crate::channel_pattern::ChannelPattern;
@@ -29,10 +30,8 @@ pub struct MemoryBroker {
     logs: Shards<HashMap<ChannelName, Arc<Mutex<Kept>>>>,
     /// How many there are.
     channels: AtomicUsize,
-    listeners: Listeners,
-    inboxes: Inboxes,
     nodes: Nodes,
-    is_closed: AtomicBool,
+    local: Local,
 }
 
 /// One channel's log.
@@ -53,10 +52,8 @@ impl MemoryBroker {
             budget: None,
             logs: Shards::default(),
             channels: AtomicUsize::new(0),
-            listeners: Listeners::default(),
-            inboxes: Inboxes::default(),
             nodes: Nodes::default(),
-            is_closed: AtomicBool::new(false),
+            local: Local::default(),
         }
     }
 
@@ -90,15 +87,6 @@ impl MemoryBroker {
         log
     }
 
-    fn open(&self) -> Result<(), Unavailable> {
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(Unavailable {
-                detail: "it is closed".into(),
-            });
-        }
-        Ok(())
-    }
-
     /// Looks at every name; never keeps more than `limit` and one.
     fn list_now(&self, prefix: &str, after: Option<&ChannelName>, limit: usize) -> Listed {
         let mut first = BTreeSet::new();
@@ -122,7 +110,7 @@ impl MemoryBroker {
 
 impl Broker for MemoryBroker {
     fn request(&self, channel: &ChannelName, request: BrokerRequest) -> Answer<BrokerReply> {
-        if let Err(Unavailable { detail }) = self.open() {
+        if let Err(Unavailable { detail }) = self.local.open() {
             return Answer::Ready(BrokerReply::Failed { detail });
         }
         let log = self.log(channel, &request);
@@ -132,7 +120,7 @@ impl Broker for MemoryBroker {
         let before = log.head().seq;
         let reply = log.handle(request, clock::unix());
         if matches!(reply, BrokerReply::Appended) {
-            self.listeners.grown(channel, before, log.head().seq);
+            self.local.grown(channel, before, log.head().seq);
         }
         if let Some(account) = account {
             account.set(Kind::Log, log.bytes());
@@ -141,23 +129,19 @@ impl Broker for MemoryBroker {
     }
 
     fn watch(&self, channels: &ChannelPattern) -> Watch {
-        self.listeners.watch(channels)
+        self.local.watch(channels)
     }
 
     fn publish(&self, channel: &ChannelName, message: Bytes) -> Answer<Result<(), Unavailable>> {
-        let open = self.open();
-        if open.is_ok() {
-            self.listeners.published(channel, &message);
-        }
-        Answer::Ready(open)
+        self.local.publish(channel, &message)
     }
 
     fn inbox(&self, node: NodeId) -> Answer<Result<Box<dyn Inbox>, Unavailable>> {
-        Answer::Ready(self.open().map(|()| self.inboxes.open(node)))
+        self.local.inbox(node)
     }
 
     fn send(&self, node: NodeId, letter: Letter) -> Answer<Result<Sent, Unavailable>> {
-        Answer::Ready(self.open().map(|()| self.inboxes.send(node, letter)))
+        self.local.send(node, letter)
     }
 
     fn list(
@@ -167,18 +151,18 @@ impl Broker for MemoryBroker {
         limit: usize,
     ) -> Answer<Result<Listed, Unavailable>> {
         Answer::Ready(
-            self.open()
+            self.local
+                .open()
                 .map(|()| self.list_now(prefix, after, limit.max(1))),
         )
     }
 
     fn health(&self) -> Answer<Result<(), Unavailable>> {
-        Answer::Ready(self.open())
+        Answer::Ready(self.local.open())
     }
 
     fn close(&self) -> Answer<()> {
-        self.is_closed.store(true, Ordering::Release);
-        self.inboxes.close();
+        self.local.close();
         Answer::Ready(())
     }
 

@@ -15,6 +15,8 @@ mod inbox;
 #[cfg(feature = "net")]
 mod listeners;
 #[cfg(feature = "net")]
+mod local;
+#[cfg(feature = "net")]
 mod memory;
 #[cfg(feature = "net")]
 mod nodes;
