@@ -7,6 +7,7 @@ use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
 
 use crate::admission::Admission;
+use crate::api_keys::ApiKeys;
 use crate::auth::{self, Action, AuthError, Authenticate, Authorise, KeptRequest, Principal};
 use crate::broker::{Broker, BrokerReply, BrokerRequest, EntryBody, Serving};
 use crate::channels::Channels;
@@ -15,7 +16,6 @@ use crate::config::Config;
 use crate::connection::{Access, ConnectionConfig, Create};
 use crate::connections::Connections;
 use crate::faults::Faults;
-use crate::http::ApiKeys;
 use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::pressure::Pressure;

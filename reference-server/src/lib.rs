@@ -30,6 +30,8 @@ mod admin_client;
 #[cfg(feature = "net")]
 mod admission;
 #[cfg(feature = "net")]
+mod api_keys;
+#[cfg(feature = "net")]
 mod app;
 #[cfg(feature = "net")]
 mod auth;
@@ -43,6 +45,8 @@ mod clock;
 pub mod config;
 #[cfg(feature = "net")]
 mod connections;
+#[cfg(feature = "net")]
+mod decisions;
 #[cfg(feature = "net")]
 mod drain;
 #[cfg(feature = "net")]
@@ -69,6 +73,8 @@ mod policy;
 #[cfg(feature = "net")]
 mod pressure;
 mod principal;
+#[cfg(feature = "net")]
+mod registry;
 #[cfg(feature = "net")]
 mod schema;
 #[cfg(feature = "net")]

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::api_keys::ApiKeys;
 use crate::app::App;
 use crate::auth::{Action, AuthError, AuthRequest, Authenticate, Authorise, Principal};
 use crate::broker::{Broker, DiskBounds, DiskBroker, MemoryBroker, NodeId, OpenError, RunId};
@@ -24,7 +25,7 @@ use crate::drain;
 use crate::driver::DriverParts;
 use crate::faults::{FaultedPolicy, Faults};
 use crate::handle::ServerHandle;
-use crate::http::{self, ApiKeys, Door};
+use crate::http::{self, Door};
 use crate::key_file::{self, KeyFileError};
 use crate::limit::LogLimit;
 use crate::origin::OriginRule;
@@ -208,7 +209,7 @@ impl ServerBuilder {
             pressure: Arc::clone(&pressure),
             is_log_in_memory: owns_broker && config.broker == BrokerKind::Memory,
         };
-        let channels = Channels::new(parts, config.channels_max);
+        let channels = Arc::new(Channels::new(parts));
         let admission = Admission::new(&config);
         let routing_table = http::routing_table(&config, clock::random_u64());
         let origins = OriginRule {

@@ -11,13 +11,13 @@ use crate::broker::{Answer, Broker, BrokerReply, BrokerRequest, Heard, NodeId, R
 use crate::budget::{Account, Kind};
 use crate::channel::{Channel, ChannelInput, ChannelOutput, Policy};
 use crate::channel_pattern::ChannelPattern;
-use crate::channels::{Channels, Mailbox};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::Ending;
 use crate::connections::Connections;
 use crate::limit::LogLimit;
 use crate::pressure::Pressure;
+use crate::registry::{Mailbox, Registry};
 use crate::telemetry::Metrics;
 
 /// What every channel's task shares.
@@ -49,7 +49,7 @@ struct Asked {
 
 /// The task of one channel.
 pub(crate) struct Driver {
-    channels: Arc<Channels>,
+    registry: Arc<Registry>,
     handle: Arc<Mailbox>,
     channel: Channel,
     parts: DriverParts,
@@ -70,7 +70,7 @@ enum Woken {
 }
 
 impl Driver {
-    pub(crate) fn new(channels: Arc<Channels>, handle: Arc<Mailbox>, parts: &DriverParts) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, handle: Arc<Mailbox>, parts: &DriverParts) -> Self {
         let name = handle.name.clone();
         let namespace = parts
             .config
@@ -86,7 +86,7 @@ impl Driver {
             crate::clock::random_u64(),
         );
         Self {
-            channels,
+            registry,
             handle,
             channel,
             watch: parts.broker.watch(&ChannelPattern::Name(name)),
@@ -101,7 +101,7 @@ impl Driver {
     /// Runs until nobody has used the channel for a while.
     pub(crate) async fn run(mut self) {
         let _abandon = Abandon {
-            channels: Arc::clone(&self.channels),
+            registry: Arc::clone(&self.registry),
             handle: Arc::clone(&self.handle),
         };
         let mut inputs = VecDeque::new();
@@ -146,7 +146,7 @@ impl Driver {
             }
             self.poll();
             self.count();
-            if self.is_over(now.mono) && self.channels.retire(&self.handle) {
+            if self.is_over(now.mono) && self.registry.retire(&self.handle) {
                 return;
             }
             // A busy channel must not keep its thread from everyone else.
@@ -266,7 +266,7 @@ impl Driver {
             return false;
         }
         let since = *self.idle_since.get_or_insert(now);
-        self.channels.is_stopping() || now >= since + self.parts.config.timeouts.linger
+        self.registry.is_stopping() || now >= since + self.parts.config.timeouts.linger
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -283,13 +283,13 @@ impl Driver {
 
 /// Ends the channel's handle also when its task panics: subscribers are told by their connections.
 struct Abandon {
-    channels: Arc<Channels>,
+    registry: Arc<Registry>,
     handle: Arc<Mailbox>,
 }
 
 impl Drop for Abandon {
     fn drop(&mut self) {
-        self.channels.abandon(&self.handle);
+        self.registry.abandon(&self.handle);
     }
 }
 

@@ -20,12 +20,13 @@ use super::peer::Peer;
 use crate::app::App;
 use crate::auth::KeptRequest;
 use crate::channel::ChannelInput;
-use crate::channels::{Attempt, Mailbox};
+use crate::channels::Attempt;
 use crate::connection::{
     Connection, ConnectionInput, ConnectionOutput, ConnectionParts, EndReason, Ending, Fault, Hand,
     Posted, Taken, To,
 };
 use crate::connections::Registered;
+use crate::registry::Mailbox;
 use crate::telemetry::Reason;
 
 /// A client that takes less than this is stuck.

@@ -17,6 +17,7 @@ mod pattern;
 mod plan;
 mod policy;
 mod running;
+mod target;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,8 +29,6 @@ use prometheus_client::metrics::family::Family;
 use tidewire_core::document::Rejection;
 use tokio::time::Instant;
 
-use crate::handle::ServerHandle;
-
 pub use act::ActError;
 pub use effect::{Action, Effect, EffectKind};
 pub use frame::{Direction, FrameKind};
@@ -39,6 +38,7 @@ pub use plan::{ACTIONS_MAX, DELAY_MS_MAX, Plan, PlanError, RULES_MAX, Rule, Time
 pub(crate) use policy::FaultedPolicy;
 use running::Running;
 pub use running::{Progress, RECORD_MAX, Replay, Strike, Tally};
+pub(crate) use target::{Done, Target};
 
 /// The fault plan of one or more servers. Clones are the same one; it outlives a server's restart.
 #[derive(Clone, Default)]
@@ -52,7 +52,7 @@ struct Shared {
     /// Counts plans, so that a connection knows whether its lanes belong to the present one.
     plan: AtomicU64,
     running: Mutex<Option<Running>>,
-    servers: Mutex<Vec<ServerHandle>>,
+    servers: Mutex<Vec<Arc<dyn Target>>>,
     links: Mutex<Links>,
     counts: FaultCounts,
 }
@@ -203,13 +203,13 @@ impl Faults {
     }
 
     /// A server that it works on.
-    pub(crate) fn attach(&self, server: ServerHandle) {
+    pub(crate) fn attach(&self, server: impl Target + 'static) {
         let mut servers = self.servers();
-        servers.retain(ServerHandle::is_there);
-        servers.push(server);
+        servers.retain(|server| server.is_there());
+        servers.push(Arc::new(server));
     }
 
-    fn servers(&self) -> MutexGuard<'_, Vec<ServerHandle>> {
+    fn servers(&self) -> MutexGuard<'_, Vec<Arc<dyn Target>>> {
         let servers = self.shared.servers.lock();
         servers.unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::admin::answer;
+use super::answer::answer;
 use crate::app::App;
 use crate::faults::{Action, Plan, PlanError, Rule};
 

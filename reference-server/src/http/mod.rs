@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod answer;
 mod faults;
 mod guard;
 mod health;
@@ -18,8 +19,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 
 pub(crate) use accept::{Door, accept};
-pub(crate) use admin::open_epoch;
-pub(crate) use guard::ApiKeys;
 pub(crate) use health::table as routing_table;
 
 /// What clients and load balancers reach. Never metrics or the admin door.
