@@ -158,9 +158,13 @@ class Reader {
   }
 }
 
-/** What our crates depend on of ours is taken from what was packed, too. */
+/**
+ * What our crates depend on of ours is taken from what was packed, too. Dependencies are compiled as the
+ * repository's own are, so that those with the same features are there already.
+ */
 function cargoConfig() {
-  return `[patch.crates-io]\ntidewire-core = { path = ${JSON.stringify(packedCrate("tidewire-core"))} }\n`;
+  const core = JSON.stringify(packedCrate("tidewire-core"));
+  return `[patch.crates-io]\ntidewire-core = { path = ${core} }\n\n[profile.dev.package."*"]\ndebug = false\n`;
 }
 
 async function freePort() {

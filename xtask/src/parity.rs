@@ -44,7 +44,7 @@ pub(crate) fn check(seeds: SeedRange, consent: Consent) -> anyhow::Result<()> {
 fn build(consent: Consent) -> anyhow::Result<(PathBuf, PathBuf)> {
     node::ensure(consent)?;
     let root = place::root();
-    let toolchain = WasmToolchain::find_or_install(consent)?;
+    let toolchain = WasmToolchain::find_or_install_for_tests(consent)?;
     let target_dir = place::target_dir().join("wasm");
     let mut cargo = toolchain.cargo(&root);
     cargo

@@ -134,6 +134,7 @@ pub(crate) fn compile(mut args: impl Iterator<Item = OsString>) -> anyhow::Resul
 fn build() -> anyhow::Result<()> {
     let this_program = env::current_exe().context("cannot tell this program's own path")?;
     run(sim::build_command()
+        .args(["--bin", "tidewire-sim"])
         .env("RUSTC_WORKSPACE_WRAPPER", this_program)
         .env(COMPILES, "1"))?;
     let program = program();

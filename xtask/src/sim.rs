@@ -50,15 +50,15 @@ impl fmt::Display for SeedRange {
 /// Builds the simulator and the program of the fuzz targets: one command, so that both have one build of
 /// the server.
 pub(crate) fn build() -> anyhow::Result<()> {
-    run(build_command().args(["--package", "tidewire-fuzz"]))
+    run(build_command().arg("--bins"))
 }
 
-/// The build of the simulator. The profile is in Cargo.toml; the simulator with planted bugs has the same
-/// one, and so the same dependencies.
+/// A build of both packages, or of some of their programs. The profile is in Cargo.toml; the simulator with
+/// planted bugs has the same one, and, as features are those that both packages want, the same dependencies.
 pub(crate) fn build_command() -> Command {
     let mut cargo = command("cargo", &place::root());
-    cargo.args(["build", "--locked", "--profile", "sim", "--bins"]);
-    cargo.args(["--package", "tidewire-sim"]);
+    cargo.args(["build", "--locked", "--profile", "sim"]);
+    cargo.args(["--package", "tidewire-sim", "--package", "tidewire-fuzz"]);
     cargo
 }
 

@@ -75,6 +75,22 @@ impl WasmToolchain {
         }
     }
 
+    /// One for what only has to run, be it large: with the library that rustup ships, if that is there or can be
+    /// had, since to build one takes a minute of both cores.
+    pub(crate) fn find_or_install_for_tests(consent: Consent) -> anyhow::Result<Self> {
+        if is_new_enough("rustc") {
+            if !has_prebuilt_std() && capture(Command::new("rustup").arg("--version")).is_ok() {
+                eprintln!("installing Rust's standard library for {TARGET} with rustup");
+                // Fails at once where downloads are cut off; then it is built.
+                let _ = run(Command::new("rustup").args(["target", "add", TARGET]));
+            }
+            if has_prebuilt_std() {
+                return Ok(Self::Prebuilt);
+            }
+        }
+        Self::find_or_install(consent)
+    }
+
     fn find() -> Option<Self> {
         if builds_std("rustc") {
             return Some(Self::Default);
@@ -155,19 +171,22 @@ fn has_prebuilt_std() -> bool {
         .is_ok_and(|dir| Path::new(dir.trim()).is_dir())
 }
 
-/// Whether this compiler is new enough and can build its standard library.
-fn builds_std(rustc: &str) -> bool {
-    let new_enough = capture(Command::new(rustc).arg("--version"))
+fn is_new_enough(rustc: &str) -> bool {
+    capture(Command::new(rustc).arg("--version"))
         .ok()
         .and_then(|text| parse_version(&text))
-        .is_some_and(|version| version >= RUST_VERSION);
+        .is_some_and(|version| version >= RUST_VERSION)
+}
+
+/// Whether this compiler is new enough and can build its standard library.
+fn builds_std(rustc: &str) -> bool {
     let has_source =
         capture(Command::new(rustc).args(["--print", "sysroot"])).is_ok_and(|sysroot| {
             Path::new(sysroot.trim())
                 .join("lib/rustlib/src/rust/library/Cargo.lock")
                 .is_file()
         });
-    new_enough && has_source
+    is_new_enough(rustc) && has_source
 }
 
 /// rustup's own linker, else Debian's `wasm-ld`, whose name may carry LLVM's version.

@@ -164,6 +164,7 @@ const NPM_FOLDERS: [&str; 7] = [
 /// Waits for networks while the other lane compiles.
 fn install(consent: Consent) -> anyhow::Result<()> {
     WasmToolchain::find_or_install(consent)?;
+    WasmToolchain::find_or_install_for_tests(consent)?;
     browser::find_or_install(consent)?;
     NPM_FOLDERS
         .iter()
