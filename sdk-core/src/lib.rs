@@ -36,6 +36,7 @@ mod channel;
 mod config;
 mod connect;
 pub mod document;
+mod io;
 mod link;
 mod mutation;
 #[doc(hidden)]
@@ -49,6 +50,10 @@ pub mod wire;
 pub use channel::name::{ChannelName, ChannelNameError};
 pub use channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
+pub use io::{
+    ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, LinkStage, NetworkHint,
+    Output, Reason, Recovery, TokenError, TransportKind,
+};
 #[cfg(any(test, feature = "testing"))]
 pub use mutation::outbox::conformance;
 pub use mutation::{
@@ -56,7 +61,4 @@ pub use mutation::{
     MutateOptions, MutationHandle, MutationId, MutationStatus, NewRow, Opened, OutboxReply,
     OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
-pub use session::{
-    ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, LinkStage, NetworkHint,
-    Output, PresenceError, Reason, Recovery, Session, SubscribeError, TokenError, TransportKind,
-};
+pub use session::{PresenceError, Session, SubscribeError};

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use super::{Channel, ChannelStatus, Turn};
 use crate::document::precondition::subject;
 use crate::document::{Document, Record};
+use crate::io::{Event, Output};
 use crate::mutation::marks::Judgement;
 use crate::mutation::queue::{Stage, fresh_place};
 use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::planted;
-use crate::session::{Event, Output};
 use crate::time::UnixTime;
 use crate::wire::{self, Change, ErrorCode, Known, PatchInPlace, PreconditionKind};
 

@@ -5,6 +5,7 @@
 
 mod decide;
 mod gap;
+pub(crate) mod load;
 mod moving;
 pub(crate) mod name;
 mod presence;
@@ -14,7 +15,7 @@ mod reorder;
 mod send;
 mod snapshot;
 mod state;
-mod status;
+pub(crate) mod status;
 mod stored;
 mod stream;
 mod subscribe;
@@ -30,6 +31,7 @@ pub use state::{ChannelState, StreamCounts};
 pub use status::{ChannelDelay, ChannelId, ChannelStatus};
 
 use self::gap::GapFill;
+use self::load::Load;
 use self::moving::Ask;
 use self::name::ChannelName;
 use self::presence::Presence;
@@ -39,6 +41,7 @@ use self::snapshot::IncomingSnapshot;
 use self::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use crate::config::Config;
 use crate::connect::Backoff;
+use crate::io::{ConnId, Event, Recovery};
 use crate::link::outbound::Outbound;
 use crate::mutation::dirty::Dirty;
 use crate::mutation::marks::Marks;
@@ -46,7 +49,6 @@ use crate::mutation::optimistic::OptimisticView;
 use crate::mutation::queue::MutationQueue;
 use crate::mutation::{Low, MutationHandle};
 use crate::planted;
-use crate::session::{ConnId, Event, Load, Recovery};
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{
     ClientKind, Cursor, ErrorCode, Limits, PartInPlace, PatchInPlace, PresenceSet, ServerKind,

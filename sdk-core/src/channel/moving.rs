@@ -12,8 +12,8 @@ use super::stream::Place;
 use super::subscribe::{RESUBSCRIBE_BASE, RESUBSCRIBE_MAX};
 use super::{Channel, ChannelState, Turn, Violation};
 use crate::connect::Backoff;
+use crate::io::{ConnId, Event};
 use crate::planted;
-use crate::session::{ConnId, Event};
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{
     Cursor, ErrorCode, Known, PartInPlace, PatchInPlace, Resume, ServerKind, SnapshotBegin,

@@ -6,12 +6,12 @@
 use bytes::Bytes;
 
 use super::{Channel, Turn};
+use crate::io::Output;
 use crate::mutation::queue::{Row, Stage};
 use crate::mutation::{
     After, CommittedRow, Low, MutationStatus, NewRow, OutboxRequest, OutboxRow, Settlement,
 };
 use crate::planted;
-use crate::session::Output;
 use crate::wire::Ack;
 
 impl Channel {

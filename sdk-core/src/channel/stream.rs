@@ -6,8 +6,8 @@
 use super::gap::GAP_TIMEOUT;
 use super::snapshot::{IncomingSnapshot, Progress};
 use super::{Channel, ChannelState, Turn, Violation};
+use crate::io::{Event, Recovery};
 use crate::planted;
-use crate::session::{Event, Recovery};
 use crate::wire::{
     ClientKind, Cursor, ErrorCode, Fetch, Known, PartInPlace, PatchInPlace, Resume, SnapshotBegin,
     SnapshotEnd,

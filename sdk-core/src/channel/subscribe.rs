@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Channel, ChannelState, Turn};
+use crate::io::{ConnId, Event, Output};
 use crate::mutation::OutboxRequest;
 use crate::planted;
-use crate::session::{ConnId, Event, Output};
 use crate::wire::{ClientKind, ErrorCode, Subscribe, Unsubscribe};
 
 /// First and longest delay between subscribes that follow each other closely.

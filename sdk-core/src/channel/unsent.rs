@@ -9,10 +9,10 @@
 use std::time::Duration;
 
 use super::{Channel, Turn};
+use crate::io::Output;
 use crate::mutation::queue::Stage;
 use crate::mutation::{CancelError, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::planted;
-use crate::session::Output;
 use crate::time::{MonoTime, UnixTime};
 use crate::wire::{ErrorCode, Limits};
 

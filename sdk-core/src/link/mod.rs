@@ -14,7 +14,7 @@ use fastrand::Rng;
 pub(crate) use self::pair::{Links, Next, REDIAL_MIN};
 use crate::config::Config;
 use crate::connect::{Backoff, Liveness, Renewal};
-use crate::session::{ConnId, TransportKind};
+use crate::io::{ConnId, TransportKind};
 use crate::time::MonoTime;
 use crate::wire::{Limits, Welcome};
 

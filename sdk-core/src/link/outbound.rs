@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use crate::session::{ConnId, Event, Output};
+use crate::io::{ConnId, Event, Output};
 use crate::wire::{ClientKind, CloseCode, Codec, EncodedPush};
 
 /// Collects outputs. All frames of one turn go out in as few messages as the frame limit allows.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Link, Welcomed};
 use crate::connect::Backoff;
-use crate::session::ConnId;
+use crate::io::ConnId;
 use crate::time::MonoTime;
 
 /// Between two tries to open the next link: at least, and at most.

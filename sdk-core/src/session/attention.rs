@@ -4,6 +4,7 @@
 //! Invariant: whoever changes a channel goes through [`Session::with_channel`], which notes it here.
 
 use super::Session;
+use crate::channel::load::Load;
 use crate::channel::{Channel, ChannelId, Turn};
 use crate::link::Link;
 use crate::time::MonoTime;
@@ -22,17 +23,6 @@ pub(crate) struct Attention {
     server_ahead_ms: i64,
     /// How often a channel was looked at. For tests: idle channels must cost nothing.
     pub(super) visits: u64,
-}
-
-/// What a channel adds to the sums over all channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Load {
-    /// Rows of its outbox.
-    pub(crate) rows: usize,
-    /// Their bytes.
-    pub(crate) bytes: usize,
-    /// Whether it keeps the current link from being left: 0 or 1.
-    pub(crate) unmoved: usize,
 }
 
 impl Attention {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::Session;
 use super::phase::Phase;
-use super::{Load, Session};
+use crate::channel::load::Load;
 use crate::channel::name::ChannelName;
 use crate::channel::unsent::is_oversized;
 use crate::channel::{Channel, ChannelId, ChannelStatus};

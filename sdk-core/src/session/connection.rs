@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::input::{ConnId, LinkClosed, NetworkHint, TokenError, TransportKind};
-use super::output::{ConnectionState, Event, Output, Reason};
+use super::Session;
 use super::phase::Phase;
-use super::{ConnectionPhase, Session};
 use crate::connect::Verdict;
 use crate::document::value::Quoted;
+use crate::io::{
+    ConnId, ConnectionPhase, ConnectionState, Event, LinkClosed, NetworkHint, Output, Reason,
+    TokenError, TransportKind,
+};
 use crate::link::{Link, Links, Next};
 use crate::time::{MonoTime, Now};
 use crate::wire::{

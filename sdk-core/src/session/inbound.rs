@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Session;
 use super::phase::Phase;
-use super::{ConnId, Event, Session};
 use crate::channel::{Channel, ChannelId, Role, Turn, Violation};
+use crate::io::{ConnId, Event};
 use crate::link::{Link, contract};
 use crate::wire::{self, ClientKind, ErrorCode, ErrorFrame, Limits, Pong, Received, ServerKind};
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use super::Session;
 use super::connection::RETRY_AFTER_MAX;
-use super::input::{ConnId, TokenError};
-use super::output::Reason;
 use super::phase::Phase;
 use crate::channel::ChannelId;
+use crate::io::{ConnId, Reason, TokenError};
 use crate::link::{Leave, Link, Links, Next, REDIAL_MIN};
 use crate::planted;
 use crate::wire::{self, CloseCode, Goaway};

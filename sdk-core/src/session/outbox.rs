@@ -1,9 +1,10 @@
 //! The outbox's store: it is opened first, and its answers go to the channels that they are about.
 
+use super::Session;
 use super::phase::Phase;
-use super::{Output, Session};
 use crate::channel::name::ChannelName;
 use crate::channel::{Channel, Turn};
+use crate::io::Output;
 use crate::mutation::{MutationHandle, MutationStatus, Opened, OutboxReply, OutboxRequest};
 
 impl Session {

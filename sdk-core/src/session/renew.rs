@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::Session;
-use super::input::TokenError;
-use super::output::{Output, Reason};
 use super::phase::Phase;
 use crate::connect::RenewalDue;
+use crate::io::{Output, Reason, TokenError};
 use crate::wire::{ClientKind, ErrorCode, Refresh, Refreshed};
 
 impl Session {

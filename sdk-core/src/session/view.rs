@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Session;
 use super::phase::Phase;
-use super::{ConnId, ConnectionState, Session};
 use crate::channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 use crate::document::{Document, Record};
+use crate::io::{ConnId, ConnectionState};
 use crate::mutation::{Durability, MutationHandle, MutationStatus, Opened};
 use crate::wire::{Cursor, Peer};
 

@@ -3,16 +3,15 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::client::{ClientFrame, ClientFrames, ClientKind, Precondition};
+use super::SUBPROTOCOL_PROTO;
+use super::client::{ClientFrame, ClientFrames, ClientKind};
 use super::decode_error::DecodeError;
 use super::in_place::{self, PATCH, Received, SNAPSHOT_PART};
 #[cfg(feature = "json")]
 use super::json;
-use super::parts::Change;
 use super::reading::{Malformed, Read, Reader, Value};
 use super::server::{ServerFrame, ServerFrames, ServerKind};
 use super::writing::Writer;
-use super::{CHECK_BYTES, SUBPROTOCOL_PROTO, TRACE_BYTES};
 
 fn check_size(message: &Bytes, bytes_max: usize) -> Result<(), DecodeError> {
     if message.len() > bytes_max {
@@ -127,14 +126,6 @@ impl Codec {
         }
     }
 
-    /// Bytes of a mutation in its push, framing included, at most: names and values alone may be a
-    /// fifth of that.
-    #[must_use]
-    pub fn item_bytes(self, changes: &[Change], preconditions: &[Precondition]) -> usize {
-        let item = super::item::encode_item(changes, preconditions);
-        self.item_bytes_of(&item, (changes, preconditions))
-    }
-
     /// Appends the frames of an encoded message to another. The result is never longer than both.
     pub fn append(self, next: &[u8], message: &mut BytesMut) {
         match self {
@@ -217,9 +208,6 @@ pub fn encode_server(kind: ServerKind, message: &mut BytesMut) {
         .encode(message)
         .expect("a growing buffer takes every message");
 }
-
-/// Tag and length of an item, its deadline, what it comes after, trace, check and schema, at their longest.
-pub(super) const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9 + (2 + TRACE_BYTES) + (2 + CHECK_BYTES) + 6;
 
 /// One server's frame as a message of its own.
 #[must_use]

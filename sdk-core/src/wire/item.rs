@@ -3,12 +3,15 @@
 use bytes::{Bytes, BytesMut};
 
 use super::client::Item;
-use super::codec::{Codec, ITEM_FRAMING_BYTES};
+use super::codec::Codec;
 use super::reading::Reader;
 use super::writing::{Write, Writer};
-use super::{Change, Precondition};
+use super::{CHECK_BYTES, Change, Precondition, TRACE_BYTES};
 #[cfg(feature = "json")]
 use super::{ClientKind, Push, json};
+
+/// Tag and length of an item, its deadline, what it comes after, trace, check and schema, at their longest.
+const ITEM_FRAMING_BYTES: usize = 5 + 9 + 9 + (2 + TRACE_BYTES) + (2 + CHECK_BYTES) + 6;
 
 /// An [`Item`] with changes and preconditions alone, in Protobuf.
 pub(crate) fn encode_item(changes: &[Change], preconditions: &[Precondition]) -> Bytes {
@@ -74,6 +77,14 @@ impl Write for EncodedItem {
 }
 
 impl Codec {
+    /// Bytes of a mutation in its push, framing included, at most: names and values alone may be a
+    /// fifth of that.
+    #[must_use]
+    pub fn item_bytes(self, changes: &[Change], preconditions: &[Precondition]) -> usize {
+        let item = encode_item(changes, preconditions);
+        self.item_bytes_of(&item, (changes, preconditions))
+    }
+
     /// Bytes of a mutation in its push, framing included, at most: names and values alone may be a fifth
     /// of that. `item` is the same mutation, encoded.
     pub(crate) fn item_bytes_of(

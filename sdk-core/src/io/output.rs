@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::input::{ConnId, TokenError, TransportKind};
-use crate::channel::{ChannelDelay, ChannelId, ChannelStatus};
+use crate::channel::status::{ChannelDelay, ChannelId, ChannelStatus};
 use crate::document::RecordKey;
 use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest};
 use crate::time::{MonoTime, UnixTime};
