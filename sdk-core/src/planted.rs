@@ -89,6 +89,8 @@ mod variants {
         LowNotRaised: "`low` closes gaps";
         LoadedRowsForgotten: "rows of a former session are shown, sent and brought to their end";
         MarkNotStrict: "a mark survives a power cut before anything is sent";
+        LowFromMemory: "`low` is what the store says of its lowest row";
+        ItemFromMemory: "what is pushed is what the marking transaction has read";
         WindowIgnored: "pushes stay inside the window";
         PushNotRepeated: "a push without an answer for 10 s: subscribe again";
 

@@ -134,7 +134,11 @@ impl Channel {
             self.fail_dependents(turn, handle, &status);
             match row.follows.filter(|_| !planted!(LossForgottenWhileStoring)) {
                 Some(status) => following.push((handle, Settlement::of(n, status))),
-                None if status == MutationStatus::Committed && !planted!(MarksForgotten) => {
+                // What only another session has seen, only that one can judge lost.
+                None if status == MutationStatus::Committed
+                    && row.status == status
+                    && !planted!(MarksForgotten) =>
+                {
                     let deadline = row.deadline.unwrap_or_default();
                     self.marks.insert(n, handle, deadline, self.base_epoch);
                 }
@@ -165,6 +169,12 @@ impl Channel {
         }
         if own {
             self.pusher.on_decided(self.known_last, turn.now);
+            // What the log has passed over it never decides: another session has brought it to its end.
+            let passed = self.queue.from(0).map(|(n, _)| n);
+            let passed: Vec<u64> = passed.take_while(|&n| n <= self.base_last).collect();
+            for n in passed {
+                self.settle_as(Settlement::unknown(n), &mut settled);
+            }
         }
         let mut gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
         if planted!(RejectedStaysVisible) {
@@ -208,8 +218,7 @@ impl Channel {
             match refusal {
                 Some(refusal) => self.settle_row(n, refusal.code, &refusal.detail, &mut settled),
                 None if n < known.low && !planted!(KnownLowIgnored) => {
-                    let unknown = Settlement::of(n, MutationStatus::Indeterminate);
-                    self.settle_as(unknown, &mut settled);
+                    self.settle_as(Settlement::unknown(n), &mut settled);
                 }
                 None => self.settle_row(n, 0, "", &mut settled),
             }
@@ -275,12 +284,14 @@ impl Channel {
             match known.rejected.iter().find(|refusal| refusal.n == n) {
                 Some(refusal) => self.settle_row(n, refusal.code, &refusal.detail, &mut settled),
                 None if n < known.low && !planted!(KnownLowIgnored) => {
-                    let unknown = Settlement::of(n, MutationStatus::Indeterminate);
-                    self.settle_as(unknown, &mut settled);
+                    self.settle_as(Settlement::unknown(n), &mut settled);
                 }
                 None => self.settle_row(n, 0, "", &mut settled),
             }
         }
+        let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
+        self.view
+            .drop_mutations(&gone, &turn.limits, &mut self.dirty);
         self.finish_settled(turn, settled);
     }
 
@@ -303,18 +314,18 @@ impl Channel {
             .collect();
         let mut settled = Vec::new();
         for n in rows {
-            self.settle_as(Settlement::of(n, self.outdated()), &mut settled);
+            self.settle_as(self.outdated(n), &mut settled);
         }
         self.drop_settled(turn, settled);
     }
 
     /// How an outdated row ends: where the server still has the table row, it says that it was not
     /// applied; an evicted one could have said anything.
-    const fn outdated(&self) -> MutationStatus {
+    const fn outdated(&self, n: u64) -> Settlement {
         if self.known_last > 0 {
-            MutationStatus::Expired
+            Settlement::of(n, MutationStatus::Expired)
         } else {
-            MutationStatus::Indeterminate
+            Settlement::unknown(n)
         }
     }
 
@@ -336,8 +347,8 @@ impl Channel {
         let (copies, attempts, deadline) = (row.copies, row.attempts, row.deadline);
         let refused = || MutationStatus::rejected(code, wire::cut_detail(detail.to_owned()));
         let settlement = match code {
-            ErrorCode::Expired => Settlement::of(n, self.outdated()),
-            _ if copies > 1 => Settlement::of(n, MutationStatus::Indeterminate),
+            ErrorCode::Expired => self.outdated(n),
+            _ if copies > 1 => Settlement::unknown(n),
             _ => Settlement {
                 n,
                 status: refused(),
@@ -363,7 +374,7 @@ impl Channel {
                 status: MutationStatus::rejected(code, detail.to_owned()),
                 attempts_max: row.attempts,
             },
-            _ => Settlement::of(n, MutationStatus::Indeterminate),
+            _ => Settlement::unknown(n),
         });
         let rows: Vec<_> = rows.collect();
         let mut settled = Vec::new();
@@ -395,7 +406,8 @@ impl Channel {
             return;
         };
         if row.ending {
-            row.follows = Some(settlement.status);
+            // What the log says of it comes before what it passes over.
+            row.follows.get_or_insert(settlement.status);
             return;
         }
         row.stage = Stage::Settling;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Channel, ChannelDelay, ChannelState, Turn};
 use crate::config::Config;
-use crate::mutation::{MutationStatus, Settlement};
+use crate::mutation::Settlement;
 use crate::time::MonoTime;
 use crate::wire::{Cursor, ErrorCode};
 
@@ -63,8 +63,7 @@ impl Channel {
         let sent: Vec<u64> = rows.map(|(n, _)| n).collect();
         let mut settled = Vec::new();
         for n in sent {
-            let end = Settlement::of(n, MutationStatus::Indeterminate);
-            self.settle_as(end, &mut settled);
+            self.settle_as(Settlement::unknown(n), &mut settled);
         }
         self.drop_settled(turn, settled);
         self.given_up = self.applied.take().or(self.given_up);

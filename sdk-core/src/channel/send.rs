@@ -76,7 +76,12 @@ impl Channel {
             return;
         }
         self.expire_unsent(turn);
-        let low = self.low;
+        let low = if planted!(LowFromMemory) {
+            let first = self.queue.from(0).next().map_or(1, |(n, _)| n);
+            Low { first, after: None }
+        } else {
+            self.low
+        };
         let plan = self.pusher.plan(turn.now, &self.queue, low, &turn.limits);
         // What another session has brought to its end: the store says how, if that was not in the log.
         let is_gone = |row: &Row| !row.gone && !row.ending && row.stage != Stage::Storing;
@@ -153,7 +158,8 @@ impl Channel {
         committed: &[CommittedRow],
     ) {
         let mut gone = Vec::new();
-        for row in self.queue.rows_mut().filter(|row| row.gone) {
+        let is_open = |row: &&mut Row| row.gone && row.stage != Stage::Settling;
+        for row in self.queue.rows_mut().filter(is_open) {
             let Some(n) = row.n.filter(|n| range.contains(n)) else {
                 continue;
             };

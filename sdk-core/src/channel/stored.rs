@@ -72,7 +72,9 @@ impl Channel {
             };
         }
         let handle = row.handle;
-        if let Some(status) = stored.ended {
+        if let Some(status) = stored.ended
+            && !planted!(ItemFromMemory)
+        {
             if !row.noop {
                 row.noop = true;
                 row.status = status.clone();
@@ -84,7 +86,9 @@ impl Channel {
             }
             return;
         }
-        row.item = stored.item;
+        if !planted!(ItemFromMemory) {
+            row.item = stored.item;
+        }
         if marked && row.status == MutationStatus::Queued {
             row.status = MutationStatus::Attempted;
             self.tell(turn, handle, n, MutationStatus::Attempted);
@@ -122,10 +126,7 @@ impl Channel {
             self.neutralise(turn, handle, status);
         } else {
             let mut settled = Vec::new();
-            self.settle_as(
-                Settlement::of(n, MutationStatus::Indeterminate),
-                &mut settled,
-            );
+            self.settle_as(Settlement::unknown(n), &mut settled);
             self.drop_settled(turn, settled);
         }
     }

@@ -103,7 +103,7 @@ impl Channel {
             self.tell(turn, handle, n, status.clone());
             self.fail_dependents(turn, handle, &status);
             if let Some(decided) = decided {
-                self.settle_as(Settlement::of(n, decided), &mut settled);
+                self.settle_as(Settlement::as_known(n, decided), &mut settled);
             }
             ended.push((handle, status));
         }
@@ -120,7 +120,7 @@ impl Channel {
             let item = row.item.clone();
             self.tell(turn, handle, n, MutationStatus::Attempted);
             match decided {
-                Some(decided) => self.settle_as(Settlement::of(n, decided), &mut settled),
+                Some(decided) => self.settle_as(Settlement::as_known(n, decided), &mut settled),
                 None => self.show_stored(turn, handle, n, &item),
             }
         }
@@ -158,10 +158,7 @@ impl Channel {
                 self.neutralise(turn, handle, status);
             } else {
                 // Perhaps it was applied when it was sent; it cannot be asked for any more.
-                self.settle_as(
-                    Settlement::of(n, MutationStatus::Indeterminate),
-                    &mut settled,
-                );
+                self.settle_as(Settlement::unknown(n), &mut settled);
             }
         }
         self.drop_settled(turn, settled);

@@ -101,7 +101,6 @@ impl Shape {
             broker_ms: [(0, 0), (0, 3), (1, 50), (5, 400)][rng.index(0..4)],
             broker_is_read_back: false,
             store_ms: [None, None, Some(3), Some(200)][rng.index(0..4)],
-            // Not drawn yet: docs/testing.md says what is simulated.
             tabs: false,
             turn_ms: [0, 1, 10][rng.index(0..3)],
             heartbeat_ms: [25_000, 25_000, 5_000, 2_000][rng.index(0..4)],
@@ -146,6 +145,8 @@ impl Shape {
             200 => 1_000,
             _ => shape.channel.snapshot_part_bytes,
         };
+        // Not drawn either: a quarter of the worlds.
+        shape.tabs = shape.faulty_ms % 4 == 0;
         // Not drawn either: an eighth of the worlds.
         shape.broker_is_read_back = shape.channel.history == 20 && shape.drops_idle_channels;
         // Room for the rows of so many clients and hardly a rejection; they must not become more. Not drawn either.

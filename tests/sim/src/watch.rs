@@ -560,6 +560,7 @@ impl Watch {
                 status if row.is_noop => row.settling.as_ref() == Some(status),
                 // Another session on the store has seen it: what the store says counts.
                 _ if is_known_elsewhere => true,
+                _ if settlement.attempts_max == 0 && fate.is_some() => true,
                 MutationStatus::Lost | MutationStatus::Indeterminate
                     if fate == Some(MutationStatus::Committed) && row.settling.is_none() =>
                 {

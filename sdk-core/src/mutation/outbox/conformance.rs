@@ -192,6 +192,15 @@ pub fn cases() -> Vec<Case> {
             ],
         },
         Case {
+            name: "what comes after a committed one that is gone comes after nothing",
+            steps: vec![
+                append(&[row(1), after(row(2), After::Row(1))], &[1, 2]),
+                attempt(1, 1, low(1), &[sent(1, 1)]),
+                settle(&[committed(1)], &[committed(1)]),
+                attempt(2, 2, low(2), &[sent(2, 1)]),
+            ],
+        },
+        Case {
             name: "what comes after a failure is a no-op before it is marked",
             steps: vec![
                 append(&[row(1), after(row(2), After::Row(1))], &[1, 2]),
@@ -257,6 +266,28 @@ pub fn cases() -> Vec<Case> {
                             status: MutationStatus::Indeterminate,
                             ..alone(refused(2))
                         },
+                    ],
+                ),
+            ],
+        },
+        Case {
+            name: "what one sender cannot tell has ended as another one saw it",
+            steps: vec![
+                append(&[row(1), row(2), row(3)], &[1, 2, 3]),
+                attempt(1, 3, low(1), &[sent(1, 1), sent(2, 1), sent(3, 1)]),
+                settle(&[committed(1), refused(2)], &[committed(1), refused(2)]),
+                settle(
+                    &[1, 2, 3].map(Settlement::unknown),
+                    &[
+                        Settlement {
+                            status: MutationStatus::Committed,
+                            ..Settlement::unknown(1)
+                        },
+                        Settlement {
+                            status: refused(2).status,
+                            ..Settlement::unknown(2)
+                        },
+                        Settlement::unknown(3),
                     ],
                 ),
             ],

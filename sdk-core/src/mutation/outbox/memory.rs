@@ -239,10 +239,15 @@ impl Stored {
                 continue;
             }
             let row = &self.rows[at];
-            let fails = row.ended.is_none() && row.after > 0 && self.failure(row.after).is_some();
+            let has_cause = row.ended.is_none() && row.after > 0;
+            let fails = has_cause && self.failure(row.after).is_some();
+            let is_decided = has_cause && self.row(row.after).is_none();
             let row = &mut self.rows[at];
             if fails {
                 row.end(MutationStatus::dep_failed());
+            } else if is_decided {
+                // It was committed: nothing depends on how any more, and `low` may pass it.
+                row.after = 0;
             }
             row.attempts = 1;
             let known = deadlines.iter().find(|(n, _)| *n == row.n);
@@ -296,11 +301,13 @@ impl Stored {
             // Another session has ended it.
             settled.status = status.clone();
             return settled;
-        } else if !matches!(
-            settled.status,
-            MutationStatus::Lost | MutationStatus::Indeterminate
-        ) {
-            // Another session has seen it committed.
+        } else if settled.attempts_max < u32::MAX
+            || !matches!(
+                settled.status,
+                MutationStatus::Lost | MutationStatus::Indeterminate
+            )
+        {
+            // Another session has seen it committed. Only a log can say that it is so no more.
             settled.status = MutationStatus::Committed;
             return settled;
         }

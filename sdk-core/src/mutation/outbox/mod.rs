@@ -62,7 +62,8 @@ pub enum OutboxRequest {
     /// Reply: `Attempted`.
     ///
     /// Marks are set in the order of `n`, from the lowest row on, and none above a row without one. A
-    /// row that comes after one that ended otherwise than committed becomes a no-op first.
+    /// row that comes after one that ended otherwise than committed becomes a no-op first; one that comes
+    /// after a committed one that is gone comes after nothing any more.
     Attempt {
         /// Which channel.
         channel: ChannelName,
@@ -197,6 +198,25 @@ pub struct Settlement {
 }
 
 impl Settlement {
+    /// Nobody here can say how it ended. Another session may have seen it: if the row is gone, it has ended
+    /// as the store says.
+    #[must_use]
+    pub const fn unknown(n: u64) -> Self {
+        Self {
+            n,
+            status: MutationStatus::Indeterminate,
+            attempts_max: 0,
+        }
+    }
+
+    /// What was found out before the store had said what a row is.
+    pub(crate) fn as_known(n: u64, status: MutationStatus) -> Self {
+        match status {
+            MutationStatus::Indeterminate => Self::unknown(n),
+            status => Self::of(n, status),
+        }
+    }
+
     /// What holds however often the row was sent: the log says so.
     #[must_use]
     pub const fn of(n: u64, status: MutationStatus) -> Self {
