@@ -146,7 +146,7 @@ impl Shape {
             _ => shape.channel.snapshot_part_bytes,
         };
         // Not drawn either: a quarter of the worlds.
-        shape.tabs = shape.faulty_ms % 4 == 0;
+        shape.tabs = shape.faulty_ms.is_multiple_of(4);
         // Not drawn either: an eighth of the worlds.
         shape.broker_is_read_back = shape.channel.history == 20 && shape.drops_idle_channels;
         // Room for the rows of so many clients and hardly a rejection; they must not become more. Not drawn either.
