@@ -360,7 +360,23 @@ impl World {
             node.drain(now, &goaway, effects)
         })?;
         self.after(u64::from(by_ms), Event::NodeStops { node, life });
+        self.disturb_move();
         Ok(())
+    }
+
+    /// In some worlds the log changes its line while clients go over to their next links: what a channel asked
+    /// before is answered from another log.
+    pub(crate) fn disturb_move(&mut self) {
+        if self.shape.breaks_moves {
+            let faults = [
+                Fault::BrokerTailLost,
+                Fault::BrokerCrashKept,
+                Fault::ChannelDeleted,
+            ];
+            let fault = faults[self.rng.index(0..faults.len())];
+            let after = self.rng.u64(0..2_000);
+            self.after(after, Event::StrikesOnce { fault });
+        }
     }
 
     pub(crate) fn stop_node(&mut self, node: usize) {

@@ -53,7 +53,9 @@ pub struct Report {
 #[must_use]
 pub fn run(seed: u64, keep_text: bool) -> Report {
     let mut rng = Rng::with_seed(seed);
-    let shape = Shape::draw(&mut rng);
+    let mut shape = Shape::draw(&mut rng);
+    // Not drawn: seeds that once failed keep their worlds, and none of them is one of these.
+    shape.breaks_moves = seed % 16 == 8;
     let mut faults = Faults::draw(&mut rng);
     if shape.lifetime_ms.is_some() {
         // A wrong clock outlives what lives half a minute: see docs/testing.md.

@@ -175,6 +175,9 @@ pub(crate) enum Event {
     Strikes {
         fault: Fault,
     },
+    StrikesOnce {
+        fault: Fault,
+    },
     GrantReturns {
         principal: String,
         channel: usize,
@@ -585,6 +588,8 @@ impl World {
                 }
                 Ok(())
             }
+            Event::StrikesOnce { .. } if self.faults.is_frozen() => Ok(()),
+            Event::StrikesOnce { fault } => self.strike(fault),
             Event::GrantReturns { principal, channel } => {
                 self.allow(&principal, channel);
                 Ok(())
