@@ -30,7 +30,7 @@ impl Channels {
     pub(crate) fn new(parts: DriverParts) -> Self {
         let config = &parts.config;
         let metrics = Arc::clone(&parts.metrics);
-        let registry = Registry::new(config.channels_max, config.bounds.inputs, metrics);
+        let registry = Registry::new(config.channels_max, &config.bounds, metrics);
         Self {
             registry: Arc::new(registry),
             parts,
@@ -46,7 +46,7 @@ impl Channels {
     pub(crate) fn route(&self, name: &ChannelName) -> Result<Arc<Mailbox>, TooManyChannels> {
         self.registry.find_or_start(name, |mailbox| {
             let driver = Driver::new(Arc::clone(&self.registry), mailbox, &self.parts);
-            tokio::spawn(driver.run());
+            tokio::spawn(Box::new(driver).run());
         })
     }
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tidewire_core::ChannelName;
 use tidewire_core::wire::Cursor;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::channel::ChannelInput;
+use crate::config::Bounds;
 use crate::connection::ChannelRef;
 use crate::inbox::Inbox;
 use crate::telemetry::Metrics;
@@ -75,22 +76,35 @@ pub(crate) struct Registry {
     count: watch::Sender<usize>,
     stopping: AtomicBool,
     channels_max: usize,
+    /// One permit for each channel that may stay though nobody uses it.
+    idle: Arc<Semaphore>,
     inputs_max: usize,
     metrics: Arc<Metrics>,
 }
 
+/// A channel may stay in memory though nobody uses it, as long as this is held.
+pub(crate) type IdlePlace = OwnedSemaphorePermit;
+
 impl Registry {
-    /// `inputs_max` may wait for each of at most `channels_max` channels.
-    pub(crate) fn new(channels_max: usize, inputs_max: usize, metrics: Arc<Metrics>) -> Self {
+    /// Of at most `channels_max` channels; what else bounds them, `bounds` says.
+    pub(crate) fn new(channels_max: usize, bounds: &Bounds, metrics: Arc<Metrics>) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             count: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             channels_max,
-            inputs_max,
+            idle: Arc::new(Semaphore::new(
+                bounds.idle_channels.min(Semaphore::MAX_PERMITS),
+            )),
+            inputs_max: bounds.inputs,
             metrics,
         }
+    }
+
+    /// A place for a channel that nobody uses, if there is one left.
+    pub(crate) fn idle_place(&self) -> Option<IdlePlace> {
+        Arc::clone(&self.idle).try_acquire_owned().ok()
     }
 
     fn shard(&self, name: &ChannelName) -> MutexGuard<'_, Shard> {
@@ -175,5 +189,26 @@ impl Registry {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_channels_stay_that_nobody_uses_and_no_more() {
+        let bounds = Bounds {
+            idle_channels: 2,
+            ..Bounds::default()
+        };
+        let registry = Registry::new(10, &bounds, Metrics::with_faults(Default::default()));
+        let first = registry.idle_place();
+        let second = registry.idle_place();
+        assert!(first.is_some() && second.is_some());
+        assert!(registry.idle_place().is_none());
+        // Somebody came back, or its time was over.
+        drop(first);
+        assert!(registry.idle_place().is_some());
     }
 }

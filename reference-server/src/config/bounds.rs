@@ -30,6 +30,8 @@ pub struct Bounds {
     pub pushes_bytes: usize,
     /// Inputs that wait for a channel; pushes are told `hold`, subscribes wait.
     pub inputs: usize,
+    /// Channels that nobody uses any more and that stay in memory for a while; a further one goes at once.
+    pub idle_channels: usize,
     /// Peers present on a channel; newcomers are told `presence_full`.
     pub peers: usize,
     /// Bytes of all of them.
@@ -71,7 +73,7 @@ struct Bound {
 /// Most of anything: a bound beyond it bounds nothing on any machine.
 const MOST: usize = 1 << 40;
 
-const BOUNDS: [Bound; 21] = [
+const BOUNDS: [Bound; 22] = [
     Bound {
         path: &["limits", "document_bytes"],
         default: 128 * MIB,
@@ -116,6 +118,12 @@ const BOUNDS: [Bound; 21] = [
         default: 1024,
         range: (1, MOST),
         field: |b| &mut b.inputs,
+    },
+    Bound {
+        path: &["limits", "idle_channels"],
+        default: 1000,
+        range: (0, MOST),
+        field: |b| &mut b.idle_channels,
     },
     Bound {
         path: &["limits", "peers"],
@@ -218,6 +226,7 @@ impl Default for Bounds {
             pushes: 0,
             pushes_bytes: 0,
             inputs: 0,
+            idle_channels: 0,
             peers: 0,
             peers_bytes: 0,
             queue_messages: 0,

@@ -17,7 +17,7 @@ use crate::connection::Ending;
 use crate::connections::Connections;
 use crate::limit::LogLimit;
 use crate::pressure::Pressure;
-use crate::registry::{Mailbox, Registry};
+use crate::registry::{IdlePlace, Mailbox, Registry};
 use crate::telemetry::Metrics;
 
 /// What every channel's task shares.
@@ -56,7 +56,8 @@ pub(crate) struct Driver {
     watch: Watch,
     asked: Option<Asked>,
     wake_at: Option<MonoTime>,
-    idle_since: Option<MonoTime>,
+    /// Since when nobody has used the channel, and what lets it stay all the same.
+    idle: Option<(MonoTime, IdlePlace)>,
     /// What the channel holds.
     account: Account,
 }
@@ -94,12 +95,13 @@ impl Driver {
             parts: parts.clone(),
             asked: None,
             wake_at: None,
-            idle_since: None,
+            idle: None,
         }
     }
 
-    /// Runs until nobody has used the channel for a while.
-    pub(crate) async fn run(mut self) {
+    /// Runs until nobody has used the channel for a while. In a box, since a future keeps what it is called with
+    /// twice.
+    pub(crate) async fn run(mut self: Box<Self>) {
         let _abandon = Abandon {
             registry: Arc::clone(&self.registry),
             handle: Arc::clone(&self.handle),
@@ -262,17 +264,25 @@ impl Driver {
 
     fn is_over(&mut self, now: MonoTime) -> bool {
         if self.asked.is_some() || !self.channel.is_idle() {
-            self.idle_since = None;
+            self.idle = None;
             return false;
         }
-        let since = *self.idle_since.get_or_insert(now);
-        self.registry.is_stopping() || now >= since + self.parts.config.timeouts.linger
+        if self.idle.is_none() {
+            self.idle = self.registry.idle_place().map(|place| (now, place));
+        }
+        let linger = self.parts.config.timeouts.linger;
+        let stays = self
+            .idle
+            .as_ref()
+            .is_some_and(|(since, _)| now < *since + linger);
+        !stays || self.registry.is_stopping()
     }
 
     fn deadline(&self) -> Option<Instant> {
         let linger = self
-            .idle_since
-            .map(|since| since + self.parts.config.timeouts.linger);
+            .idle
+            .as_ref()
+            .map(|(since, _)| *since + self.parts.config.timeouts.linger);
         let at = match (self.wake_at, linger) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
