@@ -147,6 +147,7 @@ impl World {
         for wish in wishes {
             match wish {
                 Wish::Moved => self.faults.count(Fault::Moved),
+                Wish::Asks => self.disturb_move(),
                 Wish::Open(conn, first) => self.open(client, conn, first),
                 Wish::Send(conn, message) => self.client_sends(client, conn, message),
                 Wish::Close(conn, code) => self.client_closes(client, conn, code),

@@ -360,11 +360,10 @@ impl World {
             node.drain(now, &goaway, effects)
         })?;
         self.after(u64::from(by_ms), Event::NodeStops { node, life });
-        self.disturb_move();
         Ok(())
     }
 
-    /// In some worlds the log changes its line while clients go over to their next links: what a channel asked
+    /// In some worlds the log changes its line while a client's channels ask on its next link: what they asked
     /// before is answered from another log.
     pub(crate) fn disturb_move(&mut self) {
         if self.shape.breaks_moves {
@@ -374,7 +373,9 @@ impl World {
                 Fault::ChannelDeleted,
             ];
             let fault = faults[self.rng.index(0..faults.len())];
-            let after = self.rng.u64(0..2_000);
+            let after = self
+                .rng
+                .u64(0..=2 * (self.shape.link_ms.1 + self.shape.broker_ms.1));
             self.after(after, Event::StrikesOnce { fault });
         }
     }

@@ -430,7 +430,6 @@ impl World {
         })?;
         self.note("sent away", &[id.0 as u64], || format!("link {}", id.0));
         self.after(u64::from(by_ms), Event::SentAwayEnds { link: id });
-        self.disturb_move();
         Ok(true)
     }
 

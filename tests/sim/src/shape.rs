@@ -70,7 +70,7 @@ pub struct Shape {
     pub drops_idle_channels: bool,
     /// Whether stores are deleted. Whoever comes back with a new one is another author.
     pub stores_deleted: bool,
-    /// Whether logs change their line while clients move.
+    /// Whether logs change their line while clients move from link to link.
     pub breaks_moves: bool,
     /// Most mutations that a client's outbox holds.
     pub outbox_rows: usize,

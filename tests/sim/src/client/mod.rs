@@ -58,6 +58,8 @@ pub enum Wish {
     Retry(usize),
     /// The next link has taken over while the one before lived.
     Moved,
+    /// A next link is there, and channels ask on it.
+    Asks,
     /// Something worth a line in the timeline.
     Note(Event),
 }
@@ -392,6 +394,9 @@ impl Client {
             .is_some_and(|next| links.first() == Some(next))
         {
             wishes.push(Wish::Moved);
+        }
+        if links.len() > 1 && links.get(1) != running.links.get(1) {
+            wishes.push(Wish::Asks);
         }
         running.moving = match (links.get(1), running.moving) {
             (Some(&next), Some((conn, since_ms))) if next == conn => Some((conn, since_ms)),
