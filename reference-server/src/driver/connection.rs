@@ -42,37 +42,41 @@ type Task = Arc<Mailbox>;
 type Answer = Pin<Box<dyn Future<Output = ConnectionInput<Task>> + Send>>;
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(
+// The future of an `async fn` keeps each argument twice, and every idle connection is one.
+#[expect(clippy::manual_async_fn, reason = "it would be larger")]
+pub(crate) fn serve(
     app: Arc<App>,
     request: KeptRequest,
     registered: Registered,
     link: impl Link,
-) {
-    let peer = &registered.peer;
-    let mut listener = Listener::new(&app, request, peer);
-    let mut writing = pin!(write(&app, peer, &link));
-    let ended = {
-        let listening = pin!(listener.listen(&link));
-        match first(listening, writing.as_mut()).await {
-            First::Listening(()) => None,
-            First::Writing(ending) => Some(ending),
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let peer = &registered.peer;
+        let mut listener = Listener::new(&app, request, peer);
+        let mut writing = pin!(write(&app, peer, &link));
+        let ended = {
+            let listening = pin!(listener.listen(&link));
+            match first(listening, writing.as_mut()).await {
+                First::Listening(()) => None,
+                First::Writing(ending) => Some(ending),
+            }
+        };
+        // Channels let go at once; what they already queued still goes out.
+        drop(listener);
+        let ending = match ended {
+            Some(ending) => ending,
+            None => timeout(LAST_WORDS, writing).await.unwrap_or(Ending::BROKEN),
+        };
+        if ending.close.is_some() {
+            let _ = timeout(LAST_WORDS, link.close(ending)).await;
         }
-    };
-    // Channels let go at once; what they already queued still goes out.
-    drop(listener);
-    let ending = match ended {
-        Some(ending) => ending,
-        None => timeout(LAST_WORDS, writing).await.unwrap_or(Ending::BROKEN),
-    };
-    if ending.close.is_some() {
-        let _ = timeout(LAST_WORDS, link.close(ending)).await;
-    }
-    let reason = ending.reason;
-    app.metrics.closes.get_or_create(&Reason { reason }).inc();
-    let conn = peer.id().0;
-    match reason {
-        EndReason::Code(ErrorCode::Internal) => tracing::error!(conn, "a fault of the server"),
-        _ => tracing::debug!(conn, ?reason, "connection ended"),
+        let reason = ending.reason;
+        app.metrics.closes.get_or_create(&Reason { reason }).inc();
+        let conn = peer.id().0;
+        match reason {
+            EndReason::Code(ErrorCode::Internal) => tracing::error!(conn, "a fault of the server"),
+            _ => tracing::debug!(conn, ?reason, "connection ended"),
+        }
     }
 }
 
