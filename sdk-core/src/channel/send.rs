@@ -138,9 +138,12 @@ impl Channel {
     ) {
         self.low = low;
         for row in self.queue.rows_mut() {
-            if row.n.is_some_and(|n| range.contains(&n)) && row.stage == Stage::Storing {
+            if let Some(n) = row.n.filter(|n| range.contains(n))
+                && row.stage == Stage::Storing
+            {
                 // Those that are there follow.
-                row.gone = rows.iter().all(|there| Some(there.n) != row.n) && !row.ending;
+                let is_there = rows.binary_search_by_key(&n, |there| there.n).is_ok();
+                row.gone = !is_there && !row.ending;
             }
         }
         for row in rows {

@@ -147,7 +147,7 @@ impl World {
         for wish in wishes {
             match wish {
                 Wish::Moved => self.faults.count(Fault::Moved),
-                Wish::Asks => self.disturb_move(),
+                Wish::Asks => self.on_ask(),
                 Wish::Open(conn, first) => self.open(client, conn, first),
                 Wish::Send(conn, message) => self.client_sends(client, conn, message),
                 Wish::Close(conn, code) => self.client_closes(client, conn, code),

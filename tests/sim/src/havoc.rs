@@ -363,23 +363,6 @@ impl World {
         Ok(())
     }
 
-    /// In some worlds the log changes its line while a client's channels ask on its next link: what they asked
-    /// before is answered from another log.
-    pub(crate) fn disturb_move(&mut self) {
-        if self.shape.breaks_moves {
-            let faults = [
-                Fault::BrokerTailLost,
-                Fault::BrokerCrashKept,
-                Fault::ChannelDeleted,
-            ];
-            let fault = faults[self.rng.index(0..faults.len())];
-            let after = self
-                .rng
-                .u64(0..=2 * (self.shape.link_ms.1 + self.shape.broker_ms.1));
-            self.after(after, Event::StrikesOnce { fault });
-        }
-    }
-
     pub(crate) fn stop_node(&mut self, node: usize) {
         let links: Vec<LinkId> = self.nodes[node]
             .connections()

@@ -8,6 +8,7 @@
 //! run      one seed: faults, healing, calm      world     queue, time, everybody
 //! shape    what the seed's world is made of     network   links in the world
 //! faults   which faults, how often              havoc     how they strike, how they heal
+//! awkward  faults at the moments that rules exist for
 //! drivers  what clients and nodes want done     requests  requests to the broker, and their fate
 //! client   Session, driver loop, store          node      Connection, Channel, their driver
 //! app      what applications do                 policy    what they may do
@@ -19,6 +20,7 @@
 //! ```
 
 pub mod app;
+mod awkward;
 pub mod broker;
 pub mod client;
 pub mod draw;

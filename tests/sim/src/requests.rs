@@ -41,6 +41,9 @@ impl World {
             return;
         } else if self.faults.strikes(Fault::BrokerLate, &mut self.rng) {
             // The node gives up waiting; the broker still does what was asked.
+            if matches!(request, BrokerRequest::Append { .. }) {
+                self.on_late_append(channel);
+            }
             self.after(
                 takes,
                 Event::BrokerAnswers {

@@ -70,8 +70,8 @@ pub struct Shape {
     pub drops_idle_channels: bool,
     /// Whether stores are deleted. Whoever comes back with a new one is another author.
     pub stores_deleted: bool,
-    /// Whether logs change their line while clients move from link to link.
-    pub breaks_moves: bool,
+    /// Whether faults strike at the moments that rules exist for; see `awkward.rs`.
+    pub is_awkward: bool,
     /// Most mutations that a client's outbox holds.
     pub outbox_rows: usize,
     /// Settings of every channel.
@@ -130,7 +130,7 @@ impl Shape {
             drops_idle_channels: rng.bool(),
             outbox_rows: [20, 10_000, 10_000][rng.index(0..3)],
             stores_deleted: true,
-            breaks_moves: false,
+            is_awkward: false,
             channel: ChannelConfig {
                 history: [3, 20, 200, 2_000][rng.index(0..4)],
                 snapshot_entries: [4, 20, 1_000][rng.index(0..3)],
@@ -230,7 +230,7 @@ impl Shape {
             drops_idle_channels: false,
             outbox_rows: 10_000,
             stores_deleted: true,
-            breaks_moves: false,
+            is_awkward: false,
             channel: ChannelConfig {
                 broker_timeout: Duration::from_secs(5),
                 epoch_keys: keys(),

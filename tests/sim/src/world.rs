@@ -108,6 +108,10 @@ pub(crate) enum Event {
     Acts {
         client: usize,
     },
+    WantsAgain {
+        client: usize,
+        channel: usize,
+    },
     Retries {
         client: usize,
         life: u64,
@@ -404,6 +408,7 @@ impl World {
             Act::Subscribe(c) | Act::Unsubscribe(c) | Act::Cancel(c, _) => c,
             Act::Pause(c) | Act::Resume(c) => c,
         };
+        self.on_act(client, &act);
         let denied = self
             .ever_denied
             .contains(&(self.clients[client].principal.clone(), channel));
@@ -587,6 +592,10 @@ impl World {
                     self.plan(fault);
                 }
                 Ok(())
+            }
+            Event::WantsAgain { client, channel } => {
+                self.act(client, Act::Subscribe(channel))?;
+                self.act(client, Act::Resume(channel))
             }
             Event::StrikesOnce { .. } if self.faults.is_frozen() => Ok(()),
             Event::StrikesOnce { fault } => self.strike(fault),

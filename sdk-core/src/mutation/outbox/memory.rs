@@ -18,7 +18,8 @@ use crate::time::UnixTime;
 /// told by `history_lost` alone.
 const COMMITTED_MAX: usize = 8192;
 
-/// How many other outcomes a channel remembers. Policy at the limit: the older half is forgotten.
+/// How many other outcomes a channel remembers. Policy at the limit: the older half is forgotten, and of their
+/// numbers, and of those below, nobody says committed any more.
 const FAILED_MAX: usize = 2000;
 
 /// An outbox in memory. Cloned, it is a copy of its present state.
@@ -37,6 +38,8 @@ struct Stored {
     proof: Bytes,
     committed: Vec<CommittedRow>,
     failed: Vec<Settlement>,
+    /// The highest number of which it was forgotten how it failed.
+    forgotten: u64,
 }
 
 impl MemoryOutbox {
@@ -226,6 +229,11 @@ impl Stored {
         here.or_else(|| gone().map(|failed| &failed.status))
     }
 
+    /// Whether nobody knows any more how a row that is gone has ended.
+    fn is_unknown(&self, n: u64) -> bool {
+        n <= self.forgotten && self.committed.iter().all(|row| row.n != n)
+    }
+
     /// Sets marks up to a row, and counts whoever is about to send those from `from` on. What fails with
     /// what it comes after is a no-op from now on.
     fn mark(&mut self, from: u64, through: u64, latest: UnixTime, deadlines: &[(u64, UnixTime)]) {
@@ -242,6 +250,7 @@ impl Stored {
             let has_cause = row.ended.is_none() && row.after > 0;
             let fails = has_cause && self.failure(row.after).is_some();
             let is_decided = has_cause && self.row(row.after).is_none();
+            let fails = fails || is_decided && self.is_unknown(row.after);
             let row = &mut self.rows[at];
             if fails {
                 row.end(MutationStatus::dep_failed());
@@ -308,13 +317,17 @@ impl Stored {
             )
         {
             // Another session has seen it committed. Only a log can say that it is so no more.
-            settled.status = MutationStatus::Committed;
+            settled.status = match self.is_unknown(n) {
+                true => MutationStatus::Indeterminate,
+                false => MutationStatus::Committed,
+            };
             return settled;
         }
         // Also what is lost after it was committed.
         self.committed.retain(|committed| committed.n != n);
         if self.failed.len() == FAILED_MAX {
-            self.failed.drain(..FAILED_MAX / 2);
+            let forgotten = self.failed.drain(..FAILED_MAX / 2).map(|failed| failed.n);
+            self.forgotten = forgotten.fold(self.forgotten, u64::max);
         }
         self.failed.push(settled.clone());
         settled
@@ -327,5 +340,42 @@ impl OutboxRow {
         self.ended = Some(status);
         self.item = Bytes::new();
         self.after = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_row_whose_failure_was_forgotten_nobody_says_committed() {
+        let mut stored = Stored::default();
+        let row = |after| NewRow {
+            handle: MutationHandle(0),
+            item: Bytes::new(),
+            deadline: None,
+            after,
+            ended: None,
+        };
+        let rows = FAILED_MAX as u64 + 2;
+        stored.append((0..rows).map(|_| row(After::Nothing)).collect());
+        // The second one is committed, all others fail; with the last one the older half is forgotten.
+        for n in 1..=rows {
+            let status = match n {
+                2 => MutationStatus::Committed,
+                _ => MutationStatus::Expired,
+            };
+            stored.settle(Settlement::of(n, status), 1);
+        }
+        let told = |stored: &mut Stored, n| stored.settle(Settlement::unknown(n), 1).status;
+        assert_eq!(told(&mut stored, 1), MutationStatus::Indeterminate);
+        assert_eq!(told(&mut stored, 2), MutationStatus::Committed);
+        assert_eq!(told(&mut stored, rows), MutationStatus::Expired);
+        // What comes after it does not happen without it.
+        let numbers = stored.append(vec![row(After::Row(1)), row(After::Row(2))]);
+        stored.mark(numbers[0].1, numbers[1].1, UnixTime(9), &[]);
+        let ended = |n| stored.row(n).and_then(|row| row.ended.clone());
+        assert_eq!(ended(numbers[0].1), Some(MutationStatus::dep_failed()));
+        assert_eq!(ended(numbers[1].1), None);
     }
 }

@@ -30,6 +30,8 @@ use crate::time::UnixTime;
 ///   [`MemoryOutbox`] and says so in [`Opened::durability`] and [`Opened::reason`].
 /// - An answer to a request that [`OutboxRequest::is_strict`] means that what it wrote, and everything
 ///   written before it, survives a power cut.
+/// - A store may forget how rows failed that are gone. Of their numbers it says `indeterminate` from then
+///   on, never `committed`, and what comes after one of them fails with it.
 /// - [`OutboxReply::Foreign`] goes the way that the driver that made the store has given it.
 ///
 /// `D` is what a driver takes answers with: it may have to be `Send`, or must not be.
@@ -323,7 +325,7 @@ pub enum OutboxReply {
         through: u64,
         /// What their push may say as `low`.
         low: Low,
-        /// All rows of the range that are there.
+        /// All rows of the range that are there, by number.
         rows: Vec<OutboxRow>,
         /// Rows of the range that have ended otherwise than committed and are gone.
         ended: Vec<Settlement>,
