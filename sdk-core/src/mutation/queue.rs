@@ -72,6 +72,30 @@ pub(crate) enum Stage {
 }
 
 impl Row {
+    fn new(handle: MutationHandle, item: Bytes, bytes: usize) -> Self {
+        Self {
+            handle,
+            n: None,
+            item,
+            bytes,
+            status: MutationStatus::Queued,
+            stage: Stage::Unsent,
+            asked: false,
+            noop: false,
+            ending: false,
+            marked: false,
+            gone: false,
+            gone_epoch: None,
+            copies: 0,
+            attempts: 0,
+            deadline: None,
+            after: None,
+            after_n: 0,
+            coalesce_key: None,
+            follows: None,
+        }
+    }
+
     /// Nobody has sent it, as far as is known here: it can still become a no-op.
     pub(crate) fn is_unsent(&self) -> bool {
         self.stage == Stage::Unsent && !self.marked && !self.noop
@@ -131,25 +155,10 @@ impl MutationQueue {
         }
         let key = options.coalesce_key.clone();
         self.add(Row {
-            handle,
-            n: None,
-            item,
-            bytes,
-            status: MutationStatus::Queued,
-            stage: Stage::Unsent,
-            asked: false,
-            noop: false,
-            ending: false,
-            marked: false,
-            gone: false,
-            gone_epoch: None,
-            copies: 0,
-            attempts: 0,
             deadline,
             after: options.after,
-            after_n: 0,
             coalesce_key: key.clone(),
-            follows: None,
+            ..Row::new(handle, item, bytes)
         });
         let key = key?;
         match self.coalescing.binary_search_by(|(of, _)| of.cmp(&key)) {
@@ -172,25 +181,11 @@ impl MutationQueue {
     ) -> &mut Row {
         let after = self.number_of(after_n);
         let at = self.add(Row {
-            handle,
             n: Some(n),
-            item: Bytes::new(),
-            bytes,
-            status: MutationStatus::Queued,
-            stage: Stage::Unsent,
             asked: true,
-            noop: false,
-            ending: false,
-            marked: false,
-            gone: false,
-            gone_epoch: None,
-            copies: 0,
-            attempts: 0,
-            deadline: None,
             after,
             after_n,
-            coalesce_key: None,
-            follows: None,
+            ..Row::new(handle, Bytes::new(), bytes)
         });
         &mut self.rows[at]
     }

@@ -28,11 +28,7 @@ impl World {
     pub(crate) fn on_late_append(&mut self, channel: usize) {
         if self.shape.is_awkward && !self.faults.is_frozen() {
             let client = self.rng.index(0..self.clients.len());
-            let principal = self.clients[client].principal.clone();
-            self.faults.count(Fault::WriteForbidden);
-            self.deny_writing(&principal, channel);
-            let lasts = self.rng.u64(200..8_000);
-            self.after(lasts, Event::GrantReturns { principal, channel });
+            self.deny_writing_for_a_while(client, channel);
         }
     }
 

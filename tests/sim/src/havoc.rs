@@ -149,11 +149,7 @@ impl World {
             Fault::WriteForbidden => {
                 let client = self.rng.index(0..self.clients.len());
                 let channel = self.rng.index(0..self.shape.channels);
-                let principal = self.clients[client].principal.clone();
-                self.faults.count(fault);
-                self.deny_writing(&principal, channel);
-                let lasts = self.rng.u64(200..8_000);
-                self.after(lasts, Event::GrantReturns { principal, channel });
+                self.deny_writing_for_a_while(client, channel);
             }
             Fault::ReadForbidden => {
                 let client = self.rng.index(0..self.clients.len());
@@ -244,6 +240,15 @@ impl World {
         self.on_node(node, life, |node, now, effects| {
             node.abandon(now, channel, effects).map(drop)
         })
+    }
+
+    /// A client's principal may not write to a channel, and may again some seconds later.
+    pub(crate) fn deny_writing_for_a_while(&mut self, client: usize, channel: usize) {
+        let principal = self.clients[client].principal.clone();
+        self.faults.count(Fault::WriteForbidden);
+        self.deny_writing(&principal, channel);
+        let lasts = self.rng.u64(200..8_000);
+        self.after(lasts, Event::GrantReturns { principal, channel });
     }
 
     /// A principal may not write to a channel from now on.
