@@ -156,6 +156,7 @@ mod variants {
         AckedBeforeDurable: "an ack means logged";
         MidsOfRejectionsDropped: "a patch names the rejected mutations of its range";
         DeadlineNotJudged: "what comes after its deadline is rejected `expired`";
+        SkippedTakenForCommitted: "of numbers that its author has given up a server says no more than that";
         DependencyNotJudged: "what comes after a rejected mutation is rejected `dep_failed`";
         PreconditionsNotJudged: "a mutation applies only if all its preconditions hold";
         SinceTakenFromAnyLine: "`unchanged` since a place off the line does not hold";

@@ -27,6 +27,10 @@ pub(super) struct Decision<'a> {
 impl Decision<'_> {
     /// Writes it into the row.
     pub(super) fn write(self, row: &mut TableRow) {
+        if self.n > row.last + 1 && !planted!(SkippedTakenForCommitted) {
+            // Of what the author has given up, nobody will say that it was not rejected.
+            row.forgotten = self.n - 1;
+        }
         if self.outcome.is_ok() || !planted!(RejectionNotCounted) {
             row.last = self.n;
         }

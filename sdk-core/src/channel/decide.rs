@@ -13,7 +13,7 @@ use crate::document::precondition::subject;
 use crate::document::{Document, Record};
 use crate::io::{Event, Output};
 use crate::mutation::marks::Judgement;
-use crate::mutation::queue::{Stage, fresh_place};
+use crate::mutation::queue::{Row, Stage, fresh_place};
 use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
 use crate::planted;
 use crate::time::UnixTime;
@@ -73,6 +73,12 @@ impl Channel {
                 self.fail_dependents(turn, handle, &status);
             } else {
                 self.tell(turn, handle, n, MutationStatus::Queued);
+                if self.is_decided(n) {
+                    // Another session was faster than this answer.
+                    self.view
+                        .drop_mutations(&[handle], &turn.limits, &mut self.dirty);
+                    self.ask_how_decided(turn);
+                }
             }
         }
         if let ChannelStatus::Failed { code, detail } = self.status.clone() {
@@ -130,7 +136,8 @@ impl Channel {
                 self.tell(turn, handle, n, status.clone());
             }
             let Some(row) = removed else { continue };
-            // As the store has it: perhaps another session knew better.
+            // Only now: perhaps another session knew better.
+            self.queue.release(n, &status);
             self.fail_dependents(turn, handle, &status);
             match row.follows.filter(|_| !planted!(LossForgottenWhileStoring)) {
                 Some(status) => following.push((handle, Settlement::of(n, status))),
@@ -274,6 +281,26 @@ impl Channel {
         self.lose(turn, changed.collect());
     }
 
+    /// What another session has seen committed, our stream tells: unless that is so long ago that the server
+    /// has forgotten it. Then the store's word is the last one.
+    pub(super) fn end_untold(&mut self, turn: &mut Turn<'_>) {
+        if !self.state.is_streaming() || self.known_last > 0 {
+            return;
+        }
+        let forgotten = turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD;
+        let is_untold = |row: &Row| {
+            let deadline = row.deadline.unwrap_or_default();
+            row.gone_epoch.is_some() && deadline + turn.config.retention < forgotten
+        };
+        let untold = self.queue.from(0).filter(|(_, row)| is_untold(row));
+        let untold: Vec<u64> = untold.map(|(n, _)| n).collect();
+        let mut settled = Vec::new();
+        for n in untold {
+            self.settle_as(Settlement::unknown(n), &mut settled);
+        }
+        self.drop_settled(turn, settled);
+    }
+
     /// A `resume` says how rows were decided that the base holds already: other sessions' rows that
     /// became known here only after that.
     pub(super) fn settle_late(&mut self, turn: &mut Turn<'_>, known: &Known) {
@@ -283,16 +310,14 @@ impl Channel {
         for n in late {
             match known.rejected.iter().find(|refusal| refusal.n == n) {
                 Some(refusal) => self.settle_row(n, refusal.code, &refusal.detail, &mut settled),
-                None if n < known.low && !planted!(KnownLowIgnored) => {
+                None if n < known.low && !planted!(KnownLowIgnored) || n > known.last => {
+                    // Forgotten, and be it that the whole row of the table is gone.
                     self.settle_as(Settlement::unknown(n), &mut settled);
                 }
                 None => self.settle_row(n, 0, "", &mut settled),
             }
         }
-        let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
-        self.view
-            .drop_mutations(&gone, &turn.limits, &mut self.dirty);
-        self.finish_settled(turn, settled);
+        self.drop_decided(turn, settled);
     }
 
     /// A `resume` says what is decided at the log's head: rows that the server can take no more, by their
@@ -424,7 +449,15 @@ impl Channel {
         let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
         self.view
             .drop_mutations(&gone, &turn.limits, &mut self.dirty);
-        self.end_settled(turn, settled);
+        self.store_outcomes(turn, settled);
+    }
+
+    /// Drops the overlays of rows that the base has decided already.
+    pub(super) fn drop_decided(&mut self, turn: &mut Turn<'_>, settled: Settled) {
+        let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
+        self.view
+            .drop_mutations(&gone, &turn.limits, &mut self.dirty);
+        self.finish_settled(turn, settled);
     }
 
     /// The base stands at or after what decided these rows: whoever was refused reads there what is.
@@ -433,14 +466,6 @@ impl Channel {
             if let MutationStatus::Rejected { current, .. } = &mut settlement.status {
                 *current = self.current(*handle);
             }
-        }
-        self.end_settled(turn, settled);
-    }
-
-    /// What comes after a mutation that failed fails with it; and the store is to keep how each ended.
-    fn end_settled(&mut self, turn: &mut Turn<'_>, settled: Settled) {
-        for (handle, settlement) in &settled {
-            self.fail_dependents(turn, *handle, &settlement.status);
         }
         self.store_outcomes(turn, settled);
     }

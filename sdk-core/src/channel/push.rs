@@ -23,8 +23,8 @@ pub(crate) struct Pusher {
     in_flight_bytes: usize,
     /// `low` may have risen since the store said it: it is asked before the next push.
     is_low_old: bool,
-    /// It misses numbers below the lowest one in the store.
-    lacks_some: bool,
+    /// A number that it misses and that has left the store; until it has decided what comes behind.
+    lacks: Option<u64>,
     /// `need` was obeyed for these. Policy at the limit: the link's time-out takes over.
     needed: Vec<u64>,
     hold_until: Option<MonoTime>,
@@ -84,6 +84,7 @@ impl Pusher {
     /// The server has decided everything up to `last`.
     pub(crate) fn on_decided(&mut self, last: u64, now: MonoTime) {
         self.settle_elsewhere(last);
+        self.lacks = self.lacks.filter(|&n| n > last);
         while let Some(&(n, bytes)) = self.in_flight.front()
             && n <= last
         {
@@ -111,7 +112,7 @@ impl Pusher {
         let obeyed = self.needed.contains(&n) || self.needed.len() >= NEEDED_MAX;
         if n > decided && n < self.next && !obeyed {
             self.needed.push(n);
-            self.lacks_some |= n < low.first;
+            self.lacks = Some(n).filter(|&n| n < low.first);
             self.restart(n);
         }
     }
@@ -176,7 +177,7 @@ impl Pusher {
             return plan;
         }
         self.hold_until = None;
-        plan.push.low = low.of(self.lacks_some);
+        plan.push.low = low.of(self.lacks.is_some());
         if planted!(LowNotRaised) {
             plan.push.low = 1;
         }

@@ -146,9 +146,7 @@ impl Channel {
                 row.gone = !is_there && !row.ending;
             }
         }
-        for row in rows {
-            self.take_stored(turn, row, true);
-        }
+        self.take_stored(turn, rows, true);
     }
 
     /// Rows that are in the store no more: another session has brought them to their end. What is in the
@@ -176,6 +174,7 @@ impl Channel {
             self.settle_as(Settlement::of(end.n, end.status), &mut settled);
         }
         self.drop_settled(turn, settled);
+        self.end_untold(turn);
     }
 
     /// `ack` only saves latency: it opens the window and is shown as a hint.

@@ -5,7 +5,9 @@
 
 use super::{Channel, Turn};
 use crate::mutation::queue::Stage;
-use crate::mutation::{MutationHandle, MutationStatus, OutboxRow, Settlement, StoredChannel};
+use crate::mutation::{
+    CommittedRow, MutationHandle, MutationStatus, OutboxRow, Settlement, StoredChannel,
+};
 use crate::planted;
 use crate::wire::{self, ErrorCode};
 
@@ -21,16 +23,11 @@ impl Channel {
         }
         for committed in stored.committed {
             let handle = turn.new_handle();
-            // An epoch above the kept one was given up: its log is another one than what comes.
-            let is_given_up = committed.epoch > stored.max_epoch;
-            let epoch = if is_given_up { 0 } else { committed.epoch };
-            self.marks
-                .insert(committed.n, handle, committed.deadline, epoch);
+            let CommittedRow { n, deadline, epoch } = committed;
+            self.marks.insert(n, handle, deadline, epoch);
         }
-        for row in stored.rows {
-            if !planted!(LoadedRowsForgotten) {
-                self.take_stored(turn, row, false);
-            }
+        if !planted!(LoadedRowsForgotten) {
+            self.take_stored(turn, stored.rows, false);
         }
         if let Some(conn) = self.link {
             self.handle_connected(turn, conn);
@@ -39,30 +36,48 @@ impl Channel {
 
     /// Other sessions wrote rows.
     pub(crate) fn handle_foreign(&mut self, turn: &mut Turn<'_>, rows: Vec<OutboxRow>) {
-        for row in rows {
-            if self.loaded && !self.released {
-                self.take_stored(turn, row, false);
-            }
+        if self.loaded && !self.released {
+            self.take_stored(turn, rows, false);
         }
     }
 
-    /// Takes a row as it stands in the store. `sendable`: it was read for a push.
-    pub(super) fn take_stored(&mut self, turn: &mut Turn<'_>, stored: OutboxRow, sendable: bool) {
+    /// Takes rows as they stand in the store. `sendable`: they were read for a push.
+    pub(super) fn take_stored(
+        &mut self,
+        turn: &mut Turn<'_>,
+        stored: Vec<OutboxRow>,
+        sendable: bool,
+    ) {
+        let mut ended = Vec::new();
+        for row in stored {
+            ended.extend(self.take_row(turn, row, sendable));
+        }
+        // Once all are known: the store may have ended those that come after them as well.
+        for (handle, status) in ended {
+            self.fail_dependents(turn, handle, &status);
+        }
+    }
+
+    /// Returns how the row has ended, if that is new.
+    fn take_row(
+        &mut self,
+        turn: &mut Turn<'_>,
+        stored: OutboxRow,
+        sendable: bool,
+    ) -> Option<(MutationHandle, MutationStatus)> {
         let (n, marked) = (stored.n, stored.attempts > 0);
         if self.queue.by_number(n).is_none() {
             self.add_stored(turn, &stored);
         }
-        let Some(row) = self.queue.by_number(n) else {
-            return;
-        };
+        let row = self.queue.by_number(n)?;
         if row.stage == Stage::Settling {
-            return;
+            return None;
         }
         row.marked |= marked;
         row.deadline = stored.deadline;
         row.after_n = stored.after;
         if row.ending {
-            return;
+            return None;
         }
         if sendable {
             row.stage = if marked {
@@ -82,9 +97,9 @@ impl Channel {
                 self.view
                     .drop_mutations(&[handle], &turn.limits, &mut self.dirty);
                 self.tell(turn, handle, n, status.clone());
-                self.fail_dependents(turn, handle, &status);
+                return Some((handle, status));
             }
-            return;
+            return None;
         }
         if !planted!(ItemFromMemory) {
             row.item = stored.item;
@@ -93,6 +108,7 @@ impl Channel {
             row.status = MutationStatus::Attempted;
             self.tell(turn, handle, n, MutationStatus::Attempted);
         }
+        None
     }
 
     /// A row that is not known here yet.
@@ -113,11 +129,8 @@ impl Channel {
             return;
         }
         self.tell(turn, handle, n, MutationStatus::Queued);
-        if n <= self.base_last {
-            // The base holds its outcome already; the answer to a subscribe says which.
-            if self.state.is_streaming() {
-                self.resubscribe(turn);
-            }
+        if self.is_decided(n) {
+            self.ask_how_decided(turn);
         } else if item.is_some() {
             self.show_stored(turn, handle, n, &stored.item);
         } else if stored.attempts == 0 {
@@ -128,6 +141,18 @@ impl Channel {
             let mut settled = Vec::new();
             self.settle_as(Settlement::unknown(n), &mut settled);
             self.drop_settled(turn, settled);
+        }
+    }
+
+    /// Whether the base holds the outcome of a number already.
+    pub(super) const fn is_decided(&self, n: u64) -> bool {
+        n <= self.base_last
+    }
+
+    /// A row became known only after the base had passed it: the answer to a subscribe says how it ended.
+    pub(super) fn ask_how_decided(&mut self, turn: &mut Turn<'_>) {
+        if self.state.is_streaming() {
+            self.resubscribe(turn);
         }
     }
 

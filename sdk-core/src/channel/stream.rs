@@ -78,6 +78,7 @@ impl Channel {
             Recovery::Replayed { entries }
         });
         self.state = ChannelState::CatchingUp;
+        self.end_untold(turn);
         self.expect_progress(turn);
         self.advance(turn)
     }
@@ -234,6 +235,7 @@ impl Channel {
         self.open_stream(cursor.epoch, last);
         self.recovery = Some(Recovery::Snapshot);
         self.state = ChannelState::CatchingUp;
+        self.end_untold(turn);
         self.expect_progress(turn);
         self.advance(turn)
     }

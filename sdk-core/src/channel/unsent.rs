@@ -121,10 +121,11 @@ impl Channel {
             self.tell(turn, handle, n, MutationStatus::Attempted);
             match decided {
                 Some(decided) => self.settle_as(Settlement::as_known(n, decided), &mut settled),
+                None if self.is_decided(n) => self.ask_how_decided(turn),
                 None => self.show_stored(turn, handle, n, &item),
             }
         }
-        self.drop_settled(turn, settled);
+        self.drop_decided(turn, settled);
         ended
     }
 

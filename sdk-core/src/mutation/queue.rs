@@ -362,6 +362,15 @@ impl MutationQueue {
             .collect()
     }
 
+    /// The store says how a row ended. If it was committed, nothing depends on how any more, and `low` may
+    /// pass it.
+    pub(crate) fn release(&mut self, n: u64, status: &MutationStatus) {
+        if self.dependents > 0 && *status == MutationStatus::Committed {
+            let dependents = self.rows.iter_mut().filter(|row| row.after_n == n);
+            dependents.for_each(|row| row.after_n = 0);
+        }
+    }
+
     /// A row's outcome is stored: it leaves.
     pub(crate) fn remove(&mut self, handle: MutationHandle) -> Option<Row> {
         self.leave_unsent(handle);

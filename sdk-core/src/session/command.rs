@@ -13,6 +13,7 @@ use crate::document::change::{changes_bytes, check_changes};
 use crate::document::precondition::check_preconditions;
 use crate::document::value::is_json;
 use crate::mutation::dirty::Dirty;
+use crate::mutation::queue::{Row, Stage};
 use crate::mutation::{
     CancelError, Durability, Follow, MutateError, MutateOptions, MutationHandle, MutationStatus,
     OutboxRequest,
@@ -216,8 +217,11 @@ impl Session {
             return Ok(Some(MutationStatus::Lost));
         }
         let row = open.and_then(|channel| channel.queue.row(after));
-        // The store may still know better.
-        if row.is_some_and(|row| row.ending) {
+        // The store may still know better than to let it fail.
+        let is_unsure = |row: &Row| {
+            row.stage == Stage::Settling && !row.noop && row.status != MutationStatus::Committed
+        };
+        if row.is_some_and(|row| row.ending || is_unsure(row)) {
             return Ok(None);
         }
         let status = row.map(|row| &row.status);

@@ -56,7 +56,13 @@ impl Session {
 
     /// The server took the token. One that nobody waits for is a copy.
     pub(super) fn handle_refreshed(&mut self, refreshed: Refreshed) {
-        let server_now = self.server_clock.now(self.now);
+        let guess = self.server_clock.now(self.now);
+        // It has just said that the token is good: a guess about sleep that contradicts it was wrong.
+        let server_now = if guess.0 < refreshed.expires_ms {
+            guess
+        } else {
+            self.server_clock.at_least(self.now)
+        };
         if let Phase::Linked(links) = &mut self.phase
             && let Some(welcomed) = links.welcomed_mut()
             && welcomed.renewal.is_sent()

@@ -118,6 +118,19 @@ fn a_copy_of_refreshed_plans_nothing() {
 }
 
 #[test]
+fn a_calendar_that_jumps_hides_no_renewal() {
+    let mut d = with_token(600_000);
+    until_asked(&mut d);
+    // Somebody sets the calendar, and until the next heartbeat that looks like sleep.
+    d.now.unix.0 += 86_400_000;
+    d.input(Input::Token(Ok("second".into())));
+    d.now.unix.0 -= 86_400_000;
+    d.refreshed(600_000);
+    until_asked(&mut d);
+    assert!(!d.closed, "it was renewed before it ended");
+}
+
+#[test]
 fn a_token_that_does_not_come_just_now_is_asked_for_again_with_growing_pauses() {
     let mut d = with_token(600_000);
     until_asked(&mut d);

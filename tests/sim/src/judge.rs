@@ -75,7 +75,7 @@ impl Truth {
         channel: usize,
         author: Author,
         n: u64,
-        (ms, deadline_ms, low): (u64, u64, u64),
+        (ms, deadline_ms): (u64, u64),
         parent: &Fact,
         parent_id: FactId,
     ) -> Checked<Verdict> {
@@ -109,11 +109,7 @@ impl Truth {
                 let row = parent.table.get(&author).map(|row| &**row);
                 let is_forgotten = self.comes_after_forgotten(channel, author, n, row);
                 let is_listed = cause.is_some_and(|(cause, _)| {
-                    row.is_some_and(|row| {
-                        row.rejected
-                            .iter()
-                            .any(|(at, _)| *at == cause && cause >= low)
-                    })
+                    row.is_some_and(|row| row.rejected.iter().any(|(at, _)| *at == cause))
                 });
                 // A row that was evicted took its rejections along.
                 if is_listed || is_forgotten || self.evicted == 0 {

@@ -455,7 +455,7 @@ impl Truth {
                 let (Some(parent), Some(parent_id)) = (&parent, self.head(channel)) else {
                     return Err(Violation::new("log", "a mutation before any opening"));
                 };
-                let times = (entry.ms, *deadline_ms, *low);
+                let times = (entry.ms, *deadline_ms);
                 let verdict = self.judge(channel, *author, *n, times, parent, parent_id)?;
                 let row = parent.table.get(author).map(|row| &**row);
                 let is_after_forgotten = self.comes_after_forgotten(channel, *author, *n, row);
@@ -475,6 +475,9 @@ impl Truth {
                 ensure(*n == (row.last + 1).max(*low), "S2", || {
                     format!("{author:?} {n} skips, last is {}, low {low}", row.last)
                 })?;
+                if *n > row.last + 1 {
+                    row.forgotten = *n - 1;
+                }
                 row.last = *n;
                 row.deadline_max = row.deadline_max.max(*deadline_ms);
                 row.low = row.low.max(*low);
@@ -640,6 +643,14 @@ impl Truth {
                 && self.is_on_line(id, end)
                 && !fact.table.contains_key(&author)
         })
+    }
+
+    /// Whether an entry after `start` leaves no table row of an author: the answer to a subscribe, whose
+    /// entries are still to come, says so before them.
+    pub(crate) fn forgets_later(&self, channel: usize, author: Author, start: FactId) -> bool {
+        let seq = self.fact(start).entry.cursor.seq;
+        self.after(channel, seq)
+            .any(|fact| !fact.table.contains_key(&author))
     }
 
     /// The broker lost everything after `seq` (0 = everything).

@@ -104,6 +104,12 @@ impl Row {
             let is_told = self.told.iter().any(MutationStatus::is_terminal);
             return self.settled || self.refused || is_told || self.is_written_ended;
         }
+        if let Some(status) = &self.settling
+            && !self.settled
+            && !follows(self.told.last(), status)
+        {
+            return false;
+        }
         let last = self.settling.as_ref().or(self.told.last());
         let ended = last.is_some_and(MutationStatus::is_terminal);
         self.refused || (ended && last != Some(&MutationStatus::Committed))
@@ -142,6 +148,8 @@ pub struct Watch {
     cursor: Option<Cursor>,
     base: Option<FactId>,
     before: Option<FactId>,
+    /// Where the core's base stands in the middle of a turn.
+    reached: Option<FactId>,
     /// A place that the base has left.
     left: Option<Cursor>,
     /// The newest mutation of each key.
@@ -189,6 +197,7 @@ impl Watch {
             cursor: None,
             base: None,
             before: None,
+            reached: None,
             left: None,
             keyed: BTreeMap::new(),
             expected: State::default(),
@@ -220,6 +229,13 @@ impl Watch {
     #[must_use]
     pub const fn open_rows(&self) -> usize {
         self.open_rows
+    }
+
+    /// A store that answers within the turn answers after the base has moved.
+    pub fn see(&mut self, session: &Session, truth: &Truth) {
+        let cursor = session.cursor(self.id);
+        let reached = cursor.and_then(|cursor| truth.at(self.channel, cursor));
+        self.reached = reached.or(self.reached);
     }
 
     /// The application made a mutation.
@@ -499,11 +515,13 @@ impl Watch {
         self.row(id)?.n = Some(n);
         self.by_number.insert(n, id);
         if was_active {
-            self.active.insert((n, id));
             self.moved = true;
+            // Another session may have sent it before the answer came.
+            if !self.is_decided(&self.rows[&id], truth) {
+                self.active.insert((n, id));
+            }
         }
-        let asked = truth.row(self.channel, self.author, n);
-        if asked.is_some_and(|asked| asked.is_noop) && !self.rows[&id].is_noop {
+        if self.rows[&id].is_written_ended && !self.rows[&id].is_noop {
             // It had ended before, and was written so.
             let row = self.row(id)?;
             let is_right = row.cancelled || row.options.ttl.is_some();
@@ -561,10 +579,16 @@ impl Watch {
                 // Another session on the store has seen it: what the store says counts.
                 _ if is_known_elsewhere => true,
                 _ if settlement.attempts_max == 0 && fate.is_some() => true,
+                // Another session has seen it committed.
                 MutationStatus::Lost | MutationStatus::Indeterminate
                     if fate == Some(MutationStatus::Committed) && row.settling.is_none() =>
                 {
-                    known.is_empty()
+                    let is_evicted = now.is_some_and(|now| {
+                        truth.has_forgotten(channel, author, now)
+                            || truth.forgets_later(channel, author, now)
+                    });
+                    let is_unsure = settlement.status == MutationStatus::Indeterminate;
+                    known.is_empty() || is_unsure && is_evicted
                 }
                 MutationStatus::Committed => known.contains(&Decision::Committed),
                 // That has a name of its own.
@@ -611,7 +635,7 @@ impl Watch {
                     let is_forgotten =
                         row_of_table.is_some_and(|known| settlement.n <= known.forgotten);
                     (denied || truth.clocks_went_wild || is_forgotten)
-                        && row.told.contains(&MutationStatus::Attempted)
+                        && asked.is_some_and(|asked| asked.marked.is_some())
                 }
                 _ => false,
             };
@@ -624,14 +648,9 @@ impl Watch {
             ensure(!again, "S1", || {
                 format!("{settlement:?} ends a second time: {row:?}")
             })?;
-            let was_committed = row.settling == Some(MutationStatus::Committed);
             row.settling = Some(settlement.status.clone());
             row.settled = false;
             self.leave(id);
-            // What is lost later was committed when they were made.
-            if settlement.status != MutationStatus::Committed && !was_committed {
-                self.fail_dependents(id);
-            }
         }
         Ok(())
     }
@@ -643,14 +662,11 @@ impl Watch {
                 continue;
             };
             let row = self.row(id)?;
-            let was_committed = row.settling == Some(MutationStatus::Committed);
             row.settled = true;
             row.settling = Some(settlement.status.clone());
-            if settlement.status != MutationStatus::Committed
-                && was_committed
-                && row.told.is_empty()
-            {
-                // Another session knew better.
+            // What is lost later was committed when they were made.
+            let was_committed = row.told.contains(&MutationStatus::Committed);
+            if settlement.status != MutationStatus::Committed && !was_committed {
                 self.fail_dependents(id);
             }
         }
@@ -755,6 +771,7 @@ impl Watch {
             return Ok(());
         }
         if cursor != self.cursor {
+            self.see(session, truth);
             self.check_move(cursor, truth)?;
             self.moved = true;
         }
@@ -911,7 +928,7 @@ impl Watch {
     /// Whether the base contains the mutation or its rejection, and tells so: where the author's row of
     /// the table was evicted, nobody can know before the server says that it is too late.
     fn is_decided(&self, row: &Row, truth: &Truth) -> bool {
-        row.n.zip(self.base).is_some_and(|(n, base)| {
+        row.n.zip(self.reached).is_some_and(|(n, base)| {
             truth.fact(base).table.contains_key(&self.author)
                 && truth.decision(self.channel, self.author, n, base).is_some()
         })

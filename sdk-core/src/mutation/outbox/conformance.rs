@@ -339,6 +339,35 @@ pub fn cases() -> Vec<Case> {
             ],
         },
         Case {
+            name: "what was committed in a log that was given up was seen in no epoch",
+            steps: vec![
+                append(&[row(1), row(2)], &[1, 2]),
+                attempt(1, 2, low(1), &[sent(1, 1), sent(2, 1)]),
+                settle(&[committed(1)], &[committed(1)]),
+                give_up_epoch(5, 0),
+                settle(&[committed(2)], &[committed(2)]),
+                Step {
+                    reopen: true,
+                    request: OutboxRequest::Load { channel: name() },
+                    expected: OutboxReply::Loaded {
+                        channel: name(),
+                        stored: StoredChannel {
+                            last_n: 2,
+                            low: low(3),
+                            committed: [1, 2]
+                                .map(|n| CommittedRow {
+                                    n,
+                                    deadline: UnixTime(100),
+                                    epoch: 0,
+                                })
+                                .to_vec(),
+                            ..StoredChannel::default()
+                        },
+                    },
+                },
+            ],
+        },
+        Case {
             name: "an epoch that no server knows any more makes room for a lower one",
             steps: vec![
                 keep_epoch(7, b"seven"),

@@ -36,6 +36,8 @@ struct Stored {
     rows: VecDeque<OutboxRow>,
     max_epoch: u64,
     proof: Bytes,
+    /// The epoch that was given up last.
+    given_up: u64,
     committed: Vec<CommittedRow>,
     failed: Vec<Settlement>,
     /// The highest number of which it was forgotten how it failed.
@@ -127,6 +129,11 @@ impl MemoryOutbox {
                 given_up,
             } => {
                 let stored = self.channel(&channel);
+                if given_up > 0 {
+                    // The log that they were seen in is another one than what comes.
+                    stored.given_up = given_up;
+                    stored.committed.iter_mut().for_each(|row| row.epoch = 0);
+                }
                 if epoch >= stored.max_epoch || given_up == stored.max_epoch {
                     stored.max_epoch = epoch;
                     stored.proof = proof;
@@ -196,6 +203,8 @@ impl Stored {
         for row in rows {
             self.last_n += 1;
             let after = match row.after {
+                // What has ended depends on nothing.
+                _ if row.ended.is_some() => 0,
                 After::Nothing => 0,
                 After::Row(n) => n,
                 // Numbers of one request follow each other.
@@ -238,25 +247,25 @@ impl Stored {
     /// what it comes after is a no-op from now on.
     fn mark(&mut self, from: u64, through: u64, latest: UnixTime, deadlines: &[(u64, UnixTime)]) {
         for at in 0..self.rows.len() {
-            let row = &mut self.rows[at];
+            let row = &self.rows[at];
             if row.n > through {
                 break;
             }
-            if row.attempts > 0 {
-                row.attempts += u32::from(row.n >= from);
-                continue;
-            }
-            let row = &self.rows[at];
+            let is_marked = row.attempts > 0;
             let has_cause = row.ended.is_none() && row.after > 0;
-            let fails = has_cause && self.failure(row.after).is_some();
             let is_decided = has_cause && self.row(row.after).is_none();
-            let fails = fails || is_decided && self.is_unknown(row.after);
+            let fails = has_cause && self.failure(row.after).is_some()
+                || is_decided && self.is_unknown(row.after);
             let row = &mut self.rows[at];
-            if fails {
+            if fails && !is_marked {
                 row.end(MutationStatus::dep_failed());
-            } else if is_decided {
+            } else if is_decided && !fails {
                 // It was committed: nothing depends on how any more, and `low` may pass it.
                 row.after = 0;
+            }
+            if is_marked {
+                row.attempts += u32::from(row.n >= from);
+                continue;
             }
             row.attempts = 1;
             let known = deadlines.iter().find(|(n, _)| *n == row.n);
@@ -303,6 +312,7 @@ impl Stored {
                 if self.committed.len() == COMMITTED_MAX {
                     self.committed.drain(..COMMITTED_MAX / 2);
                 }
+                let epoch = if epoch == self.given_up { 0 } else { epoch };
                 self.committed.push(CommittedRow { n, deadline, epoch });
                 return settled;
             }

@@ -104,7 +104,8 @@ pub enum OutboxRequest {
         epoch: u64,
         /// What proves to a server that it was opened.
         proof: Bytes,
-        /// An epoch that no server knows any more: if that one is kept, this one takes its place.
+        /// An epoch that no server knows any more: if that one is kept, this one takes its place. What was
+        /// committed before, or is in that epoch, counts as seen in epoch 0. 0: none.
         given_up: u64,
     },
 }
@@ -154,7 +155,8 @@ pub struct NewRow {
     pub deadline: Option<UnixTime>,
     /// What it comes after.
     pub after: After,
-    /// How it ended already, if it did: it is written as a no-op, and nobody ever sees it otherwise.
+    /// How it ended already, if it did: it is written as a no-op that comes after nothing, and nobody ever
+    /// sees it otherwise.
     pub ended: Option<MutationStatus>,
 }
 
@@ -260,7 +262,8 @@ pub struct CommittedRow {
     pub n: u64,
     /// The deadline that it had.
     pub deadline: UnixTime,
-    /// The epoch that it was seen in: only a log of a higher one can have lost it.
+    /// The epoch that it was seen in: only a log of a higher one can have lost it. 0: in a log that was
+    /// given up, so any other one can.
     pub epoch: u64,
 }
 

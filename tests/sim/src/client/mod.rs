@@ -480,7 +480,7 @@ impl Running {
         match reply {
             OutboxReply::Opened(_) | OutboxReply::Kept { .. } => {}
             OutboxReply::Loaded { channel, stored } => {
-                if let Some(watch) = self.named(names, channel)?
+                if let Some(watch) = self.named(names, channel, truth)?
                     && !std::mem::replace(&mut watch.is_loaded, true)
                 {
                     for committed in &stored.committed {
@@ -492,21 +492,21 @@ impl Running {
                 }
             }
             OutboxReply::Appended { channel, numbers } => {
-                if let Some(watch) = self.named(names, channel)? {
+                if let Some(watch) = self.named(names, channel, truth)? {
                     for (handle, n) in numbers {
                         watch.on_numbered(*handle, *n, truth)?;
                     }
                 }
             }
             OutboxReply::Attempted { channel, rows, .. } => {
-                if let Some(watch) = self.named(names, channel)? {
+                if let Some(watch) = self.named(names, channel, truth)? {
                     for row in rows {
                         watch.on_stored(row, truth)?;
                     }
                 }
             }
             OutboxReply::Foreign { channel, rows } => {
-                if let Some(watch) = self.named(names, channel)?
+                if let Some(watch) = self.named(names, channel, truth)?
                     && watch.is_loaded
                     && !watch.is_released
                 {
@@ -520,18 +520,18 @@ impl Running {
                 done,
                 too_late,
             } => {
-                if let Some(watch) = self.named(names, channel)? {
+                if let Some(watch) = self.named(names, channel, truth)? {
                     watch.on_neutralised(done, too_late, truth)?;
                 }
             }
             OutboxReply::Settled { channel, rows, .. } => {
-                if let Some(watch) = self.named(names, channel)? {
+                if let Some(watch) = self.named(names, channel, truth)? {
                     watch.on_settled(rows)?;
                 }
             }
             OutboxReply::Failed { request, .. } => {
                 if let OutboxRequest::Append { channel, rows } = &**request
-                    && let Some(watch) = self.named(names, channel)?
+                    && let Some(watch) = self.named(names, channel, truth)?
                 {
                     for row in rows {
                         watch.on_refused(row.handle)?;
@@ -543,11 +543,20 @@ impl Running {
     }
 
     /// The watch of a channel that the session still has.
-    fn named(&mut self, names: &[ChannelName], name: &ChannelName) -> Checked<Option<&mut Watch>> {
+    fn named(
+        &mut self,
+        names: &[ChannelName],
+        name: &ChannelName,
+        truth: &Truth,
+    ) -> Checked<Option<&mut Watch>> {
         let channel = index(names, name)?;
         let session = &self.session;
         let mut watches = self.watches.values_mut();
-        Ok(watches.find(|w| w.channel == channel && session.status(w.id).is_some()))
+        let mut watch = watches.find(|w| w.channel == channel && session.status(w.id).is_some());
+        if let Some(watch) = &mut watch {
+            watch.see(session, truth);
+        }
+        Ok(watch)
     }
 
     fn on_request(
@@ -559,7 +568,7 @@ impl Running {
         let Some(channel) = request.channel() else {
             return Ok(());
         };
-        let Some(watch) = self.named(names, channel)? else {
+        let Some(watch) = self.named(names, channel, truth)? else {
             return Ok(());
         };
         match request {

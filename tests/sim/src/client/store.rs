@@ -116,7 +116,13 @@ impl Truth {
         }
         if let OutboxReply::Settled { rows, .. } = &reply {
             for (ended, wanted) in rows.iter().zip(wanted) {
-                self.settled(store, channel, ended.n, &ended.status, &wanted.status)?;
+                self.settled(
+                    store,
+                    (channel, &name),
+                    ended.n,
+                    &ended.status,
+                    &wanted.status,
+                )?;
             }
         }
         Ok((reply, touched))
@@ -126,7 +132,7 @@ impl Truth {
     fn settled(
         &mut self,
         store: usize,
-        channel: usize,
+        (channel, name): (usize, &ChannelName),
         n: u64,
         status: &MutationStatus,
         wanted: &MutationStatus,
@@ -145,7 +151,10 @@ impl Truth {
             Some(MutationStatus::Lost | MutationStatus::Indeterminate) => {
                 matches!(status, MutationStatus::Lost | MutationStatus::Indeterminate)
             }
-            Some(known) => known.name() == status.name(),
+            // What it has forgotten meanwhile, it says so.
+            Some(known) => {
+                known.name() == status.name() || is_unsure(status) && !self.keeps(store, name, n)
+            }
         };
         ensure(is_new, "S9", || {
             format!("row {n} ended as {known:?}, now as {status:?}, asked for {wanted:?}")
@@ -153,6 +162,12 @@ impl Truth {
         let fates = &mut self.stores[store].fates;
         fates.insert((channel, n), status.clone());
         Ok(())
+    }
+
+    /// Whether a store still knows how a row failed.
+    fn keeps(&self, store: usize, name: &ChannelName, n: u64) -> bool {
+        let stored = self.stores[store].outbox.stored(name);
+        stored.failed.iter().any(|failed| failed.n == n)
     }
 
     fn is_noop(&self, store: usize, channel: usize, n: u64) -> bool {
