@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -265,6 +266,19 @@ impl MutationQueue {
 
     pub(crate) fn by_handle(&mut self, handle: MutationHandle) -> Option<&mut Row> {
         self.at(handle).map(|at| &mut self.rows[at])
+    }
+
+    /// Rows whose numbers lie in a range, in order.
+    pub(crate) fn range_mut(
+        &mut self,
+        range: RangeInclusive<u64>,
+    ) -> impl Iterator<Item = (u64, &mut Row)> {
+        let start = self
+            .rows
+            .partition_point(|row| row.place() < *range.start());
+        let rows = self.rows.range_mut(start..);
+        rows.map_while(|row| row.n.map(|n| (n, row)))
+            .take_while(move |(n, _)| n <= range.end())
     }
 
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {

@@ -33,7 +33,10 @@ pub struct MemoryOutbox {
 #[derive(Clone, Debug, Default)]
 struct Stored {
     last_n: u64,
+    /// By number. Those that carry a mark stand before those that do not.
     rows: VecDeque<OutboxRow>,
+    /// The highest number of a row that was written to come after another one.
+    last_dependent: u64,
     max_epoch: u64,
     proof: Bytes,
     /// The epoch that was given up last.
@@ -89,10 +92,8 @@ impl MemoryOutbox {
                 if (rows.len() as u64) <= through.saturating_sub(from) {
                     // Some are gone.
                     let is_gone = |n: u64| from <= n && n <= through && stored.row(n).is_none();
-                    ended.clone_from(&stored.failed);
-                    ended.retain(|end: &Settlement| is_gone(end.n));
-                    committed.clone_from(&stored.committed);
-                    committed.retain(|row: &CommittedRow| is_gone(row.n));
+                    ended.extend(stored.failed.iter().filter(|end| is_gone(end.n)).cloned());
+                    committed.extend(stored.committed.iter().filter(|row| is_gone(row.n)));
                 }
                 OutboxReply::Attempted {
                     from,
@@ -180,18 +181,15 @@ impl Stored {
 
     #[inline(never)]
     fn rows(&self, from: u64, through: u64) -> Vec<OutboxRow> {
-        let mut rows = Vec::new();
-        for row in &self.rows {
-            if from <= row.n && row.n <= through {
-                rows.push(row.clone());
-            }
-        }
-        rows
+        let start = self.rows.partition_point(|row| row.n < from);
+        let rows = self.rows.range(start..);
+        rows.take_while(|row| row.n <= through).cloned().collect()
     }
 
     fn low(&self) -> Low {
-        let marked = self.rows.iter().filter(|row| row.attempts > 0);
-        let after = marked.map(|row| row.after).filter(|&after| after > 0);
+        let is_sent = |row: &&OutboxRow| row.attempts > 0 && row.n <= self.last_dependent;
+        let sent = self.rows.iter().take_while(is_sent);
+        let after = sent.map(|row| row.after).filter(|&after| after > 0);
         Low {
             first: self.rows.front().map_or(self.last_n + 1, |row| row.n),
             after: after.min(),
@@ -210,6 +208,9 @@ impl Stored {
                 // Numbers of one request follow each other.
                 After::Back(places) => self.last_n.saturating_sub(places as u64),
             };
+            if after > 0 {
+                self.last_dependent = self.last_n;
+            }
             numbers.push((row.handle, self.last_n));
             self.rows.push_back(OutboxRow {
                 n: self.last_n,
@@ -246,7 +247,13 @@ impl Stored {
     /// Sets marks up to a row, and counts whoever is about to send those from `from` on. What fails with
     /// what it comes after is a no-op from now on.
     fn mark(&mut self, from: u64, through: u64, latest: UnixTime, deadlines: &[(u64, UnixTime)]) {
-        for at in 0..self.rows.len() {
+        let first = self.rows.front().map_or(0, |row| row.n);
+        let start = match first <= self.last_dependent {
+            true => 0,
+            // What is marked and lies below stays as it is.
+            false => (self.rows).partition_point(|row| row.n < from && row.attempts > 0),
+        };
+        for at in start..self.rows.len() {
             let row = &self.rows[at];
             if row.n > through {
                 break;
