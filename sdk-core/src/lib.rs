@@ -57,8 +57,8 @@ pub use io::{
 #[cfg(any(test, feature = "testing"))]
 pub use mutation::outbox::conformance;
 pub use mutation::{
-    After, CancelError, ClientId, CommittedRow, Durability, Follow, Low, MemoryOutbox, MutateError,
-    MutateOptions, MutationHandle, MutationId, MutationStatus, NewRow, Opened, OutboxReply,
-    OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
+    After, CancelError, ClientId, CommittedRow, Durability, Follow, Judgement, Low, MemoryOutbox,
+    MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus, NewRow, Opened,
+    OutboxReply, OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
 pub use session::{PresenceError, Session, SubscribeError};

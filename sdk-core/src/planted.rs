@@ -77,7 +77,9 @@ mod variants {
         DependentsNotReplayed: "what is pending is replayed when a mutation below it leaves";
         ToldBeforeStored: "an outcome is told only once the store has it";
         LossNotJudged: "what was committed above `known.last` of a higher epoch is lost";
-        LossForgottenWhileStoring: "a loss during the storing of `committed` is told after it";
+        LowPassesUnjudged: "`low` does not pass what is to be judged";
+        EpochsOfOthersIgnored: "an epoch that another session has seen is told to the server";
+        SentByOldReading: "what goes in a new epoch is read again before";
         MarksForgotten: "what was committed stays marked, so that its loss can be told";
         ExpiryToldAsRejection: "a rejection `expired` in the log ends as expired";
         SentBeforeMarked: "nothing is sent before the store has its mark and deadline";

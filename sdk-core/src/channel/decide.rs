@@ -12,9 +12,10 @@ use super::{Channel, ChannelStatus, Turn};
 use crate::document::precondition::subject;
 use crate::document::{Document, Record};
 use crate::io::{Event, Output};
-use crate::mutation::marks::Judgement;
 use crate::mutation::queue::{Row, Stage, fresh_place};
-use crate::mutation::{MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement};
+use crate::mutation::{
+    Judgement, MutateOptions, MutationHandle, MutationStatus, OutboxRequest, Settlement,
+};
 use crate::planted;
 use crate::time::UnixTime;
 use crate::wire::{self, Change, ErrorCode, Known, PatchInPlace, PreconditionKind};
@@ -119,48 +120,75 @@ impl Channel {
         turn: &mut Turn<'_>,
         rows: Vec<Settlement>,
     ) -> Vec<(MutationHandle, MutationStatus)> {
-        self.outcomes_unstored = self.outcomes_unstored.saturating_sub(rows.len());
         self.pusher.on_settled();
-        let (mut following, mut ended) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         for Settlement { n, status, .. } in rows {
-            let losing = self.losing.iter().position(|(losing, _)| *losing == n);
-            let lost = losing.map(|at| self.losing.remove(at).1);
             let row = self.queue.by_number(n).map(|row| row.handle);
-            let Some(handle) = row.or(lost) else {
+            let Some(row) = row.and_then(|handle| self.queue.remove(handle)) else {
                 continue;
             };
-            ended.push((handle, status.clone()));
-            let removed = self.queue.remove(handle);
+            let handle = row.handle;
             // A no-op's outcome was told before.
-            if removed.as_ref().is_none_or(|row| !row.noop) {
+            if !row.noop {
                 self.tell(turn, handle, n, status.clone());
             }
-            let Some(row) = removed else { continue };
             // Only now: perhaps another session knew better.
             self.queue.release(n, &status);
             self.fail_dependents(turn, handle, &status);
-            match row.follows.filter(|_| !planted!(LossForgottenWhileStoring)) {
-                Some(status) => following.push((handle, Settlement::of(n, status))),
-                // What only another session has seen, only that one can judge lost.
-                None if status == MutationStatus::Committed
-                    && row.status == status
-                    && !planted!(MarksForgotten) =>
-                {
-                    let deadline = row.deadline.unwrap_or_default();
-                    self.marks.insert(n, handle, deadline, self.base_epoch);
-                }
-                None => {}
+            if status == MutationStatus::Committed && !planted!(MarksForgotten) {
+                self.marks.insert(n, handle);
             }
+            ended.push((handle, status));
         }
-        self.lose(turn, following);
         ended
     }
 
-    /// What was committed is so no more.
-    fn lose(&mut self, turn: &mut Turn<'_>, lost: Settled) {
-        let losing = lost.iter().map(|(handle, row)| (row.n, *handle));
-        self.losing.extend(losing);
-        self.store_outcomes(turn, lost);
+    /// The base stands in an epoch by which the store has not judged yet what was committed before.
+    fn judge(&mut self, turn: &mut Turn<'_>) {
+        if self.base_epoch <= self.judged || planted!(LossNotJudged) {
+            return;
+        }
+        self.judged = self.base_epoch;
+        self.is_judging = true;
+        // The latest that log time can be: an evicted row must not be taken for a lost log.
+        let log_time = turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD;
+        turn.out.push(Output::Outbox(OutboxRequest::Judge {
+            channel: self.name.clone(),
+            judgement: Judgement {
+                epoch: self.base_epoch,
+                last: self.base_last,
+                evicted_before: log_time - turn.config.retention,
+            },
+        }));
+    }
+
+    /// The store has found rows that another session saw committed in a lower epoch, and late.
+    pub(crate) fn judge_again(&mut self, turn: &mut Turn<'_>) {
+        if self.base_epoch == self.max_epoch {
+            self.judged = 0;
+            self.judge(turn);
+        }
+    }
+
+    /// The store has judged: what was committed, told or not, is lost or unsure.
+    pub(crate) fn handle_judged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ended: Vec<Settlement>,
+    ) -> Vec<(MutationHandle, MutationStatus)> {
+        self.is_judging = false;
+        let mut told = Vec::new();
+        let mut settled = Vec::new();
+        for end in ended {
+            if let Some(handle) = self.marks.take(end.n) {
+                self.tell(turn, handle, end.n, end.status.clone());
+                told.push((handle, end.status));
+            } else {
+                self.settle_as(end, &mut settled);
+            }
+        }
+        self.drop_settled(turn, settled);
+        told
     }
 
     /// Moves the base by a patch and drops what it decides. `false`: it holds an unknown op.
@@ -192,6 +220,7 @@ impl Channel {
             .view
             .apply(patch.ops(), &gone, &turn.limits, &mut self.dirty);
         self.finish_settled(turn, settled);
+        self.judge(turn);
         known
     }
 
@@ -236,49 +265,7 @@ impl Channel {
         self.view
             .replace(document, &gone, &turn.limits, &mut self.dirty);
         self.finish_settled(turn, settled);
-    }
-
-    /// A snapshot of a higher epoch takes the place of the base: what was committed and is not in its log
-    /// is lost. Not when `max_epoch` rises: a `resume` has raised it perhaps, which says that all the base
-    /// holds is in the log, and after it a patch of a lost log arrived late.
-    pub(super) fn judge_loss(&mut self, turn: &mut Turn<'_>, epoch: u64, last: u64, above: u64) {
-        if planted!(LossNotJudged) {
-            return;
-        }
-        let judgement = Judgement {
-            above,
-            epoch,
-            last,
-            // The latest that log time can be: an evicted row must not be taken for a lost log.
-            server_now: turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD,
-            retention: turn.config.retention,
-        };
-        // What the store is about to take out is judged as well, and told once it has; and what another
-        // session has seen committed.
-        let mut settled = Vec::new();
-        for row in self.queue.rows_mut() {
-            let is_taken_out =
-                row.stage == Stage::Settling && row.status == MutationStatus::Committed;
-            if let Some(n) = row.n
-                && (is_taken_out || row.gone_epoch.is_some_and(|of| of < epoch))
-                && row.follows.is_none()
-            {
-                let fate = judgement.fate(n, row.deadline.unwrap_or_default());
-                if !is_taken_out {
-                    settled.extend(fate.map(|fate| Settlement::of(n, fate)));
-                } else {
-                    row.follows = fate;
-                }
-            }
-        }
-        let mut gone = Vec::new();
-        for row in settled {
-            self.settle_as(row, &mut gone);
-        }
-        self.drop_settled(turn, gone);
-        let changed = self.marks.judge(&judgement).into_iter();
-        let changed = changed.map(|(handle, n, status)| (handle, Settlement::of(n, status)));
-        self.lose(turn, changed.collect());
+        self.judge(turn);
     }
 
     /// What another session has seen committed, our stream tells: unless that is so long ago that the server
@@ -290,7 +277,7 @@ impl Channel {
         let forgotten = turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD;
         let is_untold = |row: &Row| {
             let deadline = row.deadline.unwrap_or_default();
-            row.gone_epoch.is_some() && deadline + turn.config.retention < forgotten
+            row.seen_committed && deadline + turn.config.retention < forgotten
         };
         let untold = self.queue.from(0).filter(|(_, row)| is_untold(row));
         let untold: Vec<u64> = untold.map(|(n, _)| n).collect();
@@ -449,7 +436,7 @@ impl Channel {
         let gone: Vec<_> = settled.iter().map(|(handle, _)| *handle).collect();
         self.view
             .drop_mutations(&gone, &turn.limits, &mut self.dirty);
-        self.store_outcomes(turn, settled);
+        self.store_outcomes(turn, settled, self.max_epoch);
     }
 
     /// Drops the overlays of rows that the base has decided already.
@@ -467,7 +454,7 @@ impl Channel {
                 *current = self.current(*handle);
             }
         }
-        self.store_outcomes(turn, settled);
+        self.store_outcomes(turn, settled, self.base_epoch);
     }
 
     /// The record that a refusal is about: of the first precondition that does not hold, else of the first.
@@ -488,17 +475,17 @@ impl Channel {
         first.flatten().cloned()
     }
 
-    fn store_outcomes(&mut self, turn: &mut Turn<'_>, rows: Settled) {
+    /// `epoch`: of the log that says so, or of the server that does.
+    fn store_outcomes(&self, turn: &mut Turn<'_>, rows: Settled, epoch: u64) {
         if planted!(ToldBeforeStored) {
             for (handle, row) in &rows {
                 self.tell(turn, *handle, row.n, row.status.clone());
             }
         }
         if !rows.is_empty() {
-            self.outcomes_unstored += rows.len();
             turn.out.push(Output::Outbox(OutboxRequest::Settle {
                 channel: self.name.clone(),
-                epoch: self.base_epoch,
+                epoch,
                 rows: rows.into_iter().map(|(_, row)| row).collect(),
             }));
         }

@@ -95,10 +95,10 @@ pub(crate) struct Channel {
     pub(crate) queue: MutationQueue,
     /// Committed and gone from the outbox.
     marks: Marks,
-    /// How many outcomes the store is keeping just now. Not each has a row: `lost` follows one that left.
-    outcomes_unstored: usize,
-    /// Committed once, and the store is keeping now that they are lost or unsure.
-    losing: Vec<(u64, MutationHandle)>,
+    /// The highest epoch that the store was asked to judge them by.
+    judged: u64,
+    /// It has not answered yet.
+    is_judging: bool,
     /// The store has said what it has: before that nothing else is asked of it, nor of a server.
     loaded: bool,
     /// What the store says of the lowest number.
@@ -169,8 +169,8 @@ impl Channel {
             released: false,
             view: OptimisticView::default(),
             queue: MutationQueue::default(),
-            outcomes_unstored: 0,
-            losing: Vec::new(),
+            judged: 0,
+            is_judging: false,
             loaded: false,
             low: Low::default(),
             marks: Marks::default(),
@@ -250,14 +250,7 @@ impl Channel {
 
     /// Whether the application let go and there is nothing left to tell it.
     pub(crate) fn is_done(&self) -> bool {
-        self.released && self.queue.len() == 0 && self.outcomes_unstored == 0
-    }
-
-    /// Whether a committed mutation is known not to be so any more, though nobody was told yet.
-    pub(crate) fn is_losing(&self, handle: MutationHandle) -> bool {
-        let row = self.queue.row(handle);
-        let is_losing = self.losing.iter().any(|(_, losing)| *losing == handle);
-        is_losing || row.is_some_and(|row| row.follows.is_some())
+        self.released && self.queue.len() == 0 && !self.is_judging
     }
 
     /// Whether a push has waited too long for its answer.

@@ -68,8 +68,9 @@ impl Channel {
         self.drop_settled(turn, settled);
         self.given_up = self.applied.take().or(self.given_up);
         self.head = Cursor::default();
-        self.marks.give_up();
         self.keep_epoch(turn, 0, self.max_epoch);
+        self.judged = 0;
+        self.base_epoch = 0;
         self.max_epoch = 0;
         self.proof.clear();
         self.foreign_since = None;

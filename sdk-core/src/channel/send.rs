@@ -3,16 +3,12 @@
 //! Invariant: nothing is sent before the store has the mark and the frozen deadline, and what is sent is
 //! what the store has.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 
 use super::{Channel, Turn};
 use crate::io::Output;
 use crate::mutation::queue::{Row, Stage};
-use crate::mutation::{
-    After, CommittedRow, Low, MutationStatus, NewRow, OutboxRequest, OutboxRow, Settlement,
-};
+use crate::mutation::{After, Low, MutationStatus, NewRow, OutboxRequest, OutboxRow, Settlement};
 use crate::planted;
 use crate::wire::Ack;
 
@@ -73,10 +69,6 @@ impl Channel {
         if !turn.linked || !self.state.is_streaming() {
             return;
         }
-        // What is lost is written down before numbers above it say that nothing is missing.
-        if !self.losing.is_empty() || self.queue.has_follower() {
-            return;
-        }
         self.expire_unsent(turn);
         let low = if planted!(LowFromMemory) {
             let first = self.queue.from(0).next().map_or(1, |(n, _)| n);
@@ -107,6 +99,7 @@ impl Channel {
                 channel: self.name.clone(),
                 from,
                 through,
+                epoch: self.max_epoch,
                 // By what the server's clock shows at least: a later deadline the server would cut, and
                 // evict our row of its table by the one that it cut, while we still took the mutation
                 // for young.
@@ -134,13 +127,15 @@ impl Channel {
     pub(crate) fn handle_attempted(
         &mut self,
         turn: &mut Turn<'_>,
-        range: RangeInclusive<u64>,
+        range: std::ops::RangeInclusive<u64>,
         low: Low,
         rows: Vec<OutboxRow>,
     ) {
         self.low = low;
-        for (n, row) in self.queue.range_mut(range) {
-            if row.stage == Stage::Storing {
+        for row in self.queue.rows_mut() {
+            if let Some(n) = row.n.filter(|n| range.contains(n))
+                && row.stage == Stage::Storing
+            {
                 // Those that are there follow.
                 let is_there = rows.binary_search_by_key(&n, |there| there.n).is_ok();
                 row.gone = !is_there && !row.ending;
@@ -154,17 +149,19 @@ impl Channel {
     pub(crate) fn handle_gone(
         &mut self,
         turn: &mut Turn<'_>,
-        range: RangeInclusive<u64>,
+        range: std::ops::RangeInclusive<u64>,
         ended: Vec<Settlement>,
-        committed: &[CommittedRow],
+        committed: &[u64],
     ) {
         let mut gone = Vec::new();
-        let is_open = |row: &Row| row.gone && row.stage != Stage::Settling;
-        let rows = self.queue.range_mut(range);
-        for (n, row) in rows.filter(|(_, row)| is_open(row)) {
+        let is_open = |row: &&mut Row| row.gone && row.stage != Stage::Settling;
+        for row in self.queue.rows_mut().filter(is_open) {
+            let Some(n) = row.n.filter(|n| range.contains(n)) else {
+                continue;
+            };
             row.stage = Stage::Unsent;
             row.marked = true;
-            row.gone_epoch = committed.iter().find(|row| row.n == n).map(|row| row.epoch);
+            row.seen_committed = committed.contains(&n);
             gone.push(n);
         }
         let mut settled = Vec::new();

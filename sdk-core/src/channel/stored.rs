@@ -5,9 +5,7 @@
 
 use super::{Channel, Turn};
 use crate::mutation::queue::Stage;
-use crate::mutation::{
-    CommittedRow, MutationHandle, MutationStatus, OutboxRow, Settlement, StoredChannel,
-};
+use crate::mutation::{MutationHandle, MutationStatus, OutboxRow, Settlement, StoredChannel};
 use crate::planted;
 use crate::wire::{self, ErrorCode};
 
@@ -17,14 +15,14 @@ impl Channel {
         self.loaded = true;
         self.low = stored.low;
         self.kept_epoch = stored.max_epoch;
+        self.judged = stored.judged;
         if stored.max_epoch > self.max_epoch {
             self.max_epoch = stored.max_epoch;
             self.proof = stored.proof;
         }
         for committed in stored.committed {
             let handle = turn.new_handle();
-            let CommittedRow { n, deadline, epoch } = committed;
-            self.marks.insert(n, handle, deadline, epoch);
+            self.marks.insert(committed.n, handle);
         }
         if !planted!(LoadedRowsForgotten) {
             self.take_stored(turn, stored.rows, false);

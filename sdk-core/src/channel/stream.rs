@@ -67,8 +67,6 @@ impl Channel {
         self.head = head;
         self.announced(turn, head.epoch, proof);
         self.open_stream(head.epoch, known.last);
-        // Only what the base does not hold: other sessions have seen it committed.
-        self.judge_loss(turn, head.epoch, known.last, self.base_last);
         self.settle_late(turn, known);
         self.end_outdated(turn);
         let entries = head.seq.saturating_sub(base.seq);
@@ -222,7 +220,6 @@ impl Channel {
                 to: cursor,
             });
         }
-        self.judge_loss(turn, cursor.epoch, known.last, 0);
         self.announced(turn, cursor.epoch, &proof);
         self.applied = Some(cursor);
         self.head = if planted!(SnapshotTakenForHead) {

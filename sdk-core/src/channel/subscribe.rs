@@ -168,6 +168,9 @@ impl Channel {
             // A copy: the message that it came in may be large.
             self.proof = Bytes::copy_from_slice(proof);
         }
+        if epoch > self.max_epoch && !planted!(SentByOldReading) {
+            self.queue.read_again();
+        }
         self.max_epoch = epoch;
         self.delay = None;
         self.foreign_since = None;
@@ -186,6 +189,20 @@ impl Channel {
             proof: self.proof.clone(),
             given_up,
         }));
+    }
+
+    /// The store keeps the highest epoch that any session has seen. A log of a lower one is another log: the
+    /// server is told, and opens a higher one.
+    pub(crate) fn handle_kept(&mut self, turn: &mut Turn<'_>, epoch: u64, proof: Bytes) {
+        if epoch <= self.max_epoch || planted!(EpochsOfOthersIgnored) {
+            return;
+        }
+        self.queue.read_again();
+        self.max_epoch = epoch;
+        self.proof = proof;
+        if self.state.is_streaming() || self.state.is_asking() {
+            self.resubscribe(turn);
+        }
     }
 
     /// What belonged to one stream: its parts, what waits in it, its pushes and its clocks.

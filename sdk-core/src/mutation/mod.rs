@@ -13,8 +13,8 @@ use std::fmt;
 pub use dirty::Follow;
 pub use options::{Durability, MutateOptions};
 pub use outbox::{
-    After, CommittedRow, Low, MemoryOutbox, NewRow, Opened, OutboxReply, OutboxRequest, OutboxRow,
-    OutboxStore, Settlement, StoredChannel,
+    After, CommittedRow, Judgement, Low, MemoryOutbox, NewRow, Opened, OutboxReply, OutboxRequest,
+    OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
 
 use crate::channel::name::ChannelName;

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,8 +40,8 @@ pub(crate) struct Row {
     pub(crate) marked: bool,
     /// It was to be sent, and is in the store no more: another session has seen how it was decided.
     pub(crate) gone: bool,
-    /// In which epoch, if it was committed.
-    pub(crate) gone_epoch: Option<u64>,
+    /// As committed.
+    pub(crate) seen_committed: bool,
     /// How often it was sent here: an answer outside the log is about one copy, and others may be on
     /// their way.
     pub(crate) copies: u32,
@@ -55,7 +54,7 @@ pub(crate) struct Row {
     /// The number of the mutation that it comes after, as the store has it; 0 = none.
     pub(crate) after_n: u64,
     coalesce_key: Option<Arc<str>>,
-    /// What happened to it while the store was still writing something else, and has to follow.
+    /// How it was decided while the store had not said yet whether it is a no-op.
     pub(crate) follows: Option<MutationStatus>,
 }
 
@@ -86,7 +85,7 @@ impl Row {
             ending: false,
             marked: false,
             gone: false,
-            gone_epoch: None,
+            seen_committed: false,
             copies: 0,
             attempts: 0,
             deadline: None,
@@ -268,27 +267,8 @@ impl MutationQueue {
         self.at(handle).map(|at| &mut self.rows[at])
     }
 
-    /// Rows whose numbers lie in a range, in order.
-    pub(crate) fn range_mut(
-        &mut self,
-        range: RangeInclusive<u64>,
-    ) -> impl Iterator<Item = (u64, &mut Row)> {
-        let start = self
-            .rows
-            .partition_point(|row| row.place() < *range.start());
-        let rows = self.rows.range_mut(start..);
-        rows.map_while(|row| row.n.map(|n| (n, row)))
-            .take_while(move |(n, _)| n <= range.end())
-    }
-
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
         self.rows.iter_mut()
-    }
-
-    /// Whether the store still has to hear of something that followed.
-    pub(crate) fn has_follower(&self) -> bool {
-        let mut settling = self.rows.iter().take_while(|row| row.n.is_some());
-        settling.any(|row| row.follows.is_some() && !row.ending)
     }
 
     /// The earliest end of an unsent row.
@@ -315,6 +295,15 @@ impl MutationQueue {
             if let Some(row) = self.by_handle(handle) {
                 row.deadline = Some(at);
             }
+        }
+    }
+
+    /// Another epoch began: what another session has seen committed in the one before must not be sent in this
+    /// one, and the store knows it.
+    pub(crate) fn read_again(&mut self) {
+        let sendable = self.rows.iter_mut();
+        for row in sendable.filter(|row| row.stage == Stage::Attempted) {
+            row.stage = Stage::Unsent;
         }
     }
 

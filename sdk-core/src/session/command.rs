@@ -213,9 +213,6 @@ impl Session {
         after: MutationHandle,
     ) -> Result<Option<MutationStatus>, MutateError> {
         let open = self.channels.get(&channel);
-        if open.is_some_and(|channel| channel.is_losing(after)) {
-            return Ok(Some(MutationStatus::Lost));
-        }
         let row = open.and_then(|channel| channel.queue.row(after));
         // The store may still know better than to let it fail.
         let is_unsure = |row: &Row| {

@@ -39,10 +39,14 @@ impl Session {
                 rows,
                 ended,
                 committed,
+                has_unjudged,
             } => {
                 self.with_named(&channel, |channel, turn| {
                     channel.handle_attempted(turn, from..=through, low, rows);
                     channel.handle_gone(turn, from..=through, ended, &committed);
+                    if has_unjudged {
+                        channel.judge_again(turn);
+                    }
                 });
             }
             OutboxReply::Neutralised {
@@ -60,7 +64,20 @@ impl Session {
                     self.with_named(&channel, |channel, turn| channel.handle_settled(turn, rows));
                 self.remember(ended);
             }
-            OutboxReply::Kept { .. } => {}
+            OutboxReply::Judged { channel, ended } => {
+                let told =
+                    self.with_named(&channel, |channel, turn| channel.handle_judged(turn, ended));
+                self.remember(told);
+            }
+            OutboxReply::Kept {
+                channel,
+                epoch,
+                proof,
+            } => {
+                self.with_named(&channel, |channel, turn| {
+                    channel.handle_kept(turn, epoch, proof);
+                });
+            }
             OutboxReply::Foreign { channel, rows } => {
                 self.with_named(&channel, |channel, turn| channel.handle_foreign(turn, rows));
             }

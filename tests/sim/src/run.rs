@@ -63,12 +63,6 @@ pub fn run(seed: u64, keep_text: bool) -> Report {
         faults.switch_off(Fault::NodeClock);
         faults.switch_off(Fault::BrokerWiped);
     }
-    if shape.tabs {
-        // What one tab saw committed, no other one judges lost yet: see docs/testing.md.
-        faults.switch_off(Fault::BrokerTailLost);
-        faults.switch_off(Fault::BrokerWiped);
-        faults.switch_off(Fault::ChannelDeleted);
-    }
     let mut world = World::new(rng, shape, faults, keep_text);
     let mut converged_ms = None;
     let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut world, &mut converged_ms)));

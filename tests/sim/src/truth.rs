@@ -631,28 +631,6 @@ impl Truth {
         deadline.0.saturating_add(self.retention_ms) < self.fact(at).entry.ms
     }
 
-    /// Whether an answer on the way to `end`, in its epoch, had no table row of an author: a snapshot that a
-    /// patch in the same message has left behind.
-    pub(crate) fn has_forgotten(&self, channel: usize, author: Author, end: FactId) -> bool {
-        let end_at = self.fact(end).entry.cursor;
-        (0..self.facts.len()).map(FactId).any(|id| {
-            let fact = self.fact(id);
-            let cursor = fact.entry.cursor;
-            cursor.epoch == end_at.epoch
-                && self.at(channel, cursor) == Some(id)
-                && self.is_on_line(id, end)
-                && !fact.table.contains_key(&author)
-        })
-    }
-
-    /// Whether an entry after `start` leaves no table row of an author: the answer to a subscribe, whose
-    /// entries are still to come, says so before them.
-    pub(crate) fn forgets_later(&self, channel: usize, author: Author, start: FactId) -> bool {
-        let seq = self.fact(start).entry.cursor.seq;
-        self.after(channel, seq)
-            .any(|fact| !fact.table.contains_key(&author))
-    }
-
     /// The broker lost everything after `seq` (0 = everything).
     pub fn lose_after(&mut self, channel: usize, seq: u64) {
         let Some(line) = self.lines.get_mut(&channel) else {

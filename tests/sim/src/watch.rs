@@ -579,17 +579,6 @@ impl Watch {
                 // Another session on the store has seen it: what the store says counts.
                 _ if is_known_elsewhere => true,
                 _ if settlement.attempts_max == 0 && fate.is_some() => true,
-                // Another session has seen it committed.
-                MutationStatus::Lost | MutationStatus::Indeterminate
-                    if fate == Some(MutationStatus::Committed) && row.settling.is_none() =>
-                {
-                    let is_evicted = now.is_some_and(|now| {
-                        truth.has_forgotten(channel, author, now)
-                            || truth.forgets_later(channel, author, now)
-                    });
-                    let is_unsure = settlement.status == MutationStatus::Indeterminate;
-                    known.is_empty() || is_unsure && is_evicted
-                }
                 MutationStatus::Committed => known.contains(&Decision::Committed),
                 // That has a name of its own.
                 MutationStatus::Rejected { code, .. } if *code == ErrorCode::Expired => false,
@@ -602,20 +591,6 @@ impl Watch {
                         || truth.between(channel, was, now).iter().any(is_right);
                     (known.contains(&Decision::Rejected(*code)) && is_shown)
                         || (*code == ErrorCode::Forbidden && denied)
-                }
-                // Where the server has forgotten the author, nobody can tell.
-                MutationStatus::Indeterminate
-                    if row.settling == Some(MutationStatus::Committed)
-                        && now.is_some_and(|now| truth.has_forgotten(channel, author, now)) =>
-                {
-                    true
-                }
-                MutationStatus::Lost | MutationStatus::Indeterminate
-                    if row.settling == Some(MutationStatus::Committed) =>
-                {
-                    now.is_none_or(|now| {
-                        truth.decision(channel, author, settlement.n, now).is_none()
-                    })
                 }
                 // Rejected in a log, or known to be in none and too old for any. The deadline may be one of
                 // a calendar that was off, which a former session froze and nobody can mend any more.
@@ -642,9 +617,7 @@ impl Watch {
             ensure(just, "S9", || {
                 format!("{settlement:?}, but the log says {known:?} of {row:?}")
             })?;
-            let again = row.settling.is_some()
-                && !row.is_noop
-                && !follows(row.settling.as_ref(), &settlement.status);
+            let again = row.settling.is_some() && !row.is_noop;
             ensure(!again, "S1", || {
                 format!("{settlement:?} ends a second time: {row:?}")
             })?;
@@ -671,6 +644,19 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// The store has judged: what was committed is so no more.
+    pub fn on_judged(&mut self, ended: &[Settlement]) {
+        for end in ended {
+            let id = self.by_number.get(&end.n);
+            if let Some(row) = id.and_then(|id| self.rows.get_mut(id))
+                && row.settled
+                && row.settling == Some(MutationStatus::Committed)
+            {
+                row.settling = Some(end.status.clone());
+            }
+        }
     }
 
     /// The application is told where a mutation stands.
@@ -718,7 +704,13 @@ impl Watch {
             if row.is_noop && row.settled && row.settling.is_none() {
                 row.settling = Some(status.clone());
             }
-            let stored = row.settled && row.settling.as_ref() == Some(status);
+            let is_stored = row.settling.as_ref() == Some(status);
+            // Told one after the other, after the store has said both.
+            let is_judged = row
+                .settling
+                .as_ref()
+                .is_some_and(|judged| follows(Some(status), judged));
+            let stored = row.settled && (is_stored || is_judged);
             ensure(stored || row.refused, "S12", || {
                 format!("{status:?} was told before it was stored: {row:?}")
             })?;

@@ -20,7 +20,7 @@
 use bytes::Bytes;
 
 use super::{
-    After, CommittedRow, Low, NewRow, OutboxReply, OutboxRequest, OutboxRow, Settlement,
+    After, CommittedRow, Judgement, Low, NewRow, OutboxReply, OutboxRequest, OutboxRow, Settlement,
     StoredChannel,
 };
 use crate::channel::name::ChannelName;
@@ -89,7 +89,18 @@ pub fn cases() -> Vec<Case> {
             steps: vec![
                 append(&[row(1), row(2), row(3)], &[1, 2, 3]),
                 attempt(2, 2, low(1), &[sent(2, 1)]),
-                load(&[sent(1, 1), sent(2, 1), fresh(3)], low(1)).reopened(),
+                load(
+                    &[
+                        OutboxRow {
+                            epoch: 0,
+                            ..sent(1, 1)
+                        },
+                        sent(2, 1),
+                        fresh(3),
+                    ],
+                    low(1),
+                )
+                .reopened(),
                 attempt_by(
                     1,
                     3,
@@ -112,6 +123,7 @@ pub fn cases() -> Vec<Case> {
                         channel: name(),
                         from: 1,
                         through: 3,
+                        epoch: 5,
                         latest: UnixTime(100),
                         deadlines: vec![(3, UnixTime(60))],
                     },
@@ -306,14 +318,72 @@ pub fn cases() -> Vec<Case> {
                         low: low(3),
                         rows: vec![],
                         ended: vec![refused(1)],
-                        committed: vec![CommittedRow {
-                            n: 2,
-                            deadline: UnixTime(100),
-                            epoch: 5,
-                        }],
+                        committed: vec![2],
+                        has_unjudged: false,
                     },
                     ..attempt(1, 2, low(3), &[])
                 },
+            ],
+        },
+        Case {
+            name: "what was committed in a lower epoch and is not in the base is lost",
+            steps: vec![
+                append(&[row(1), row(2), row(3)], &[1, 2, 3]),
+                attempt(1, 3, low(1), &[sent(1, 1), sent(2, 1), sent(3, 1)]),
+                settle(&[committed(1), committed(2)], &[committed(1), committed(2)]),
+                keep_epoch(6, b"six"),
+                // Row 3 is there, but row 1 is to be judged.
+                attempt(3, 3, low(1), &[sent(3, 2)]).unjudged(),
+                judge(6, 1, &[lost(2)]),
+                attempt(3, 3, low(3), &[sent(3, 3)]),
+                // Who asks later hears the same, and a row that comes late is judged as well.
+                judge(6, 3, &[lost(2)]),
+                settle(&[committed(3)], &[committed(3)]),
+                attempt(4, 4, low(3), &[]).unjudged(),
+                judge(6, 2, &[lost(2), lost(3)]).reopened(),
+                settle(&[committed(2)], &[lost(2)]),
+            ],
+        },
+        Case {
+            name: "without a row at the server what is old is unsure",
+            steps: vec![
+                append(&[row(1)], &[1]),
+                attempt(1, 1, low(1), &[sent(1, 1)]),
+                settle(&[committed(1)], &[committed(1)]),
+                judge(6, 0, &[Settlement::of(1, MutationStatus::Indeterminate)]),
+            ],
+        },
+        Case {
+            name: "what was decided in a lower epoch than it was sent in is unsure",
+            steps: vec![
+                append(&[row(1), row(2)], &[1, 2]),
+                Step {
+                    request: OutboxRequest::Attempt {
+                        channel: name(),
+                        from: 1,
+                        through: 1,
+                        epoch: 6,
+                        latest: UnixTime(100),
+                        deadlines: Vec::new(),
+                    },
+                    ..attempt(
+                        1,
+                        1,
+                        low(1),
+                        &[OutboxRow {
+                            epoch: 6,
+                            ..sent(1, 1)
+                        }],
+                    )
+                },
+                attempt(2, 2, low(1), &[sent(2, 1)]),
+                settle(
+                    &[committed(1), committed(2)],
+                    &[
+                        Settlement::of(1, MutationStatus::Indeterminate),
+                        committed(2),
+                    ],
+                ),
             ],
         },
         Case {
@@ -321,8 +391,8 @@ pub fn cases() -> Vec<Case> {
             steps: vec![
                 keep_epoch(7, b"signed by an older key"),
                 keep_epoch(7, b"seven"),
-                keep_epoch(5, b"five"),
-                give_up_epoch(6, 5),
+                keep_epoch(5, b"five").kept(7, b"seven"),
+                give_up_epoch(6, 5).kept(7, b"seven"),
                 Step {
                     reopen: true,
                     request: OutboxRequest::Load { channel: name() },
@@ -344,7 +414,7 @@ pub fn cases() -> Vec<Case> {
                 append(&[row(1), row(2)], &[1, 2]),
                 attempt(1, 2, low(1), &[sent(1, 1), sent(2, 1)]),
                 settle(&[committed(1)], &[committed(1)]),
-                give_up_epoch(5, 0),
+                give_up_epoch(5, 0).kept(0, b""),
                 settle(&[committed(2)], &[committed(2)]),
                 Step {
                     reopen: true,
@@ -392,6 +462,24 @@ pub fn cases() -> Vec<Case> {
 }
 
 impl Step {
+    fn unjudged(mut self) -> Self {
+        if let OutboxReply::Attempted { has_unjudged, .. } = &mut self.expected {
+            *has_unjudged = true;
+        }
+        self
+    }
+
+    fn kept(self, epoch: u64, proof: &'static [u8]) -> Self {
+        Self {
+            expected: OutboxReply::Kept {
+                channel: name(),
+                epoch,
+                proof: Bytes::from_static(proof),
+            },
+            ..self
+        }
+    }
+
     fn reopened(self) -> Self {
         Self {
             reopen: true,
@@ -447,6 +535,7 @@ fn fresh(n: u64) -> OutboxRow {
         deadline: None,
         after: 0,
         attempts: 0,
+        epoch: 0,
         ended: None,
     }
 }
@@ -454,6 +543,7 @@ fn fresh(n: u64) -> OutboxRow {
 fn sent(n: u64, attempts: u32) -> OutboxRow {
     OutboxRow {
         attempts,
+        epoch: 5,
         deadline: Some(UnixTime(100)),
         ..fresh(n)
     }
@@ -539,6 +629,7 @@ fn attempt_by(from: u64, through: u64, latest: u64, low: Low, rows: &[OutboxRow]
             channel: name(),
             from,
             through,
+            epoch: 5,
             latest: UnixTime(latest),
             deadlines: Vec::new(),
         },
@@ -550,6 +641,7 @@ fn attempt_by(from: u64, through: u64, latest: u64, low: Low, rows: &[OutboxRow]
             rows: rows.to_vec(),
             ended: Vec::new(),
             committed: Vec::new(),
+            has_unjudged: false,
         },
     )
 }
@@ -582,6 +674,28 @@ fn settle(rows: &[Settlement], expected: &[Settlement]) -> Step {
     )
 }
 
+/// By a base that holds own numbers up to `last`, where all deadlines are evicted.
+fn judge(epoch: u64, last: u64, ended: &[Settlement]) -> Step {
+    step(
+        OutboxRequest::Judge {
+            channel: name(),
+            judgement: Judgement {
+                epoch,
+                last,
+                evicted_before: UnixTime(101),
+            },
+        },
+        OutboxReply::Judged {
+            channel: name(),
+            ended: ended.to_vec(),
+        },
+    )
+}
+
+const fn lost(n: u64) -> Settlement {
+    Settlement::of(n, MutationStatus::Lost)
+}
+
 fn keep_epoch(epoch: u64, proof: &'static [u8]) -> Step {
     step(
         OutboxRequest::KeepEpoch {
@@ -590,7 +704,11 @@ fn keep_epoch(epoch: u64, proof: &'static [u8]) -> Step {
             proof: Bytes::from_static(proof),
             given_up: 0,
         },
-        OutboxReply::Kept { channel: name() },
+        OutboxReply::Kept {
+            channel: name(),
+            epoch,
+            proof: Bytes::from_static(proof),
+        },
     )
 }
 
@@ -602,7 +720,11 @@ fn give_up_epoch(given_up: u64, epoch: u64) -> Step {
             proof: Bytes::new(),
             given_up,
         },
-        OutboxReply::Kept { channel: name() },
+        OutboxReply::Kept {
+            channel: name(),
+            epoch,
+            proof: Bytes::new(),
+        },
     )
 }
 

@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{
-    After, CommittedRow, Low, NewRow, Opened, OutboxReply, OutboxRequest, OutboxRow, OutboxStore,
-    Settlement, StoredChannel,
+    After, CommittedRow, Judgement, Low, NewRow, Opened, OutboxReply, OutboxRequest, OutboxRow,
+    OutboxStore, Settlement, StoredChannel,
 };
 use crate::channel::name::ChannelName;
 use crate::mutation::{ClientId, Durability, MutationHandle, MutationStatus};
+use crate::planted;
 use crate::sorted::SortedMap;
 use crate::time::UnixTime;
 
@@ -33,15 +34,15 @@ pub struct MemoryOutbox {
 #[derive(Clone, Debug, Default)]
 struct Stored {
     last_n: u64,
-    /// By number. Those that carry a mark stand before those that do not.
     rows: VecDeque<OutboxRow>,
-    /// The highest number of a row that was written to come after another one.
-    last_dependent: u64,
     max_epoch: u64,
     proof: Bytes,
     /// The epoch that was given up last.
     given_up: u64,
     committed: Vec<CommittedRow>,
+    /// The highest epoch that these were judged by, and the numbers of those that came later, of lower ones.
+    judged: u64,
+    late: Vec<u64>,
     failed: Vec<Settlement>,
     /// The highest number of which it was forgotten how it failed.
     forgotten: u64,
@@ -82,26 +83,30 @@ impl MemoryOutbox {
                 channel,
                 from,
                 through,
+                epoch,
                 latest,
                 deadlines,
             } => {
                 let stored = self.channel(&channel);
-                stored.mark(from, through, latest, &deadlines);
+                stored.mark(from, through, epoch, latest, &deadlines);
                 let rows = stored.rows(from, through);
                 let (mut ended, mut committed) = (Vec::new(), Vec::new());
                 if (rows.len() as u64) <= through.saturating_sub(from) {
                     // Some are gone.
                     let is_gone = |n: u64| from <= n && n <= through && stored.row(n).is_none();
-                    ended.extend(stored.failed.iter().filter(|end| is_gone(end.n)).cloned());
-                    committed.extend(stored.committed.iter().filter(|row| is_gone(row.n)));
+                    ended.clone_from(&stored.failed);
+                    ended.retain(|end: &Settlement| is_gone(end.n));
+                    let all = stored.committed.iter().map(|row| row.n);
+                    committed.extend(all.filter(|&n| is_gone(n)));
                 }
                 OutboxReply::Attempted {
                     from,
                     through,
-                    low: stored.low(),
+                    low: stored.low(epoch),
                     rows,
                     ended,
                     committed,
+                    has_unjudged: stored.first_unjudged(epoch).is_some(),
                     channel,
                 }
             }
@@ -123,6 +128,16 @@ impl MemoryOutbox {
                 let rows = rows.collect();
                 OutboxReply::Settled { channel, rows }
             }
+            OutboxRequest::Judge { channel, judgement } => {
+                let stored = self.channel(&channel);
+                stored.judge(&judgement);
+                let is_lost = |end: &&Settlement| {
+                    let unsure = end.status == MutationStatus::Indeterminate;
+                    unsure || end.status == MutationStatus::Lost
+                };
+                let ended = stored.failed.iter().filter(is_lost).cloned().collect();
+                OutboxReply::Judged { channel, ended }
+            }
             OutboxRequest::KeepEpoch {
                 channel,
                 epoch,
@@ -134,12 +149,19 @@ impl MemoryOutbox {
                     // The log that they were seen in is another one than what comes.
                     stored.given_up = given_up;
                     stored.committed.iter_mut().for_each(|row| row.epoch = 0);
+                    stored.rows.iter_mut().for_each(|row| row.epoch = 0);
+                    stored.judged = 0;
+                    stored.late.clear();
                 }
                 if epoch >= stored.max_epoch || given_up == stored.max_epoch {
                     stored.max_epoch = epoch;
                     stored.proof = proof;
                 }
-                OutboxReply::Kept { channel }
+                OutboxReply::Kept {
+                    channel,
+                    epoch: stored.max_epoch,
+                    proof: stored.proof.clone(),
+                }
             }
         }
     }
@@ -171,9 +193,10 @@ impl Stored {
         StoredChannel {
             last_n: self.last_n,
             rows: self.rows(0, u64::MAX),
-            low: self.low(),
+            low: self.low(0),
             max_epoch: self.max_epoch,
             proof: self.proof.clone(),
+            judged: self.judged,
             committed: self.committed.clone(),
             failed: self.failed.clone(),
         }
@@ -181,19 +204,60 @@ impl Stored {
 
     #[inline(never)]
     fn rows(&self, from: u64, through: u64) -> Vec<OutboxRow> {
-        let start = self.rows.partition_point(|row| row.n < from);
-        let rows = self.rows.range(start..);
-        rows.take_while(|row| row.n <= through).cloned().collect()
+        let mut rows = Vec::new();
+        for row in &self.rows {
+            if from <= row.n && row.n <= through {
+                rows.push(row.clone());
+            }
+        }
+        rows
     }
 
-    fn low(&self) -> Low {
-        let is_sent = |row: &&OutboxRow| row.attempts > 0 && row.n <= self.last_dependent;
-        let sent = self.rows.iter().take_while(is_sent);
-        let after = sent.map(|row| row.after).filter(|&after| after > 0);
+    fn low(&self, epoch: u64) -> Low {
+        let marked = self.rows.iter().filter(|row| row.attempts > 0);
+        let after = marked.map(|row| row.after).filter(|&after| after > 0);
+        let first = self.rows.front().map_or(self.last_n + 1, |row| row.n);
+        let unjudged = self.first_unjudged(epoch);
+        let unjudged = unjudged.filter(|_| !planted!(LowPassesUnjudged));
         Low {
-            first: self.rows.front().map_or(self.last_n + 1, |row| row.n),
+            first: unjudged.map_or(first, |n| n.min(first)),
             after: after.min(),
         }
+    }
+
+    /// The lowest number that was seen committed in a lower epoch than the highest one known of, and was not
+    /// judged by it. `epoch`: what whoever asks knows of.
+    fn first_unjudged(&self, epoch: u64) -> Option<u64> {
+        let highest = self.max_epoch.max(epoch);
+        if highest <= self.judged {
+            return self.late.iter().min().copied();
+        }
+        let unjudged = self.committed.iter().filter(|row| row.epoch < highest);
+        unjudged.map(|row| row.n).min()
+    }
+
+    fn judge(&mut self, judgement: &Judgement) {
+        let mut ended = Vec::new();
+        self.committed.retain_mut(|row| {
+            let fate = judgement.fate(row);
+            row.epoch = row.epoch.max(judgement.epoch);
+            ended.extend(fate.map(|status| Settlement::of(row.n, status)));
+            ended.last().is_none_or(|end| end.n != row.n)
+        });
+        for end in ended {
+            self.fail(end);
+        }
+        self.judged = self.judged.max(judgement.epoch);
+        let late = self.committed.iter().filter(|row| row.epoch < self.judged);
+        self.late = late.map(|row| row.n).collect();
+    }
+
+    fn fail(&mut self, end: Settlement) {
+        if self.failed.len() == FAILED_MAX {
+            let forgotten = self.failed.drain(..FAILED_MAX / 2).map(|failed| failed.n);
+            self.forgotten = forgotten.fold(self.forgotten, u64::max);
+        }
+        self.failed.push(end);
     }
 
     fn append(&mut self, rows: Vec<NewRow>) -> Vec<(MutationHandle, u64)> {
@@ -208,9 +272,6 @@ impl Stored {
                 // Numbers of one request follow each other.
                 After::Back(places) => self.last_n.saturating_sub(places as u64),
             };
-            if after > 0 {
-                self.last_dependent = self.last_n;
-            }
             numbers.push((row.handle, self.last_n));
             self.rows.push_back(OutboxRow {
                 n: self.last_n,
@@ -218,6 +279,7 @@ impl Stored {
                 deadline: row.deadline,
                 after,
                 attempts: 0,
+                epoch: 0,
                 ended: row.ended,
             });
         }
@@ -246,14 +308,15 @@ impl Stored {
 
     /// Sets marks up to a row, and counts whoever is about to send those from `from` on. What fails with
     /// what it comes after is a no-op from now on.
-    fn mark(&mut self, from: u64, through: u64, latest: UnixTime, deadlines: &[(u64, UnixTime)]) {
-        let first = self.rows.front().map_or(0, |row| row.n);
-        let start = match first <= self.last_dependent {
-            true => 0,
-            // What is marked and lies below stays as it is.
-            false => (self.rows).partition_point(|row| row.n < from && row.attempts > 0),
-        };
-        for at in start..self.rows.len() {
+    fn mark(
+        &mut self,
+        from: u64,
+        through: u64,
+        epoch: u64,
+        latest: UnixTime,
+        deadlines: &[(u64, UnixTime)],
+    ) {
+        for at in 0..self.rows.len() {
             let row = &self.rows[at];
             if row.n > through {
                 break;
@@ -264,6 +327,9 @@ impl Stored {
             let fails = has_cause && self.failure(row.after).is_some()
                 || is_decided && self.is_unknown(row.after);
             let row = &mut self.rows[at];
+            if row.n >= from {
+                row.epoch = row.epoch.max(epoch);
+            }
             if fails && !is_marked {
                 row.end(MutationStatus::dep_failed());
             } else if is_decided && !fails {
@@ -311,15 +377,20 @@ impl Stored {
         if let Some(row) = self.place(n).and_then(|at| self.rows.remove(at)) {
             if let Some(status) = row.ended {
                 settled.status = status;
-            } else if row.attempts > settled.attempts_max {
+            } else if row.attempts > settled.attempts_max || row.epoch > epoch {
                 settled.status = MutationStatus::Indeterminate;
             }
             if settled.status == MutationStatus::Committed {
                 let deadline = row.deadline.unwrap_or_default();
                 if self.committed.len() == COMMITTED_MAX {
                     self.committed.drain(..COMMITTED_MAX / 2);
+                    let is_known = |n: &u64| self.committed.iter().any(|row| row.n == *n);
+                    self.late.retain(is_known);
                 }
                 let epoch = if epoch == self.given_up { 0 } else { epoch };
+                if epoch < self.judged {
+                    self.late.push(n);
+                }
                 self.committed.push(CommittedRow { n, deadline, epoch });
                 return settled;
             }
@@ -327,26 +398,15 @@ impl Stored {
             // Another session has ended it.
             settled.status = status.clone();
             return settled;
-        } else if settled.attempts_max < u32::MAX
-            || !matches!(
-                settled.status,
-                MutationStatus::Lost | MutationStatus::Indeterminate
-            )
-        {
-            // Another session has seen it committed. Only a log can say that it is so no more.
+        } else {
+            // Another session has seen it committed.
             settled.status = match self.is_unknown(n) {
                 true => MutationStatus::Indeterminate,
                 false => MutationStatus::Committed,
             };
             return settled;
         }
-        // Also what is lost after it was committed.
-        self.committed.retain(|committed| committed.n != n);
-        if self.failed.len() == FAILED_MAX {
-            let forgotten = self.failed.drain(..FAILED_MAX / 2).map(|failed| failed.n);
-            self.forgotten = forgotten.fold(self.forgotten, u64::max);
-        }
-        self.failed.push(settled.clone());
+        self.fail(settled.clone());
         settled
     }
 }
@@ -390,7 +450,7 @@ mod tests {
         assert_eq!(told(&mut stored, rows), MutationStatus::Expired);
         // What comes after it does not happen without it.
         let numbers = stored.append(vec![row(After::Row(1)), row(After::Row(2))]);
-        stored.mark(numbers[0].1, numbers[1].1, UnixTime(9), &[]);
+        stored.mark(numbers[0].1, numbers[1].1, 1, UnixTime(9), &[]);
         let ended = |n| stored.row(n).and_then(|row| row.ended.clone());
         assert_eq!(ended(numbers[0].1), Some(MutationStatus::dep_failed()));
         assert_eq!(ended(numbers[1].1), None);

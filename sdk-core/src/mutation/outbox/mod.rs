@@ -9,10 +9,12 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod judgement;
 mod memory;
 
 use bytes::Bytes;
 
+pub use judgement::Judgement;
 pub use memory::MemoryOutbox;
 
 use super::{ClientId, Durability, MutationHandle, MutationStatus};
@@ -73,6 +75,8 @@ pub enum OutboxRequest {
         from: u64,
         /// The last row that is to be marked and read.
         through: u64,
+        /// The epoch that they are about to be sent in: the store keeps the highest one of each row.
+        epoch: u64,
         /// The latest deadline, in the server's time; also that of no-ops and of rows without one.
         latest: UnixTime,
         /// Deadlines of rows that the session has learnt more about than the row says: the server's clock.
@@ -87,6 +91,9 @@ pub enum OutboxRequest {
         rows: Vec<Settlement>,
     },
     /// Delete rows and keep their outcomes. Reply: `Settled`.
+    ///
+    /// What was decided in a lower epoch than a session was about to send it in ends as indeterminate: nobody
+    /// can say what became of it in the higher one's log.
     Settle {
         /// Which channel.
         channel: ChannelName,
@@ -94,6 +101,17 @@ pub enum OutboxRequest {
         epoch: u64,
         /// Which rows, and how each ended; a no-op ends as it was neutralised.
         rows: Vec<Settlement>,
+    },
+    /// Judge what was committed in lower epochs than this base's: what the base does not hold is lost. What it
+    /// holds was seen in its epoch from now on. Strict. Reply: `Judged`.
+    ///
+    /// Until then no `low` passes what is to be judged: the server must not take it for something that its
+    /// author has given up, or nobody could judge it any more.
+    Judge {
+        /// Which channel.
+        channel: ChannelName,
+        /// What the base says.
+        judgement: Judgement,
     },
     /// Keep the highest epoch seen, unless a higher one is kept already, and the newest proof of it.
     /// Reply: `Kept`.
@@ -118,7 +136,7 @@ impl OutboxRequest {
     pub fn is_strict(&self) -> bool {
         match self {
             Self::Attempt { .. } => !planted!(MarkNotStrict),
-            Self::Neutralise { .. } => true,
+            Self::Neutralise { .. } | Self::Judge { .. } => true,
             Self::Settle { rows, .. } => rows.iter().any(|row| {
                 matches!(
                     row.status,
@@ -139,6 +157,7 @@ impl OutboxRequest {
             | Self::Attempt { channel, .. }
             | Self::Neutralise { channel, .. }
             | Self::Settle { channel, .. }
+            | Self::Judge { channel, .. }
             | Self::KeepEpoch { channel, .. } => Some(channel),
         }
     }
@@ -185,6 +204,8 @@ pub struct OutboxRow {
     pub after: u64,
     /// How many times a session was about to send it; 0: it was never sent. More than 0 is the mark.
     pub attempts: u32,
+    /// The highest epoch that a session was about to send it in.
+    pub epoch: u64,
     /// How it ended before it was sent, if it did: it is a no-op that only its number is left of.
     pub ended: Option<MutationStatus>,
 }
@@ -235,7 +256,7 @@ impl Settlement {
 /// What a push may say as `low`, as of one transaction. An older one is never too high.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Low {
-    /// The lowest number that is in the store, else the next one.
+    /// The lowest number that is in the store, or is still to be judged; else the next one.
     pub first: u64,
     /// The lowest number that a marked row comes after.
     pub after: Option<u64>,
@@ -293,6 +314,8 @@ pub struct StoredChannel {
     pub max_epoch: u64,
     /// The proof that came with it.
     pub proof: Bytes,
+    /// The highest epoch that committed rows were judged by.
+    pub judged: u64,
     /// What was committed lately, so that its loss can be told.
     pub committed: Vec<CommittedRow>,
     /// How rows ended that were not committed, the oldest first.
@@ -333,7 +356,9 @@ pub enum OutboxReply {
         /// Rows of the range that have ended otherwise than committed and are gone.
         ended: Vec<Settlement>,
         /// Rows of the range that other sessions have seen committed, and that are gone.
-        committed: Vec<CommittedRow>,
+        committed: Vec<u64>,
+        /// Some committed rows were seen in a lower epoch only, and are still to be judged.
+        has_unjudged: bool,
     },
     /// Which rows are no-ops now, with outcomes that are stored: the application may be told.
     Neutralised {
@@ -351,10 +376,21 @@ pub enum OutboxReply {
         /// How each row of the request ends for good.
         rows: Vec<Settlement>,
     },
-    /// It is kept.
+    /// What was committed once and is so no more, as far as the store remembers it.
+    Judged {
+        /// Which channel.
+        channel: ChannelName,
+        /// How each of them ends instead.
+        ended: Vec<Settlement>,
+    },
+    /// What is kept: another session may have seen a higher epoch.
     Kept {
         /// Which channel.
         channel: ChannelName,
+        /// The highest epoch.
+        epoch: u64,
+        /// What proves that it was opened.
+        proof: Bytes,
     },
     /// Other sessions wrote or changed rows: a hint. One that is lost costs time.
     Foreign {

@@ -529,6 +529,11 @@ impl Running {
                     watch.on_settled(rows)?;
                 }
             }
+            OutboxReply::Judged { channel, ended } => {
+                if let Some(watch) = self.named(names, channel, truth)? {
+                    watch.on_judged(ended);
+                }
+            }
             OutboxReply::Failed { request, .. } => {
                 if let OutboxRequest::Append { channel, rows } = &**request
                     && let Some(watch) = self.named(names, channel, truth)?

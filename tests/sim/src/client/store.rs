@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use tidewire_core::{
     ChannelName, ClientId, MemoryOutbox, MutationStatus, OutboxReply, OutboxRequest, OutboxRow,
+    Settlement,
 };
 use tidewire_server::channel::Author;
 
@@ -125,7 +126,32 @@ impl Truth {
                 )?;
             }
         }
+        if let OutboxReply::Judged { ended, .. } = &reply {
+            for end in ended {
+                self.judged(store, channel, end)?;
+            }
+        }
         Ok((reply, touched))
+    }
+
+    /// What was committed once is so no more.
+    fn judged(&mut self, store: usize, channel: usize, end: &Settlement) -> Checked {
+        let fates = &mut self.stores[store].fates;
+        let before = fates.insert((channel, end.n), end.status.clone());
+        if before.as_ref() == Some(&end.status) {
+            return Ok(());
+        }
+        let author = self.stores[store].author;
+        let head = self.head(channel);
+        let is_there = head.and_then(|head| self.decision(channel, author, end.n, head));
+        let is_right = match end.status {
+            // Of an evicted row of the table nobody can tell.
+            MutationStatus::Indeterminate => is_there.is_none() || self.evicted > 0,
+            _ => is_there.is_none() || self.clocks_lied,
+        };
+        ensure(is_right, "S9", || {
+            format!("{end:?} after {before:?}, but the log says {is_there:?}")
+        })
     }
 
     /// A row has ended for good. What a store says once, it says to every session.
@@ -140,14 +166,6 @@ impl Truth {
         let known = self.stores[store].fates.get(&(channel, n));
         let is_new = match known {
             None => status == wanted || is_unsure(status) || self.is_noop(store, channel, n),
-            Some(MutationStatus::Committed) => {
-                matches!(
-                    status,
-                    MutationStatus::Committed
-                        | MutationStatus::Lost
-                        | MutationStatus::Indeterminate
-                )
-            }
             Some(MutationStatus::Lost | MutationStatus::Indeterminate) => {
                 matches!(status, MutationStatus::Lost | MutationStatus::Indeterminate)
             }
