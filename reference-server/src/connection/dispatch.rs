@@ -1,5 +1,6 @@
 //! Every frame of a client, and what it is answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire_core::ChannelName;
@@ -197,7 +198,7 @@ impl<C: ChannelRef> Connection<C> {
             Create::OnUse => self.post_opening(opening),
             Create::Admin => {
                 let name = name.clone();
-                self.question = Some(Question::Open(opening));
+                self.question = Some(Box::new(Question::Open(opening)));
                 self.outputs.push_back(ConnectionOutput::CheckOpen(name));
             }
         }
@@ -206,11 +207,11 @@ impl<C: ChannelRef> Connection<C> {
 
     /// The broker has said whether a channel exists.
     pub(super) fn handle_opened(&mut self, answer: Option<bool>) {
-        let opening = match self.question.take() {
+        let opening = match self.question.take().map(|question| *question) {
             Some(Question::Open(opening)) => opening,
             other => {
                 // Nobody asked.
-                self.question = other;
+                self.question = other.map(Box::new);
                 return;
             }
         };
@@ -238,13 +239,17 @@ impl<C: ChannelRef> Connection<C> {
                 let Some(subscriber) = self.subscriber(&name) else {
                     return;
                 };
+                let ways = (
+                    Arc::clone(&subscriber.outlet),
+                    Arc::clone(&subscriber.rights),
+                );
                 let input = ChannelInput::Subscribe {
                     subscriber,
                     have: subscribe.have,
                     max_epoch: subscribe.max_epoch,
                     proof: subscribe.proof,
                 };
-                self.post(to, Hand::Waiting, input, Asked::Subscribe(name));
+                self.post(to, Hand::Waiting, input, Asked::Subscribe(name, ways));
             }
             Opening::Push(name, push) => self.post_push(to, name, true, push),
         }

@@ -36,7 +36,7 @@ impl<C: ChannelRef> Connection<C> {
             return Ok(());
         }
         self.refreshes_paid = self.refreshes_paid.max(self.now.mono) + config.refresh;
-        self.question = Some(Question::Refresh);
+        self.question = Some(Box::new(Question::Refresh));
         self.outputs
             .push_back(ConnectionOutput::Authenticate { token });
         Ok(())

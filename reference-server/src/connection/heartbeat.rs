@@ -66,14 +66,14 @@ impl<C: ChannelRef> Connection<C> {
     /// When the token ends the connection. One that came in time to follow it is looked at first, however
     /// long the application takes.
     fn enforced_expiry(&self, identity: &Identity) -> Option<UnixTime> {
-        match self.question {
+        match self.question.as_deref() {
             Some(Question::Refresh) => None,
             _ => identity.bearer.expiry(),
         }
     }
 
     fn awaits_hello(&self) -> bool {
-        !matches!(self.question, Some(Question::Hello(_)))
+        !matches!(self.question.as_deref(), Some(Question::Hello(_)))
     }
 
     fn hello_deadline(&self) -> MonoTime {

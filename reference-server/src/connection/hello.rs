@@ -77,10 +77,10 @@ impl<C: ChannelRef> Connection<C> {
                 hello.continues.len()
             ));
         }
-        self.question = Some(Question::Hello(Newcomer {
+        self.question = Some(Box::new(Question::Hello(Newcomer {
             client: hello.client,
             continues: hello.continues,
-        }));
+        })));
         let token = hello.token;
         self.outputs
             .push_back(ConnectionOutput::Authenticate { token });
@@ -92,7 +92,7 @@ impl<C: ChannelRef> Connection<C> {
         &mut self,
         answer: Result<Principal, AuthError>,
     ) -> Result<(), Fault> {
-        match self.question.take() {
+        match self.question.take().map(|question| *question) {
             Some(Question::Hello(newcomer)) => {
                 let principal = answer.map_err(|e| Fault::new(e.code(), e.to_string()))?;
                 self.welcome(&newcomer, principal);
@@ -101,7 +101,7 @@ impl<C: ChannelRef> Connection<C> {
             Some(Question::Refresh) => self.handle_refreshed(answer),
             other => {
                 // Nobody asked.
-                self.question = other;
+                self.question = other.map(Box::new);
                 Ok(())
             }
         }

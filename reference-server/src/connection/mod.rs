@@ -77,7 +77,7 @@ pub struct Connection<C> {
     /// What the client has said and nobody has looked at.
     frames: VecDeque<ClientKind>,
     /// What the frame before those waits for.
-    question: Option<Question>,
+    question: Option<Box<Question>>,
     /// `None`: as fast as it likes.
     bucket: Option<TokenBucket>,
     /// The next frame has to wait until then, and is paid for.
@@ -90,7 +90,8 @@ pub struct Connection<C> {
     outputs: VecDeque<ConnectionOutput<C>>,
 }
 
-/// A question whose answer has not come. There is never more than one.
+/// A question whose answer has not come. There is never more than one, and most of the time none: it has a
+/// place of its own.
 enum Question {
     Hello(Newcomer),
     Refresh,
@@ -265,8 +266,8 @@ impl<C: ChannelRef> Connection<C> {
         self.has_ended = true;
         self.frames = VecDeque::new();
         // A subscribe that waits for room in an inbox may still get in: it is taken back too.
-        let asked = match self.question.take() {
-            Some(Question::Post(Asked::Subscribe(name))) => Some(name),
+        let asked = match self.question.take().map(|question| *question) {
+            Some(Question::Post(Asked::Subscribe(name, _))) => Some(name),
             _ => None,
         };
         for (name, task) in self.subscriptions.take() {

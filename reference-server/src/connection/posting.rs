@@ -5,45 +5,42 @@ use tidewire_core::planted;
 use tidewire_core::wire::{Lagged, ServerKind};
 
 use super::refusal::Refusal;
+use super::subscriptions::Ways;
 use super::{ChannelRef, Connection, ConnectionOutput, Hand, Posted, Question, To};
 use crate::channel::ChannelInput;
 use crate::principal::Action;
 
 /// What was handed to a channel.
 pub(super) enum Asked {
-    Subscribe(ChannelName),
+    /// With the ways that the channel was given.
+    Subscribe(ChannelName, Ways),
     /// `starts`: the channel, if it does not run.
-    Push {
-        name: ChannelName,
-        starts: bool,
-    },
+    Push { name: ChannelName, starts: bool },
     /// What needs a subscription and is refused beside it.
     Beside(ChannelName),
 }
 
 impl<C: ChannelRef> Connection<C> {
     pub(super) fn post(&mut self, to: To<C>, hand: Hand, input: ChannelInput, asked: Asked) {
-        self.question = Some(Question::Post(asked));
+        self.question = Some(Box::new(Question::Post(asked)));
         self.outputs
             .push_back(ConnectionOutput::Post { to, hand, input });
     }
 
     pub(super) fn handle_posted(&mut self, posted: Posted<C>) {
-        let asked = match self.question.take() {
+        let asked = match self.question.take().map(|question| *question) {
             Some(Question::Post(asked)) => asked,
             other => {
                 // Nobody asked.
-                self.question = other;
+                self.question = other.map(Box::new);
                 return;
             }
         };
         // Whatever it said meanwhile was not read.
         self.heard = self.now.mono;
         match (posted, asked) {
-            (Posted::Taken(task), Asked::Subscribe(name)) => {
-                if let Some(subscriber) = self.subscriber(&name) {
-                    self.subscriptions.insert(name, task, subscriber);
-                }
+            (Posted::Taken(task), Asked::Subscribe(name, ways)) => {
+                self.subscriptions.insert(name, task, ways);
             }
             (Posted::Taken(task), Asked::Push { name, .. }) => {
                 let known = self.subscriptions.task(&name);
@@ -75,19 +72,19 @@ impl<C: ChannelRef> Connection<C> {
                     Err(refusal) => self.refuse(name.as_str().into(), refusal),
                 }
             }
-            (Posted::Closed(input), Asked::Subscribe(name)) => {
+            (Posted::Closed(input), Asked::Subscribe(name, ways)) => {
                 match self.authorise(&name, Action::Read) {
                     Ok(()) => {
-                        let asked = Asked::Subscribe(name.clone());
+                        let asked = Asked::Subscribe(name.clone(), ways);
                         self.post(To::start(&name), Hand::Waiting, input, asked);
                     }
                     Err(refusal) => self.refuse(name.as_str().into(), refusal),
                 }
             }
-            (Posted::TooMany, Asked::Subscribe(name)) => {
+            (Posted::TooMany, Asked::Subscribe(name, _)) => {
                 self.refuse(name.as_str().into(), Refusal::too_many_channels());
             }
-            (Posted::Full, Asked::Subscribe(name)) => {
+            (Posted::Full, Asked::Subscribe(name, _)) => {
                 self.refuse(name.as_str().into(), Refusal::busy());
             }
             // Whoever gets no range subscribes again after a while.

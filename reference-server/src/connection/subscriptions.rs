@@ -7,7 +7,10 @@ use tidewire_core::planted;
 use tidewire_core::wire::{Cursor, Head};
 
 use super::input::ChannelRef;
-use crate::channel::{Outlet, Rights, Subscriber};
+use crate::channel::{Outlet, Rights};
+
+/// How a channel reaches its subscriber, and what it asks about it.
+pub(super) type Ways = (Arc<dyn Outlet>, Arc<dyn Rights>);
 
 struct Subscription<C> {
     name: ChannelName,
@@ -54,7 +57,7 @@ impl<C: ChannelRef> Subscriptions<C> {
     }
 
     /// The ways that the channel has already.
-    pub(super) fn ways(&self, name: &ChannelName) -> Option<(Arc<dyn Outlet>, Arc<dyn Rights>)> {
+    pub(super) fn ways(&self, name: &ChannelName) -> Option<Ways> {
         let at = self.position(name).ok()?;
         let known = &self.channels[at];
         Some((Arc::clone(&known.outlet), Arc::clone(&known.rights)))
@@ -65,13 +68,13 @@ impl<C: ChannelRef> Subscriptions<C> {
         self.channels.binary_search_by(|s| s.name.cmp(name))
     }
 
-    pub(super) fn insert(&mut self, name: ChannelName, task: C, subscriber: Subscriber) {
+    pub(super) fn insert(&mut self, name: ChannelName, task: C, (outlet, rights): Ways) {
         let position = self.position(&name);
         let subscription = Subscription {
             name,
             task,
-            outlet: subscriber.outlet,
-            rights: subscriber.rights,
+            outlet,
+            rights,
             told: Cursor::default(),
         };
         match position {
@@ -163,12 +166,17 @@ mod tests {
 
     use super::super::tests::{FakeTask, subscriber};
 
+    fn ways() -> Ways {
+        let subscriber = subscriber();
+        (subscriber.outlet, subscriber.rights)
+    }
+
     fn subscribed(names: impl IntoIterator<Item = String>) -> Subscriptions<FakeTask> {
         let mut subscriptions = Subscriptions::default();
         for name in names {
             let task = FakeTask::default();
             task.set_head(Cursor::new(1, 1, 1));
-            subscriptions.insert(name.parse().unwrap(), task, subscriber());
+            subscriptions.insert(name.parse().unwrap(), task, ways());
         }
         subscriptions
     }
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn a_channel_without_a_log_yet_is_not_named() {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.insert("a:b".parse().unwrap(), FakeTask::default(), subscriber());
+        subscriptions.insert("a:b".parse().unwrap(), FakeTask::default(), ways());
         assert_eq!(subscriptions.heads(MOVED_MAX, OTHERS_MAX), []);
     }
 
@@ -217,7 +225,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(subscriptions.ended(), std::slice::from_ref(&name));
         }
-        subscriptions.insert(name, FakeTask::default(), subscriber());
+        subscriptions.insert(name, FakeTask::default(), ways());
         assert!(subscriptions.ended().is_empty());
     }
 }

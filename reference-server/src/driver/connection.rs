@@ -46,7 +46,7 @@ type Answer = Pin<Box<dyn Future<Output = ConnectionInput<Task>> + Send>>;
 #[expect(clippy::manual_async_fn, reason = "it would be larger")]
 pub(crate) fn serve(
     app: Arc<App>,
-    request: KeptRequest,
+    request: Arc<KeptRequest>,
     registered: Registered,
     link: impl Link,
 ) -> impl Future<Output = ()> + Send {
@@ -61,14 +61,17 @@ pub(crate) fn serve(
                 First::Writing(ending) => Some(ending),
             }
         };
-        // Channels let go at once; what they already queued still goes out.
+        // Channels let go at once; what they already queued still goes out. The end gets its memory when it
+        // comes: an idle connection keeps none for it.
         drop(listener);
         let ending = match ended {
             Some(ending) => ending,
-            None => timeout(LAST_WORDS, writing).await.unwrap_or(Ending::BROKEN),
+            None => Box::pin(timeout(LAST_WORDS, writing))
+                .await
+                .unwrap_or(Ending::BROKEN),
         };
         if ending.close.is_some() {
-            let _ = timeout(LAST_WORDS, link.close(ending)).await;
+            let _ = Box::pin(timeout(LAST_WORDS, link.close(ending))).await;
         }
         let reason = ending.reason;
         app.metrics.closes.get_or_create(&Reason { reason }).inc();
@@ -84,40 +87,44 @@ pub(crate) fn serve(
 async fn write(app: &App, peer: &Peer, link: &impl Link) -> Ending {
     let mut is_empty = false;
     loop {
-        let taken = tokio::select! {
-            biased;
-            taken = peer.next(&mut is_empty) => taken,
-            () = link.due() => {
-                match in_time(app, 0, link.flush()).await {
-                    Ok(()) => continue,
-                    Err(ending) => return ending,
+        // What is taken ends with its block: the task's memory has no place for it while it is written.
+        let (message, bytes, drained) = {
+            let taken = tokio::select! {
+                biased;
+                taken = peer.next(&mut is_empty) => taken,
+                () = link.due() => {
+                    match in_time(app, 0, pin!(link.flush())).await {
+                        Ok(()) => continue,
+                        Err(ending) => return ending,
+                    }
                 }
+            };
+            match taken {
+                Taken::Message {
+                    message, drained, ..
+                } => {
+                    let bytes = message.len();
+                    (message, bytes, drained)
+                }
+                Taken::End(ending) => return ending,
             }
         };
-        match taken {
-            Taken::Message {
-                message, drained, ..
-            } => {
-                let bytes = message.len();
-                if let Err(ending) = in_time(app, bytes, link.send(message)).await {
-                    return ending;
-                }
-                for name in drained {
-                    app.channels.tell_drained(&name, peer.id());
-                }
-            }
-            Taken::End(ending) => return ending,
+        if let Err(ending) = in_time(app, bytes, pin!(link.send(message))).await {
+            return ending;
+        }
+        for name in drained {
+            app.channels.tell_drained(&name, peer.id());
         }
     }
 }
 
-/// Bounds a write. Most are done at once and need no timer; slow but moving is no failure.
+/// Bounds a write. Most are done at once and need no timer, nor memory for one; slow but moving is no
+/// failure.
 async fn in_time(
     app: &App,
     bytes: usize,
-    write: impl Future<Output = io::Result<()>>,
+    mut write: Pin<&mut impl Future<Output = io::Result<()>>>,
 ) -> Result<(), Ending> {
-    let mut write = pin!(write);
     let at_once = poll_fn(|cx| match write.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
         Poll::Pending => Poll::Ready(None),
@@ -126,7 +133,7 @@ async fn in_time(
         Some(done) => Ok(done),
         None => {
             let longer = Duration::from_secs(bytes as u64 / BYTES_PER_SECOND_MIN);
-            timeout(app.config.timeouts.write + longer, write).await
+            Box::pin(timeout(app.config.timeouts.write + longer, write)).await
         }
     };
     match done {
@@ -150,8 +157,7 @@ struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    fn new(app: &'a Arc<App>, request: KeptRequest, peer: &'a Arc<Peer>) -> Self {
-        let request = Arc::new(request);
+    fn new(app: &'a Arc<App>, request: Arc<KeptRequest>, peer: &'a Arc<Peer>) -> Self {
         let mut session = [0; 16];
         if getrandom::fill(&mut session).is_err() {
             let detail = "no randomness for a session";
@@ -327,5 +333,24 @@ async fn answer(answer: &mut Option<Answer>) -> ConnectionInput<Task> {
     match answer {
         Some(answer) => answer.as_mut().await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::WebSocketLink;
+
+    fn bytes_of<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // What is added here every idle client costs (docs/benchmarks.md, "What an idle connection costs").
+        let bytes = bytes_of(|app, request, registered, link: WebSocketLink| {
+            serve(app, request, registered, link)
+        });
+        assert!(bytes <= 1792, "{bytes} bytes");
     }
 }

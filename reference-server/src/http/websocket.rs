@@ -66,21 +66,23 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     let headers = response.headers_mut();
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     let kept = KeptRequest::new(peer, address, request.headers()).with_place(place);
+    let kept = Arc::new(kept);
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        match upgrading.await {
-            Ok(stream) => {
-                let bytes_max = app.config.limits.frame_up_bytes as usize;
-                let link = WebSocketLink::new(stream, codec, bytes_max);
-                match app.is_faulted {
-                    true => {
-                        let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
-                        Box::pin(serve(app, kept, registered, link)).await;
-                    }
-                    false => serve(app, kept, registered, link).await,
-                }
+        let stream = match upgrading.await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a client left before its WebSocket was open");
+                return;
             }
-            Err(error) => tracing::debug!(%error, "a client left before its WebSocket was open"),
+        };
+        let bytes_max = app.config.limits.frame_up_bytes as usize;
+        let link = WebSocketLink::new(stream, codec, bytes_max);
+        if app.is_faulted {
+            let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
+            Box::pin(serve(app, kept, registered, link)).await;
+        } else {
+            serve(app, kept, registered, link).await;
         }
     });
     response
