@@ -10,6 +10,7 @@ mod freshness;
 mod fuzz;
 mod ledger;
 mod links;
+mod lint;
 mod measure;
 mod node;
 mod npm;
@@ -134,6 +135,9 @@ enum Soak {
 fn main() -> ExitCode {
     if planted::compiles() {
         return planted::compile(std::env::args_os().skip(1)).unwrap_or_else(failure);
+    }
+    if lint::compiles() {
+        return lint::compile(std::env::args_os().skip(1)).unwrap_or_else(failure);
     }
     let args = Args::parse();
     let consent = Consent::from_environment(args.yes);

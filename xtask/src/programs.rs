@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::lint;
 use crate::place;
 use crate::process::{command, run};
 
@@ -16,8 +17,8 @@ pub(crate) fn build_board() -> anyhow::Result<()> {
     run(command("cargo", &place::root()).args(["build", "--locked", "--package", "board"]))
 }
 
-/// Builds every program and every test. One command for both, so that they share their dependencies:
-/// alone, the programs would be built without the features that only tests turn on.
+/// Builds every program and every test, as [`lint::check`] does. One command for both, so that they share their
+/// dependencies: alone, the programs would be built without the features that only tests turn on.
 pub(crate) fn build_with_tests() -> anyhow::Result<()> {
-    run(command("cargo", &place::root()).args(["build", "--locked", "--bins", "--tests"]))
+    run(lint::cargo()?.args(["build", "--locked", "--workspace", "--all-targets"]))
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::key::{Key, Shape};
+#[cfg(feature = "net")]
+use super::key::Key;
+use super::key::Shape;
 use super::keys::{self, keys};
 
 /// Where a value came from.

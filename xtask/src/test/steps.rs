@@ -1,8 +1,7 @@
 //! The steps of `cargo xtask test`.
 //!
-//! Compiling is what takes the time on two cores, so the steps share their work: clippy and rustdoc
-//! the checked dependencies; unit, end-to-end and browser tests one debug build; the simulators and the
-//! fuzz targets one optimised build. Cargo unites the features of what one command selects, so those
+//! Compiling is what takes the time on two cores, so the steps share their work: lints, unit, end-to-end and
+//! browser tests one debug build; the simulators and the fuzz targets one optimised build. Cargo unites the features of what one command selects, so those
 //! select the same packages. A step that another one waits for stands before it.
 
 use std::process::Command;
@@ -12,6 +11,7 @@ use crate::browser;
 use crate::codes;
 use crate::fuzz;
 use crate::links;
+use crate::lint;
 use crate::node;
 use crate::npm;
 use crate::packages;
@@ -39,7 +39,7 @@ pub(super) static STEPS: [Step; 18] = [
     },
     Step {
         name: "clippy",
-        about: "no warning of compiler or clippy, all targets of all crates",
+        about: "no warning of compiler, clippy or rustdoc, all targets of all crates",
         lane: Lane::Computes,
         run: clippy,
     },
@@ -51,7 +51,7 @@ pub(super) static STEPS: [Step; 18] = [
     },
     Step {
         name: "docs",
-        about: "API documentation builds without a warning; links between files lead somewhere",
+        about: "links between files lead somewhere, and codes have one text",
         lane: Lane::Computes,
         run: docs,
     },
@@ -176,33 +176,18 @@ fn fmt(_: Consent) -> anyhow::Result<()> {
 }
 
 fn clippy(_: Consent) -> anyhow::Result<()> {
-    let args = [
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    cargo(&args)
+    lint::check()
 }
 
 fn unit(_: Consent) -> anyhow::Result<()> {
     programs::build_with_tests()?;
-    run_tests(&mut cargo_test(&["--lib", "--bins"]))?;
-    run_tests(&mut cargo_test(&["--doc"]))
+    run_tests(&mut cargo_test(&["--lib", "--bins"])?)?;
+    run_tests(&mut cargo_test(&["--doc"])?)
 }
 
 fn docs(_: Consent) -> anyhow::Result<()> {
     links::check()?;
-    codes::check()?;
-    let args = ["doc", "--locked", "--workspace", "--no-deps"];
-    run_through(
-        command("cargo", &place::root())
-            .args(args)
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    codes::check()
 }
 
 fn npm(consent: Consent) -> anyhow::Result<()> {
@@ -223,7 +208,7 @@ fn simulate(_: Consent) -> anyhow::Result<()> {
 fn e2e(_: Consent) -> anyhow::Result<()> {
     // Tests start programs of other packages; `cargo test` would only build their own.
     programs::build_with_tests()?;
-    run_tests(cargo_test(&["--test", "*"]).env("TEST_BIN_DIR", programs::dir()))
+    run_tests(cargo_test(&["--test", "*"])?.env("TEST_BIN_DIR", programs::dir()))
 }
 
 fn independent(consent: Consent) -> anyhow::Result<()> {
@@ -237,15 +222,15 @@ fn independent(consent: Consent) -> anyhow::Result<()> {
     )
 }
 
-/// `cargo test`, with the same random cases each time: a run that passes here passes elsewhere. A bare
+/// `cargo test` for what [`lint::check`] has built, with the same random cases each time: a run that passes here passes elsewhere. A bare
 /// `cargo test` tries others.
-fn cargo_test(args: &[&str]) -> Command {
-    let mut cargo = command("cargo", &place::root());
+fn cargo_test(args: &[&str]) -> anyhow::Result<Command> {
+    let mut cargo = lint::cargo()?;
     cargo
-        .args(["test", "--locked"])
+        .args(["test", "--locked", "--workspace"])
         .args(args)
         .env("PROPTEST_RNG_SEED", "1");
-    cargo
+    Ok(cargo)
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {
