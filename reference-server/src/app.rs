@@ -1,7 +1,11 @@
 //! What every request and connection shares.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
 
 use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
@@ -20,6 +24,7 @@ use crate::limit::LogLimit;
 use crate::origin::OriginRule;
 use crate::pressure::Pressure;
 use crate::principal::is_principal_name;
+use crate::sessions::Sessions;
 use crate::telemetry::Metrics;
 use crate::token_checks::TokenChecks;
 
@@ -47,6 +52,8 @@ pub(crate) struct App {
     pub(crate) api_keys: ApiKeys,
     /// What `/health/routing` says of the nodes and what they were told.
     pub(crate) routing_table: String,
+    /// Sessions over HTTP.
+    pub(crate) sessions: Arc<Sessions>,
     /// For lines about clients that are not let in.
     pub(crate) refusals: LogLimit,
 }
@@ -81,6 +88,46 @@ impl App {
                 request.authenticated();
                 Ok(principal)
             }
+        }
+    }
+
+    /// The same for a token that may have been looked at a short while ago, with another request.
+    pub(crate) async fn authenticate_kept(
+        &self,
+        token: &str,
+        address: Option<IpAddr>,
+        request: &KeptRequest,
+    ) -> Result<Principal, AuthError> {
+        // Development tokens cost nothing, and are for some requests only.
+        if self.authenticate.is_none() {
+            return self.authenticate(token.into(), request).await;
+        }
+        let tokens = &self.sessions.tokens;
+        if let Some(known) = tokens.get(token, address, self.clock.mono(), clock::unix()) {
+            return Ok(known);
+        }
+        let principal = self.authenticate(token.into(), request).await?;
+        tokens.put(token, address, &principal, self.clock.mono());
+        Ok(principal)
+    }
+
+    /// How long a poll may be held: it is a sign of life, so a heartbeat at most.
+    pub(crate) fn poll_hold(&self) -> Duration {
+        let timeouts = &self.config.timeouts;
+        timeouts.poll_hold.min(timeouts.heartbeat)
+    }
+
+    /// A page of another origin wants in. Whoever has to find out why needs both names.
+    pub(crate) fn note_foreign(&self, headers: &HeaderMap) {
+        if let Some(unsaid) = self.refusals.take(self.clock.mono()) {
+            let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+            let (origin, host) = (text(header::ORIGIN), text(header::HOST));
+            tracing::warn!(
+                origin,
+                host,
+                unsaid,
+                "a page may not connect: its origin is not the server's own by Host, and allow_origin does not list it"
+            );
         }
     }
 

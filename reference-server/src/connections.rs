@@ -13,6 +13,7 @@ use crate::connection::{Ending, QueueCounts, QueueLimits};
 use crate::driver::Peer;
 use crate::health::Health;
 use crate::telemetry::Metrics;
+use crate::transport::Transport;
 
 pub(crate) struct Connections {
     open: Mutex<HashMap<PeerId, Arc<Peer>>>,
@@ -50,7 +51,11 @@ impl Connections {
     }
 
     /// Registers a connection until the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, codec: Codec) -> Result<Registered, TooManyConnections> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        codec: Codec,
+        transport: Transport,
+    ) -> Result<Registered, TooManyConnections> {
         let mut open = self.open();
         if open.len() >= self.limit {
             return Err(TooManyConnections);
@@ -59,11 +64,17 @@ impl Connections {
         let peer = Peer::new(conn, codec, Arc::clone(&self.queue_limits));
         open.insert(conn, Arc::clone(&peer));
         self.count.send_replace(open.len());
-        self.metrics.connections.inc();
+        self.metrics.opened(transport);
         Ok(Registered {
             connections: Arc::clone(self),
             peer,
+            transport,
         })
+    }
+
+    /// The queue of somebody who is no connection: of one request.
+    pub(crate) fn stranger(&self, codec: Codec) -> Arc<Peer> {
+        Peer::new(self.next_conn(), codec, Arc::clone(&self.queue_limits))
     }
 
     /// Ends one connection, if it is still open.
@@ -140,6 +151,7 @@ impl Connections {
 pub(crate) struct Registered {
     connections: Arc<Connections>,
     pub(crate) peer: Arc<Peer>,
+    transport: Transport,
 }
 
 impl Drop for Registered {
@@ -149,6 +161,6 @@ impl Drop for Registered {
         self.connections.count.send_replace(open.len());
         drop(open);
         self.connections.add(self.peer.take_counts());
-        self.connections.metrics.connections.dec();
+        self.connections.metrics.closed(self.transport);
     }
 }

@@ -80,6 +80,8 @@ mod schema;
 #[cfg(feature = "net")]
 mod server;
 #[cfg(feature = "net")]
+mod sessions;
+#[cfg(feature = "net")]
 mod socket;
 #[cfg(feature = "net")]
 mod telemetry;
@@ -87,6 +89,8 @@ mod telemetry;
 mod testing;
 #[cfg(feature = "net")]
 mod token_checks;
+#[cfg(feature = "net")]
+mod transport;
 
 pub use epoch_key::{EpochKey, EpochKeyError};
 pub use principal::{Action, AuthError, Principal};

@@ -69,6 +69,15 @@ impl TokenBucket {
 }
 
 #[cfg(feature = "net")]
+impl TokenBucket {
+    /// Whether one that was made now would be the same.
+    pub(crate) fn is_full(&mut self, now: MonoTime) -> bool {
+        self.take(0, now);
+        self.level == self.burst
+    }
+}
+
+#[cfg(feature = "net")]
 impl Rate {
     /// A full bucket of this rate; `None`: there is no limit.
     pub(crate) fn bucket(self, now: MonoTime) -> Option<TokenBucket> {
@@ -96,8 +105,7 @@ impl SharedBucket {
     /// Whether one that was made now would be the same.
     pub(crate) fn is_full(&self, now: MonoTime) -> bool {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket.take(0, now);
-        bucket.level == bucket.burst
+        bucket.is_full(now)
     }
 }
 

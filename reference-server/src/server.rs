@@ -32,6 +32,7 @@ use crate::origin::OriginRule;
 use crate::policy::AppPolicy;
 use crate::pressure::{self, Pressure};
 use crate::schema::Schemas;
+use crate::sessions::{PostRates, Sessions, TokenCache};
 use crate::telemetry::Metrics;
 use crate::token_checks::TokenChecks;
 
@@ -188,7 +189,15 @@ impl ServerBuilder {
         let metrics = Metrics::with_faults(faults.counts());
         let clock = Clock::new();
         let connections = Connections::new(&config, Arc::clone(&metrics));
-        let connection_config = Arc::new(config.connection());
+        // Zero is none.
+        let home = (clock::random_u64() as u32).max(1);
+        let connection_config = Arc::new(config.connection(home));
+        let sessions = Sessions::new(
+            home,
+            config.bounds.requests,
+            TokenCache::default(),
+            PostRates::new(config.rates.connection),
+        );
         let pressure = Pressure::new(budget, Arc::clone(&connections), clock);
         let serving = broker.join();
         let parts = DriverParts {
@@ -238,6 +247,7 @@ impl ServerBuilder {
             pressure,
             api_keys,
             routing_table,
+            sessions,
             refusals: LogLimit::default(),
         });
         faults.attach(ServerHandle::new(&app));
@@ -403,6 +413,7 @@ impl Server {
         // Whoever still comes is told so, with a time to come back, until the last one has left.
         self.drain("the server stops").await;
         self.app.channels.stop().await;
+        self.app.sessions.stop();
         stop.send_replace(true);
         for door in open {
             // Whoever listens here next finds the port free. A panic shows in its own output.

@@ -12,7 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::budget::{Budget, Kind};
 use crate::connection::EndReason;
+use crate::connection::http::Door;
 use crate::faults::FaultCounts;
+use crate::transport::Transport;
 
 impl EncodeLabelValue for EndReason {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -36,6 +38,35 @@ struct MemoryKind {
     kind: &'static str,
 }
 
+impl EncodeLabelValue for Transport {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.name(), encoder)
+    }
+}
+
+impl EncodeLabelValue for Door {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let text = match self {
+            Self::Stream => "sse",
+            Self::Poll => "poll",
+            Self::Push => "push",
+        };
+        EncodeLabelValue::encode(&text, encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    transport: Transport,
+}
+
+/// How a request over HTTP was answered. Statuses are ours and few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HttpAnswer {
+    pub(crate) door: Door,
+    pub(crate) status: u16,
+}
+
 type Total = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
@@ -43,8 +74,11 @@ type Level = Gauge<i64, AtomicI64>;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    pub(crate) connections: Level,
-    pub(crate) connects: Total,
+    connections: Level,
+    connects: Total,
+    transport_connections: Family<By, Level>,
+    transport_connects: Family<By, Total>,
+    pub(crate) http_answers: Family<HttpAnswer, Total>,
     pub(crate) closes: Family<Reason, Total>,
     pub(crate) frames_in: Total,
     pub(crate) frames_out: Total,
@@ -73,6 +107,9 @@ impl Metrics {
             registry: Registry::with_prefix("tidewire"),
             connections: Level::default(),
             connects: Total::default(),
+            transport_connections: Family::default(),
+            transport_connects: Family::default(),
+            http_answers: Family::default(),
             closes: Family::default(),
             frames_in: Total::default(),
             frames_out: Total::default(),
@@ -96,6 +133,37 @@ impl Metrics {
         };
         metrics.register();
         Arc::new(metrics)
+    }
+
+    /// A connection was opened.
+    pub(crate) fn opened(&self, transport: Transport) {
+        self.connections.inc();
+        self.transport_connections
+            .get_or_create(&By { transport })
+            .inc();
+    }
+
+    /// A connection has ended.
+    pub(crate) fn closed(&self, transport: Transport) {
+        self.connections.dec();
+        self.transport_connections
+            .get_or_create(&By { transport })
+            .dec();
+    }
+
+    /// A client was let in.
+    pub(crate) fn let_in(&self, transport: Transport) {
+        self.connects.inc();
+        self.transport_connects
+            .get_or_create(&By { transport })
+            .inc();
+    }
+
+    /// How many are open on a transport.
+    pub(crate) fn connections_by(&self, transport: Transport) -> i64 {
+        self.transport_connections
+            .get_or_create(&By { transport })
+            .get()
     }
 
     /// What the budget says now.
@@ -127,6 +195,21 @@ impl Metrics {
             "connects",
             "Connections that were welcomed",
             self.connects.clone(),
+        );
+        r.register(
+            "transport_connections",
+            "Open client connections by transport",
+            self.transport_connections.clone(),
+        );
+        r.register(
+            "transport_connects",
+            "Connections that were welcomed, by transport",
+            self.transport_connects.clone(),
+        );
+        r.register(
+            "http_answers",
+            "Answers to requests of sessions over HTTP, by door and status",
+            self.http_answers.clone(),
         );
         r.register(
             "memory_bytes",
@@ -169,7 +252,7 @@ impl Metrics {
         );
         r.register(
             "messages_out",
-            "WebSocket messages to clients",
+            "Messages to clients",
             self.messages_out.clone(),
         );
         r.register_with_unit(

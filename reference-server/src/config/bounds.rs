@@ -60,6 +60,9 @@ pub struct Bounds {
     pub headers: usize,
     /// Bytes of a request to the admin door; more are refused.
     pub admin_body_bytes: usize,
+    /// Requests of sessions over HTTP that are looked at at a time, held polls and open streams aside; one of
+    /// more is answered 503.
+    pub requests: usize,
 }
 
 /// One of them in the file.
@@ -73,7 +76,7 @@ struct Bound {
 /// Most of anything: a bound beyond it bounds nothing on any machine.
 const MOST: usize = 1 << 40;
 
-const BOUNDS: [Bound; 22] = [
+const BOUNDS: [Bound; 23] = [
     Bound {
         path: &["limits", "document_bytes"],
         default: 128 * MIB,
@@ -214,6 +217,12 @@ const BOUNDS: [Bound; 22] = [
         range: (KIB, 256 * MIB),
         field: |b| &mut b.admin_body_bytes,
     },
+    Bound {
+        path: &["limits", "requests"],
+        default: 4096,
+        range: (1, MOST),
+        field: |b| &mut b.requests,
+    },
 ];
 
 impl Default for Bounds {
@@ -241,6 +250,7 @@ impl Default for Bounds {
             header_bytes: 0,
             headers: 0,
             admin_body_bytes: 0,
+            requests: 0,
         };
         for bound in &BOUNDS {
             *(bound.field)(&mut bounds) = bound.default;

@@ -33,6 +33,12 @@ pub(crate) struct Flags {
     /// Origin of a page that may connect; may be given several times
     #[arg(long, global = true, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// Serve clients over HTTP that cannot have a WebSocket [default: true]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    enable_http_fallback: Option<bool>,
+    /// Milliseconds between two polls of a client that cannot hold one [default: 3000]
+    #[arg(long, global = true, value_name = "MS")]
+    fallback_poll_interval_ms: Option<String>,
     /// How long a drain waits for clients to leave, in ms [default: 45000]
     #[arg(long, global = true, value_name = "MS")]
     drain_grace_ms: Option<String>,
@@ -102,6 +108,7 @@ impl Flags {
         }
         let numbers = [
             ("drain_grace_ms", self.drain_grace_ms),
+            ("fallback_poll_interval_ms", self.fallback_poll_interval_ms),
             ("connections_max", self.connections_max),
             ("connections_per_address", self.connections_per_address),
             ("presence_grace_ms", self.presence_grace_ms),
@@ -130,6 +137,7 @@ impl Flags {
         let switches = [
             ("dev_auth", self.dev_auth),
             ("faults", self.faults),
+            ("enable_http_fallback", self.enable_http_fallback),
             ("admin_open_metrics", self.admin_open_metrics),
         ];
         for (key, on) in switches {

@@ -29,6 +29,7 @@ pub(super) fn keys() -> Vec<Key> {
         Shape::Float,
         Value::Float(0.85),
     );
+    let fallback = key(&["enable_http_fallback"], Shape::Bool, Value::Boolean(true));
     let mut keys = vec![
         text(&["listen"], "127.0.0.1:7400"),
         text(&["admin"], "off"),
@@ -41,6 +42,8 @@ pub(super) fn keys() -> Vec<Key> {
         flag(&["faults"]),
         list(&["allow_origin"], Shape::List),
         list(&["trusted_proxies"], Shape::List),
+        fallback,
+        integer(&["fallback_poll_interval_ms"], 3000),
         integer(&["drain_grace_ms"], 45_000),
         alias(
             integer(&["connections_max"], 15_000),
@@ -58,6 +61,7 @@ pub(super) fn keys() -> Vec<Key> {
         list(&["epoch_keys"], Shape::Secrets),
         text(&["log"], "info"),
         integer(&["timeouts", "heartbeat_s"], 25),
+        integer(&["timeouts", "poll_hold_s"], 25),
         integer(&["limits", "rate", "connection", "per_s"], 1000),
         integer(&["limits", "rate", "connection", "burst"], 4000),
         integer(&["limits", "rate", "address", "per_s"], 0),

@@ -27,7 +27,7 @@ use tidewire_core::wire::Limits;
 use crate::channel::ChannelConfig;
 use crate::channel::Lag;
 #[cfg(feature = "net")]
-use crate::connection::{ConnectionConfig, QueueLimits};
+use crate::connection::{ConnectionConfig, Fallback, QueueLimits};
 use crate::epoch_key::EpochKey;
 
 pub use api_key::{ApiKey, ApiRight, ApiSecret};
@@ -67,6 +67,10 @@ pub struct Config {
     pub allow_origin: Vec<String>,
     /// How long a drain waits for clients to leave.
     pub drain_grace: Duration,
+    /// Whether clients that cannot have a WebSocket may use HTTP: streams of events, long polls, POSTs.
+    pub enable_http_fallback: bool,
+    /// Between two polls of a client that has no place for a held one, as `welcome` tells it.
+    pub fallback_poll_interval: Duration,
     /// Most connections at a time; further ones are answered 503.
     pub connections_max: usize,
     /// Most connections at a time from one address (of IPv6: from one /64); further ones are answered 429.
@@ -144,6 +148,10 @@ pub struct Timeouts {
     pub header: Duration,
     /// From the upgrade to `hello`.
     pub hello: Duration,
+    /// For the body of a request; a slower one is answered 408.
+    pub body: Duration,
+    /// How long a poll may be held, if a heartbeat is not sooner.
+    pub poll_hold: Duration,
     /// For the application's `authenticate`.
     pub authenticate: Duration,
     /// Between two heartbeats.
@@ -191,6 +199,8 @@ impl Default for Config {
             faults: false,
             allow_origin: Vec::new(),
             drain_grace: Duration::from_secs(45),
+            enable_http_fallback: true,
+            fallback_poll_interval: Duration::from_secs(3),
             connections_max: 15_000,
             connections_per_address: 1000,
             presence_grace: Duration::from_secs(5),
@@ -229,6 +239,8 @@ impl Default for Timeouts {
         Self {
             header: Duration::from_secs(10),
             hello: Duration::from_secs(5),
+            body: Duration::from_secs(10),
+            poll_hold: Duration::from_secs(25),
             authenticate: Duration::from_secs(10),
             heartbeat: Duration::from_secs(25),
             silence: Duration::from_secs(75),
@@ -258,8 +270,12 @@ impl Config {
 
     /// Settings of every connection.
     #[cfg(feature = "net")]
-    pub(crate) fn connection(&self) -> ConnectionConfig {
+    pub(crate) fn connection(&self, home: u32) -> ConnectionConfig {
         ConnectionConfig {
+            fallback: self.enable_http_fallback.then_some(Fallback {
+                home,
+                poll: self.fallback_poll_interval,
+            }),
             limits: self.limits,
             hello: self.timeouts.hello,
             heartbeat: self.timeouts.heartbeat,

@@ -238,6 +238,13 @@ impl Config {
                 self.timeouts
                     .set_heartbeat(Duration::from_secs(number(value, 1, 60)?));
             }
+            ["timeouts", "poll_hold_s"] => {
+                self.timeouts.poll_hold = Duration::from_secs(number(value, 1, 60)?);
+            }
+            ["enable_http_fallback"] => self.enable_http_fallback = boolean(value)?,
+            ["fallback_poll_interval_ms"] => {
+                self.fallback_poll_interval = Duration::from_millis(number(value, 100, 60_000)?);
+            }
             ["log"] => {
                 let filter = text(value)?;
                 // Its parser cuts between bytes and panics inside of a character (found by fuzzing).

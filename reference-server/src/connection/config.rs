@@ -4,6 +4,15 @@ use std::time::Duration;
 
 use tidewire_core::wire::Limits;
 
+/// What clients are told that may leave WebSocket for HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// The node, in the handle of a session over HTTP.
+    pub home: u32,
+    /// Between two polls of a client that has no place for a held one.
+    pub poll: Duration,
+}
+
 /// The numbers of every connection of a server.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
@@ -33,6 +42,8 @@ pub struct ConnectionConfig {
     pub frames_per_second: u32,
     /// Frames that it may send at once before that.
     pub frames_burst: u32,
+    /// `None`: this server speaks WebSocket alone.
+    pub fallback: Option<Fallback>,
 }
 
 impl Default for ConnectionConfig {
@@ -50,6 +61,7 @@ impl Default for ConnectionConfig {
             frames_per_message_max: 4096,
             frames_per_second: 1000,
             frames_burst: 4000,
+            fallback: None,
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::principal::{AuthError, Principal};
 /// The smallest `max_frame` of a hello; smaller ones could not even take a welcome.
 const FRAME_BYTES_MIN: u32 = 1024;
 
+/// `welcome.flags`: the server takes sessions over HTTP.
+const FLAG_FALLBACK: u64 = 1;
+
 /// Who is at the other end, once `hello` was accepted.
 pub(super) struct Identity {
     pub(super) name: Arc<str>,
@@ -28,6 +31,8 @@ pub(super) struct Newcomer {
     client: Bytes,
     /// Its first session; empty: this is the first.
     continues: Bytes,
+    /// Whose the client's store is; empty: it does not say.
+    expect_author: Bytes,
 }
 
 pub(super) fn check_token(token: &str, bytes_max: usize) -> Result<(), Fault> {
@@ -39,6 +44,17 @@ pub(super) fn check_token(token: &str, bytes_max: usize) -> Result<(), Fault> {
         ErrorCode::UnexpectedFrame,
         format!("a token of {bytes} bytes is over {bytes_max}"),
     ))
+}
+
+/// Refuses a client whose store belongs to somebody else, before anything of it is evaluated.
+pub(super) fn check_author(expected: &[u8], author: Author) -> Result<(), Fault> {
+    match expected.is_empty() || *expected == author.0 {
+        true => Ok(()),
+        false => Err(Fault::new(
+            ErrorCode::WrongPrincipal,
+            "hello.expect_author is not the author of this token and client",
+        )),
+    }
 }
 
 impl<C: ChannelRef> Connection<C> {
@@ -80,6 +96,7 @@ impl<C: ChannelRef> Connection<C> {
         self.question = Some(Box::new(Question::Hello(Newcomer {
             client: hello.client,
             continues: hello.continues,
+            expect_author: hello.expect_author,
         })));
         let token = hello.token;
         self.outputs
@@ -95,8 +112,7 @@ impl<C: ChannelRef> Connection<C> {
         match self.question.take().map(|question| *question) {
             Some(Question::Hello(newcomer)) => {
                 let principal = answer.map_err(|e| Fault::new(e.code(), e.to_string()))?;
-                self.welcome(&newcomer, principal);
-                Ok(())
+                self.welcome(&newcomer, principal)
             }
             Some(Question::Refresh) => self.handle_refreshed(answer),
             other => {
@@ -107,9 +123,11 @@ impl<C: ChannelRef> Connection<C> {
         }
     }
 
-    fn welcome(&mut self, newcomer: &Newcomer, principal: Principal) {
+    fn welcome(&mut self, newcomer: &Newcomer, principal: Principal) -> Result<(), Fault> {
         let config = &self.parts.config;
         let author = principal.author(&newcomer.client);
+        check_author(&newcomer.expect_author, author)?;
+        let fallback = config.fallback;
         // What it said while its token was looked at was not read.
         self.heard = self.now.mono;
         let welcome = Welcome {
@@ -120,12 +138,17 @@ impl<C: ChannelRef> Connection<C> {
             expires_ms: principal.expiry().map_or(0, |at| at.0),
             limits: Some(config.limits),
             heartbeat_ms: u32::try_from(config.heartbeat.as_millis()).unwrap_or(u32::MAX),
-            flags: 0,
+            flags: fallback.map_or(0, |_| FLAG_FALLBACK),
+            home: fallback.map_or(0, |fallback| fallback.home),
+            fallback_poll_ms: fallback.map_or(0, |fallback| {
+                u32::try_from(fallback.poll.as_millis()).unwrap_or(u32::MAX)
+            }),
             ..Welcome::default()
         };
-        self.send(ServerKind::Welcome(welcome));
+        // First: whoever is welcome may ask for its session at once.
         self.outputs
             .push_back(ConnectionOutput::Welcomed(principal.clone()));
+        self.send(ServerKind::Welcome(welcome));
         if let Some(goaway) = self.goaway.clone() {
             self.send(ServerKind::Goaway(goaway));
         }
@@ -139,5 +162,6 @@ impl<C: ChannelRef> Connection<C> {
             }),
             bearer: Arc::new(Bearer::new(principal)),
         });
+        Ok(())
     }
 }

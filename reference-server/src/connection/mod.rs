@@ -15,6 +15,7 @@ mod ending;
 mod grants;
 mod heartbeat;
 mod hello;
+pub mod http;
 mod input;
 mod posting;
 mod refusal;
@@ -32,7 +33,7 @@ use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::{ClientKind, Codec, ErrorCode, Goaway, ServerKind};
 
 pub use access::{Access, Create, Outlets, Pace};
-pub use config::ConnectionConfig;
+pub use config::{ConnectionConfig, Fallback};
 pub use ending::{EndReason, Ending, Fault};
 pub use input::{ChannelRef, ConnectionInput, ConnectionOutput, Hand, Posted, To};
 pub use send_queue::{QueueCounts, QueueLimits, SendQueue, Taken};
@@ -207,6 +208,12 @@ impl<C: ChannelRef> Connection<C> {
     /// Frames of the client since the last call.
     pub fn take_heard(&mut self) -> u64 {
         std::mem::take(&mut self.heard_frames)
+    }
+
+    /// What `welcome` calls this session.
+    #[must_use]
+    pub const fn session(&self) -> &[u8; 16] {
+        &self.parts.session
     }
 
     /// Whether its client was let in.

@@ -129,6 +129,12 @@ impl SendQueue {
         self.messages.is_empty() && self.ending.is_none()
     }
 
+    /// Whether nothing more may be put in.
+    #[must_use]
+    pub const fn has_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// Whether a channel waits for room.
     #[must_use]
     pub fn has_refused(&self) -> bool {

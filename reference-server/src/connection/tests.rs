@@ -182,7 +182,7 @@ impl World {
     fn greet(&mut self) {
         self.say([hello()]);
         let got = self.tell(ConnectionInput::Authenticated(Ok(Principal::new("ana"))));
-        assert!(matches!(got[0], Wanted::Send(ServerKind::Welcome(_))));
+        assert!(matches!(got[1], Wanted::Send(ServerKind::Welcome(_))));
     }
 
     fn pass(&mut self, ms: u64) {
@@ -327,9 +327,32 @@ fn frames_behind_hello_wait_for_the_welcome_and_nothing_more_is_read() {
     assert_eq!(world.at, None, "the driver bounds authenticate");
     let wanted = world.tell(ConnectionInput::Authenticated(Ok(Principal::new("ana"))));
     let pong = |t| Wanted::Send(ServerKind::Pong(tidewire_core::wire::Pong { t }));
-    assert!(matches!(&wanted[0], Wanted::Send(ServerKind::Welcome(w)) if w.principal == "ana"));
-    assert_eq!(wanted[1..], [Wanted::Welcomed, pong(1), pong(2)]);
+    // Its session can be found before it is told of it.
+    assert_eq!(wanted[0], Wanted::Welcomed);
+    assert!(matches!(&wanted[1], Wanted::Send(ServerKind::Welcome(w)) if w.principal == "ana"));
+    assert_eq!(wanted[2..], [pong(1), pong(2)]);
     assert!(world.reads);
+}
+
+#[test]
+fn a_token_of_another_author_than_the_stores_gets_nobody_in() {
+    let ana = Principal::new("ana").author(&[7; 16]);
+    for (expected, is_welcome) in [(&ana.0[..], true), (&[1; 16], false), (&[1], false)] {
+        let mut world = World::new();
+        let hello = ClientKind::Hello(Hello {
+            version: PROTOCOL_VERSION,
+            token: "t".into(),
+            client: Bytes::from_static(&[7; 16]),
+            expect_author: Bytes::copy_from_slice(expected),
+            ..Hello::default()
+        });
+        world.say([hello, ping(1)]);
+        let wanted = world.tell(ConnectionInput::Authenticated(Ok(Principal::new("ana"))));
+        match is_welcome {
+            true => assert_eq!(wanted[0], Wanted::Welcomed),
+            false => assert_eq!(wanted, [Wanted::Fail(ErrorCode::WrongPrincipal)]),
+        }
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tidewire_core::wire::ErrorCode;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::LONG;
 use super::halves::{First, first};
 use super::link::{Link, Received};
 use super::peer::Peer;
@@ -26,6 +27,7 @@ use crate::connection::{
     Posted, Taken, To,
 };
 use crate::connections::Registered;
+use crate::principal::Principal;
 use crate::registry::Mailbox;
 use crate::telemetry::Reason;
 
@@ -33,10 +35,7 @@ use crate::telemetry::Reason;
 const BYTES_PER_SECOND_MIN: u64 = 2048;
 
 /// How long an ended connection may take to write its last words.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// A timer that is set to nothing fires then, and is set again.
-const LONG: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 type Task = Arc<Mailbox>;
 type Answer = Pin<Box<dyn Future<Output = ConnectionInput<Task>> + Send>>;
@@ -84,14 +83,22 @@ pub(crate) fn serve(
 }
 
 /// Writes what is ready until the end; returns how it ended.
-async fn write(app: &App, peer: &Peer, link: &impl Link) -> Ending {
+pub(super) async fn write<L: Link>(app: &App, peer: &Peer, link: &L) -> Ending {
     let mut is_empty = false;
     loop {
         // What is taken ends with its block: the task's memory has no place for it while it is written.
         let (message, bytes, drained) = {
+            let next = async {
+                if L::WAITS {
+                    // In a box: most connections have no such link, and would keep room for it.
+                    Box::pin(peer.sendable(link.ready())).await;
+                    is_empty = false;
+                }
+                peer.next(&mut is_empty).await
+            };
             let taken = tokio::select! {
                 biased;
-                taken = peer.next(&mut is_empty) => taken,
+                taken = next => taken,
                 () = link.due() => {
                     match in_time(app, 0, pin!(link.flush())).await {
                         Ok(()) => continue,
@@ -145,7 +152,7 @@ async fn in_time(
 }
 
 /// The listening half.
-struct Listener<'a> {
+pub(super) struct Listener<'a> {
     app: &'a Arc<App>,
     request: Arc<KeptRequest>,
     peer: &'a Arc<Peer>,
@@ -154,10 +161,12 @@ struct Listener<'a> {
     answer: Option<Answer>,
     /// Subscriptions that the metrics know of.
     subscriptions: usize,
+    /// What was said of the token of its `hello` already.
+    vouched: Option<Box<Principal>>,
 }
 
 impl<'a> Listener<'a> {
-    fn new(app: &'a Arc<App>, request: Arc<KeptRequest>, peer: &'a Arc<Peer>) -> Self {
+    pub(super) fn new(app: &'a Arc<App>, request: Arc<KeptRequest>, peer: &'a Arc<Peer>) -> Self {
         let mut session = [0; 16];
         if getrandom::fill(&mut session).is_err() {
             let detail = "no randomness for a session";
@@ -181,11 +190,17 @@ impl<'a> Listener<'a> {
             peer,
             answer: None,
             subscriptions: 0,
+            vouched: None,
         }
     }
 
+    /// It is known whose token the `hello` carries.
+    pub(super) fn vouch(&mut self, principal: Principal) {
+        self.vouched = Some(Box::new(principal));
+    }
+
     /// Listens until the connection has ended.
-    async fn listen(&mut self, link: &impl Link) {
+    pub(super) async fn listen(&mut self, link: &impl Link) {
         let mut timer = pin!(sleep_until(Instant::now() + LONG));
         loop {
             let Some((at, reads)) = self.work(link).await else {
@@ -226,7 +241,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Does what the connection asks. `None`: it has ended.
-    async fn work(&mut self, link: &impl Link) -> Option<(Option<Instant>, bool)> {
+    async fn work<L: Link>(&mut self, link: &L) -> Option<(Option<Instant>, bool)> {
         loop {
             match self.connection.poll_output() {
                 ConnectionOutput::Wait { at, reads } => {
@@ -243,18 +258,24 @@ impl<'a> Listener<'a> {
         }
     }
 
-    fn perform(&mut self, link: &impl Link, output: ConnectionOutput<Task>) {
+    fn perform<L: Link>(&mut self, link: &L, output: ConnectionOutput<Task>) {
         match output {
             ConnectionOutput::Send(frame) => self.peer.send(frame),
             ConnectionOutput::Fail(fault) => self.peer.fail(fault),
             ConnectionOutput::MessageBytesMax(bytes) => self.peer.set_message_bytes_max(bytes),
             ConnectionOutput::Welcomed(principal) => {
                 self.peer.set_who(principal.shared_name());
-                link.let_in(&principal);
-                self.app.metrics.connects.inc();
+                link.let_in(&principal, *self.connection.session());
+                if let Some(transport) = L::TRANSPORT {
+                    self.app.metrics.let_in(transport);
+                }
             }
             ConnectionOutput::Post { to, hand, input } => self.post(to, hand, input),
             ConnectionOutput::Authenticate { token } => {
+                if let Some(principal) = self.vouched.take() {
+                    let input = ConnectionInput::Authenticated(Ok(*principal));
+                    return self.connection.handle_input(self.app.clock.now(), input);
+                }
                 let (app, request) = (Arc::clone(self.app), Arc::clone(&self.request));
                 self.answer = Some(Box::pin(async move {
                     let principal = app.authenticate(token, &request).await;

@@ -1,4 +1,4 @@
-//! What carries messages between a client and its connection. WebSocket is one way.
+//! What carries messages between a client and its connection, and WebSocket as one way.
 
 use std::future::{Future, pending};
 use std::io;
@@ -17,14 +17,26 @@ use tungstenite::{Error, Message};
 use crate::connection::{EndReason, Ending, Fault};
 use crate::principal::Principal;
 use crate::socket::Socket;
+use crate::transport::Transport;
 
 /// How long a client may take to hang up.
 const HANG_UP: Duration = Duration::from_secs(1);
 
 /// The way to one client, for one task that listens and writes in turns.
 pub(crate) trait Link: Send + Sync {
+    /// As what it counts; `None`: it carries no session.
+    const TRANSPORT: Option<Transport>;
+
+    /// Whether there are times when nothing can be sent; then [`Link::ready`] says when something can.
+    const WAITS: bool = false;
+
     /// What comes next. Cancel-safe.
     fn recv(&self) -> impl Future<Output = Received> + Send;
+
+    /// Waits until a message can be sent. Cancel-safe.
+    fn ready(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// Hands over one message, whole. Whoever gives up on it must not send another one.
     fn send(&self, message: Bytes) -> impl Future<Output = io::Result<()>> + Send;
@@ -39,8 +51,8 @@ pub(crate) trait Link: Send + Sync {
         async { Ok(()) }
     }
 
-    /// The client was let in as this principal.
-    fn let_in(&self, _principal: &Principal) {}
+    /// The client was let in as this principal, and its session has this name.
+    fn let_in(&self, _principal: &Principal, _session: [u8; 16]) {}
 
     /// Says why the connection ends, if that can still be said, and waits a moment for the client to go.
     fn close(&self, ending: Ending) -> impl Future<Output = ()> + Send;
@@ -110,6 +122,8 @@ impl WebSocketLink {
 }
 
 impl Link for WebSocketLink {
+    const TRANSPORT: Option<Transport> = Some(Transport::WebSocket);
+
     async fn recv(&self) -> Received {
         let is_text = self.codec.is_text();
         match self.socket.next().await {

@@ -100,6 +100,22 @@ impl Peer {
         }
     }
 
+    /// Waits until there is somebody to send to, or nothing more to send. What it waits with is not looked at
+    /// again by [`Peer::next`], which must not take the queue for empty. Cancel-safe.
+    pub(super) async fn sendable(&self, ready: impl Future<Output = ()>) {
+        let mut ready = std::pin::pin!(ready);
+        loop {
+            if self.queue().has_ending() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = ready.as_mut() => return,
+                () = self.filled.notified() => {}
+            }
+        }
+    }
+
     /// Waits for something to write. Cancel-safe. `is_empty`: what the last call has seen, to be handed
     /// to the next one; whoever fills an empty queue notifies.
     pub(super) async fn next(&self, is_empty: &mut bool) -> Taken {

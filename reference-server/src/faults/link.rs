@@ -24,6 +24,7 @@ use crate::channel::PeerId;
 use crate::connection::Ending;
 use crate::driver::{Link, Received};
 use crate::principal::Principal;
+use crate::transport::Transport;
 
 /// A link that a fault plan may strike.
 pub(crate) struct Faulted<L> {
@@ -297,6 +298,9 @@ impl<L> Drop for Faulted<L> {
 }
 
 impl<L: Link> Link for Faulted<L> {
+    const TRANSPORT: Option<Transport> = L::TRANSPORT;
+    const WAITS: bool = L::WAITS;
+
     async fn recv(&self) -> Received {
         let state = &*self.state;
         loop {
@@ -339,6 +343,17 @@ impl<L: Link> Link for Faulted<L> {
         }
     }
 
+    async fn ready(&self) {
+        let state = &*self.state;
+        // What is sent then is not heard by anybody.
+        while !state.is_cut() && !state.is_silent() {
+            tokio::select! {
+                () = self.inner.ready() => return,
+                () = state.down_changed.notified() => {}
+            }
+        }
+    }
+
     async fn send(&self, message: Bytes) -> io::Result<()> {
         let state = &*self.state;
         if !state.is_engaged() && !state.is_cut() && !state.is_silent() {
@@ -360,12 +375,13 @@ impl<L: Link> Link for Faulted<L> {
                 true => None,
                 false => state.next_down_due(),
             };
-            if due.is_some_and(|due| due <= Instant::now()) {
-                return;
-            }
+            let is_due = due.is_some_and(|due| due <= Instant::now());
             tokio::select! {
+                biased;
+                () = self.inner.ready(), if is_due => return,
                 () = state.down_changed.notified() => {}
-                () = until(due) => {}
+                () = until(due), if !is_due => {}
+                () = self.inner.due(), if !state.is_silent() => return,
             }
         }
     }
@@ -381,15 +397,19 @@ impl<L: Link> Link for Faulted<L> {
             }
             match state.next_down() {
                 Some(message) => self.inner.send(message).await?,
-                None => return Ok(()),
+                None => return self.inner.flush().await,
+            }
+            if L::WAITS {
+                // The rest goes out when something can be sent again.
+                return Ok(());
             }
         }
     }
 
-    fn let_in(&self, principal: &Principal) {
+    fn let_in(&self, principal: &Principal, session: [u8; 16]) {
         // A connection's principal never changes.
         let _ = self.state.who.set(principal.shared_name());
-        self.inner.let_in(principal);
+        self.inner.let_in(principal, session);
     }
 
     async fn close(&self, ending: Ending) {

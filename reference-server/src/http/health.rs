@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::broker::Room;
 use crate::config::Config;
 use crate::health::Readiness;
+use crate::transport::Transport;
 
 /// Load balancers ask often; a broker that takes longer than this is not ready.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,10 +88,11 @@ fn routing(app: &App, audience: Audience) -> Response {
     let counts = match audience {
         Audience::Public => String::new(),
         Audience::Admin => format!(
-            ",\"channels\":{},\"connections\":{},\"subscriptions\":{}",
+            ",\"channels\":{},\"connections\":{},\"subscriptions\":{},\"transports\":{{{}}}",
             app.channels.count(),
             app.connections.open_count(),
             app.metrics.subscriptions.get(),
+            transports(app),
         ),
     };
     let body = format!(
@@ -101,6 +103,15 @@ fn routing(app: &App, audience: Audience) -> Response {
         (header::CACHE_CONTROL, "no-store"),
     ];
     (headers, body).into_response()
+}
+
+/// How many connections each transport has.
+fn transports(app: &App) -> String {
+    let counts = Transport::ALL.map(|transport| {
+        let count = app.metrics.connections_by(transport);
+        format!("\"{}\":{count}", transport.name())
+    });
+    counts.join(",")
 }
 
 /// 16 hex digits that are the same on nodes that know the same members and were told the same. This

@@ -1,8 +1,10 @@
 //! The HTTP side: what is routed where, and how connections are accepted.
 
 mod accept;
+mod activity;
 mod admin;
 mod answer;
+mod fallback;
 mod faults;
 mod guard;
 mod health;
@@ -25,6 +27,7 @@ pub(crate) use health::table as routing_table;
 pub(crate) fn public(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/ws", any(websocket::upgrade))
+        .merge(fallback::routes(&app))
         .merge(health::routes(health::Audience::Public))
         .with_state(app)
         .layer(CatchPanicLayer::new())

@@ -7,15 +7,23 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tidewire_core::wire::Codec;
+use tidewire_core::wire::{Codec, ErrorCode};
 use tungstenite::handshake::server::create_response_with_body;
 
 use crate::address::client_address;
-use crate::admission::NotAdmitted;
+use crate::admission::{NotAdmitted, Place};
 use crate::app::App;
 use crate::auth::KeptRequest;
+use crate::connection::http::Refused;
 use crate::driver::{WebSocketLink, serve};
 use crate::faults::Faulted;
+use crate::transport::Transport;
+
+/// When a client may come again that cannot be let in just now.
+const RETRY_MS: u32 = 2000;
+
+/// The same for one whose address has all that it may have.
+const ADDRESS_RETRY_MS: u32 = 5000;
 
 /// Who connected, as the accept loop saw it.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +31,7 @@ pub(super) struct PeerAddr(pub(super) SocketAddr);
 
 pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Response {
     if !app.origins.admits(request.headers()) {
+        app.note_foreign(request.headers());
         return refuse(
             StatusCode::FORBIDDEN,
             "this page's origin may not connect; the server's allow_origin lists those that may\n",
@@ -40,27 +49,16 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
             "offer the WebSocket subprotocol tidewire.v1.proto or tidewire.v1.json\n",
         );
     };
-    if app.connections.health.is_draining() {
-        return busy("this server is going away\n");
-    }
-    if app.pressure.is_high() {
-        if let Some(unsaid) = app.refusals.take(app.clock.mono()) {
-            tracing::warn!(
-                unsaid,
-                "memory_bytes_max is nearly used up: nobody new is let in"
-            );
-        }
-        return busy("this server holds as much as it takes just now\n");
-    }
     let peer = peer(&request);
     let address =
         peer.map(|peer| client_address(peer.ip(), request.headers(), &app.config.trusted_proxies));
-    let place = match app.admission.enter(address, app.clock.mono()) {
+    let place = match admit(&app, address) {
         Ok(place) => place,
-        Err(refused) => return not_admitted(&app, refused, address),
+        Err(refused) => return turn_away(&refused),
     };
-    let Ok(registered) = app.connections.enter(codec) else {
-        return busy("this server has as many connections as it takes\n");
+    let Ok(registered) = app.connections.enter(codec, Transport::WebSocket) else {
+        let detail = "this server has as many connections as it takes";
+        return turn_away(&Refused::new(ErrorCode::Overloaded, detail).after_ms(RETRY_MS));
     };
     let protocol = HeaderValue::from_static(codec.subprotocol());
     let headers = response.headers_mut();
@@ -89,28 +87,46 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
 }
 
 /// Who connected: as our accept loop saw it, or as that of the program around us did.
-fn peer(request: &Request) -> Option<SocketAddr> {
+pub(super) fn peer(request: &Request) -> Option<SocketAddr> {
     let extensions = request.extensions();
     let ours = extensions.get().map(|PeerAddr(peer)| *peer);
     ours.or_else(|| extensions.get().map(|ConnectInfo(peer)| *peer))
 }
 
-fn not_admitted(app: &App, refused: NotAdmitted, address: Option<IpAddr>) -> Response {
-    if let Some(unsaid) = app.refusals.take(app.clock.mono()) {
-        let setting = match refused {
-            NotAdmitted::Address => "connections_per_address",
-            NotAdmitted::Unauthenticated => "connections_unauthenticated_max",
-        };
-        tracing::warn!(?address, setting, unsaid, "a client is not let in");
+/// Whether somebody new may come in, whatever the transport.
+pub(super) fn admit(app: &App, address: Option<IpAddr>) -> Result<Place, Refused> {
+    if app.connections.health.is_draining() {
+        let detail = "this server is going away";
+        return Err(Refused::new(ErrorCode::GoingAway, detail).after_ms(RETRY_MS));
     }
-    match refused {
-        NotAdmitted::Address => {
-            let text = "this address has as many connections as one may\n";
-            let retry = [(header::RETRY_AFTER, "5")];
-            (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response()
+    let busy = |detail| Refused::new(ErrorCode::Overloaded, detail).after_ms(RETRY_MS);
+    if app.pressure.is_high() {
+        if let Some(unsaid) = app.refusals.take(app.clock.mono()) {
+            tracing::warn!(
+                unsaid,
+                "memory_bytes_max is nearly used up: nobody new is let in"
+            );
         }
-        NotAdmitted::Unauthenticated => busy("too many clients are being let in just now\n"),
+        return Err(busy("this server holds as much as it takes just now"));
     }
+    app.admission
+        .enter(address, app.clock.mono())
+        .map_err(|refused| {
+            let setting = match refused {
+                NotAdmitted::Address => "connections_per_address",
+                NotAdmitted::Unauthenticated => "connections_unauthenticated_max",
+            };
+            if let Some(unsaid) = app.refusals.take(app.clock.mono()) {
+                tracing::warn!(?address, setting, unsaid, "a client is not let in");
+            }
+            match refused {
+                NotAdmitted::Address => {
+                    let detail = "this address has as many connections as one may";
+                    Refused::new(ErrorCode::RateLimited, detail).after_ms(ADDRESS_RETRY_MS)
+                }
+                NotAdmitted::Unauthenticated => busy("too many clients are being let in just now"),
+            }
+        })
 }
 
 /// The best codec of the subprotocols that a client offers.
@@ -127,7 +143,10 @@ fn refuse(status: StatusCode, text: &'static str) -> Response {
     (status, text).into_response()
 }
 
-fn busy(text: &'static str) -> Response {
-    let retry = [(header::RETRY_AFTER, "2")];
-    (StatusCode::SERVICE_UNAVAILABLE, retry, text).into_response()
+/// The same refusal in words, as the handshake has no other form.
+fn turn_away(refused: &Refused) -> Response {
+    let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let seconds = refused.retry_ms.unwrap_or(RETRY_MS).div_ceil(1000);
+    let retry = [(header::RETRY_AFTER, seconds.to_string())];
+    (status, retry, format!("{}\n", refused.detail)).into_response()
 }
