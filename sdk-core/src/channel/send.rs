@@ -3,6 +3,8 @@
 //! Invariant: nothing is sent before the store has the mark and the frozen deadline, and what is sent is
 //! what the store has.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 
 use super::{Channel, Turn};
@@ -127,15 +129,13 @@ impl Channel {
     pub(crate) fn handle_attempted(
         &mut self,
         turn: &mut Turn<'_>,
-        range: std::ops::RangeInclusive<u64>,
+        range: RangeInclusive<u64>,
         low: Low,
         rows: Vec<OutboxRow>,
     ) {
         self.low = low;
-        for row in self.queue.rows_mut() {
-            if let Some(n) = row.n.filter(|n| range.contains(n))
-                && row.stage == Stage::Storing
-            {
+        for (n, row) in self.queue.range_mut(range) {
+            if row.stage == Stage::Storing {
                 // Those that are there follow.
                 let is_there = rows.binary_search_by_key(&n, |there| there.n).is_ok();
                 row.gone = !is_there && !row.ending;
@@ -149,16 +149,14 @@ impl Channel {
     pub(crate) fn handle_gone(
         &mut self,
         turn: &mut Turn<'_>,
-        range: std::ops::RangeInclusive<u64>,
+        range: RangeInclusive<u64>,
         ended: Vec<Settlement>,
         committed: &[u64],
     ) {
         let mut gone = Vec::new();
-        let is_open = |row: &&mut Row| row.gone && row.stage != Stage::Settling;
-        for row in self.queue.rows_mut().filter(is_open) {
-            let Some(n) = row.n.filter(|n| range.contains(n)) else {
-                continue;
-            };
+        let is_open = |row: &Row| row.gone && row.stage != Stage::Settling;
+        let rows = self.queue.range_mut(range);
+        for (n, row) in rows.filter(|(_, row)| is_open(row)) {
             row.stage = Stage::Unsent;
             row.marked = true;
             row.seen_committed = committed.contains(&n);

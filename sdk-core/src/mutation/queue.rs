@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -267,8 +268,15 @@ impl MutationQueue {
         self.at(handle).map(|at| &mut self.rows[at])
     }
 
-    pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
-        self.rows.iter_mut()
+    /// Rows whose numbers lie in a range, in order.
+    pub(crate) fn range_mut(
+        &mut self,
+        range: RangeInclusive<u64>,
+    ) -> impl Iterator<Item = (u64, &mut Row)> {
+        let start = (self.rows).partition_point(|row| row.place() < *range.start());
+        let rows = self.rows.range_mut(start..);
+        rows.map_while(|row| row.n.map(|n| (n, row)))
+            .take_while(move |(n, _)| n <= range.end())
     }
 
     /// The earliest end of an unsent row.

@@ -34,12 +34,17 @@ pub struct MemoryOutbox {
 #[derive(Clone, Debug, Default)]
 struct Stored {
     last_n: u64,
+    /// By number. Those that carry a mark stand before those that do not.
     rows: VecDeque<OutboxRow>,
+    /// The highest number of a row that was written to come after another one.
+    last_dependent: u64,
     max_epoch: u64,
     proof: Bytes,
     /// The epoch that was given up last.
     given_up: u64,
     committed: Vec<CommittedRow>,
+    /// None of these is of a lower epoch.
+    committed_since: u64,
     /// The highest epoch that these were judged by, and the numbers of those that came later, of lower ones.
     judged: u64,
     late: Vec<u64>,
@@ -94,8 +99,7 @@ impl MemoryOutbox {
                 if (rows.len() as u64) <= through.saturating_sub(from) {
                     // Some are gone.
                     let is_gone = |n: u64| from <= n && n <= through && stored.row(n).is_none();
-                    ended.clone_from(&stored.failed);
-                    ended.retain(|end: &Settlement| is_gone(end.n));
+                    ended.extend(stored.failed.iter().filter(|end| is_gone(end.n)).cloned());
                     let all = stored.committed.iter().map(|row| row.n);
                     committed.extend(all.filter(|&n| is_gone(n)));
                 }
@@ -150,6 +154,7 @@ impl MemoryOutbox {
                     stored.given_up = given_up;
                     stored.committed.iter_mut().for_each(|row| row.epoch = 0);
                     stored.rows.iter_mut().for_each(|row| row.epoch = 0);
+                    stored.committed_since = 0;
                     stored.judged = 0;
                     stored.late.clear();
                 }
@@ -204,18 +209,15 @@ impl Stored {
 
     #[inline(never)]
     fn rows(&self, from: u64, through: u64) -> Vec<OutboxRow> {
-        let mut rows = Vec::new();
-        for row in &self.rows {
-            if from <= row.n && row.n <= through {
-                rows.push(row.clone());
-            }
-        }
-        rows
+        let start = self.rows.partition_point(|row| row.n < from);
+        let rows = self.rows.range(start..);
+        rows.take_while(|row| row.n <= through).cloned().collect()
     }
 
     fn low(&self, epoch: u64) -> Low {
-        let marked = self.rows.iter().filter(|row| row.attempts > 0);
-        let after = marked.map(|row| row.after).filter(|&after| after > 0);
+        let is_sent = |row: &&OutboxRow| row.attempts > 0 && row.n <= self.last_dependent;
+        let sent = self.rows.iter().take_while(is_sent);
+        let after = sent.map(|row| row.after).filter(|&after| after > 0);
         let first = self.rows.front().map_or(self.last_n + 1, |row| row.n);
         let unjudged = self.first_unjudged(epoch);
         let unjudged = unjudged.filter(|_| !planted!(LowPassesUnjudged));
@@ -232,6 +234,9 @@ impl Stored {
         if highest <= self.judged {
             return self.late.iter().min().copied();
         }
+        if highest <= self.committed_since {
+            return None;
+        }
         let unjudged = self.committed.iter().filter(|row| row.epoch < highest);
         unjudged.map(|row| row.n).min()
     }
@@ -247,6 +252,8 @@ impl Stored {
         for end in ended {
             self.fail(end);
         }
+        let epochs = self.committed.iter().map(|row| row.epoch);
+        self.committed_since = epochs.min().unwrap_or_default();
         self.judged = self.judged.max(judgement.epoch);
         let late = self.committed.iter().filter(|row| row.epoch < self.judged);
         self.late = late.map(|row| row.n).collect();
@@ -272,6 +279,9 @@ impl Stored {
                 // Numbers of one request follow each other.
                 After::Back(places) => self.last_n.saturating_sub(places as u64),
             };
+            if after > 0 {
+                self.last_dependent = self.last_n;
+            }
             numbers.push((row.handle, self.last_n));
             self.rows.push_back(OutboxRow {
                 n: self.last_n,
@@ -316,7 +326,13 @@ impl Stored {
         latest: UnixTime,
         deadlines: &[(u64, UnixTime)],
     ) {
-        for at in 0..self.rows.len() {
+        let first = self.rows.front().map_or(0, |row| row.n);
+        let start = match first <= self.last_dependent {
+            true => 0,
+            // What is marked and lies below stays as it is.
+            false => (self.rows).partition_point(|row| row.n < from && row.attempts > 0),
+        };
+        for at in start..self.rows.len() {
             let row = &self.rows[at];
             if row.n > through {
                 break;
@@ -390,6 +406,9 @@ impl Stored {
                 let epoch = if epoch == self.given_up { 0 } else { epoch };
                 if epoch < self.judged {
                     self.late.push(n);
+                }
+                if self.committed.is_empty() || epoch < self.committed_since {
+                    self.committed_since = epoch;
                 }
                 self.committed.push(CommittedRow { n, deadline, epoch });
                 return settled;
