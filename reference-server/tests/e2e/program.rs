@@ -115,6 +115,25 @@ fn bad_configuration_exits_2_and_names_key_value_and_what_to_do() {
         ),
         ("drain_grace_ms = -1", "drain_grace_ms", "-1", "from 0"),
         ("connections_max = 0", "connections_max", "0", "from 1"),
+        (
+            "enable_http_fallback = 1",
+            "enable_http_fallback",
+            "1",
+            "true or false",
+        ),
+        (
+            "fallback_poll_interval_ms = 99",
+            "fallback_poll_interval_ms",
+            "99",
+            "from 100 to 60000",
+        ),
+        (
+            "[timeouts]\npoll_hold_s = 61",
+            "timeouts.poll_hold_s",
+            "61",
+            "from 1 to 60",
+        ),
+        ("[limits]\nrequests = 0", "limits.requests", "0", "from 1"),
         ("channels_max = 1.5", "channels_max", "1.5", "from 1"),
         ("frame_up_bytes = 0", "frame_up_bytes", "0", "from 32768"),
         (
