@@ -124,6 +124,7 @@ interface Reader {
   uint32(): number;
   uint64(): Wide;
   sint64(): Wide;
+  fixed32(): number;
   fixed64(): Wide;
   string(): string;
   bytes(): Uint8Array;
@@ -165,6 +166,7 @@ function read(schema: Schema, type: string, reader: Reader, end: number = reader
 function readValue(schema: Schema, { type }: SchemaField, reader: Reader): unknown {
   switch (type) {
     case "uint32":
+    case "fixed32":
     case "string":
     case "bool":
       return reader[type]();

@@ -116,6 +116,12 @@ describe("the decoder", () => {
     expect(decode(new Uint8Array())).toEqual([]);
   });
 
+  it("reads numbers of four bytes: the home in a welcome", async () => {
+    const decode = await loadDecoder();
+    const [frame] = decode(Uint8Array.of(0x0a, 0x08, 0x82, 0x02, 0x05, 0x4d, 0x04, 0x03, 0x02, 0x01));
+    expect(frame).toMatchObject({ kind: "welcome", body: { home: 0x01020304 } });
+  });
+
   it("needs no eval, and importing it does nothing", async () => {
     const program = `
       const { FrameTap, loadDecoder } = await import(process.argv[1]);

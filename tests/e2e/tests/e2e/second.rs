@@ -78,8 +78,22 @@ async fn edits_two(codec: Codec) {
         );
     }
 
-    // One channel's edits tell the other's readers nothing.
+    // One channel's edits tell the other's readers nothing. Who begins to listen may still hear of what he has
+    // seen already, so he listens for a mark first.
     let mut news = theirs[1].changes();
+    let mark = mine[1]
+        .put("mark", json!({"title": "mark"}))
+        .expect("taken");
+    soon("it is logged", mark.committed())
+        .await
+        .expect("nothing refuses it");
+    loop {
+        match soon("news of the mark", news.next()).await {
+            Some(tidewire::Changes::Records(ids)) if ids.iter().any(|id| &**id == "mark") => break,
+            Some(_) => {}
+            None => panic!("the news ended"),
+        }
+    }
     let edit = mine[0]
         .set("same", json!({"title": "news"}))
         .expect("taken");
