@@ -23,7 +23,8 @@ use super::{Outcome, Step};
 /// Which steps run one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// The compiler, or a program that computes, keeps the cores busy.
+    /// The compiler, or a program that computes, keeps the cores busy; and what starts servers, once that is done, since
+    /// the other lane is the longer one.
     Computes,
     /// A browser, a server, a package manager has to be waited for.
     Waits,

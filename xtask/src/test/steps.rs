@@ -112,13 +112,13 @@ pub(super) static STEPS: [Step; 18] = [
     Step {
         name: "e2e",
         about: "real server processes, killed and restarted, against native clients and raw sockets",
-        lane: Lane::Waits,
+        lane: Lane::Computes,
         run: e2e,
     },
     Step {
         name: "independent",
         about: "a client written from docs/protocol.md alone, without our code, against the real server",
-        lane: Lane::Waits,
+        lane: Lane::Computes,
         run: independent,
     },
     Step {
