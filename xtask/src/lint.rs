@@ -120,11 +120,10 @@ pub(crate) fn compile(mut args: impl Iterator<Item = OsString>) -> anyhow::Resul
 /// The compiler's arguments as rustdoc takes them.
 fn for_rustdoc(args: &[OsString], out: &OsStr) -> Vec<OsString> {
     let mut kept = Vec::new();
-    let mut args = args.iter().peekable();
+    let mut args = args.iter();
     while let Some(arg) = args.next() {
         let text = arg.to_string_lossy();
-        if text.starts_with("--emit=") {
-        } else if text == "--out-dir" {
+        if text == "--out-dir" {
             args.next();
         } else if text == "-C" {
             let option = args.next();
@@ -133,7 +132,7 @@ fn for_rustdoc(args: &[OsString], out: &OsStr) -> Vec<OsString> {
             if let Some(option) = option.filter(|option| !is_incremental(option)) {
                 kept.extend([arg.clone(), option.clone()]);
             }
-        } else {
+        } else if !text.starts_with("--emit=") {
             kept.push(arg.clone());
         }
     }

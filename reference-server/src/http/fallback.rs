@@ -25,8 +25,9 @@ use crate::app::App;
 use crate::auth::{AuthError, KeptRequest, Principal};
 use crate::budget::{Account, Kind};
 use crate::connection::http::{Door, HttpRequest, Post, Refused, media_type};
+use crate::connections::Registered;
 use crate::driver::{Asked, Broken};
-use crate::driver::{Live, PollLink, StreamLink, exchange, serve};
+use crate::driver::{Link, Live, PollLink, StreamLink, exchange, serve};
 use crate::faults::Faulted;
 use crate::sessions::{Answered, Poster, Sessions, Wish, answered};
 use crate::telemetry::HttpAnswer;
@@ -140,6 +141,23 @@ async fn take(
     }
 }
 
+/// Serves a session; where faults may be asked for, on a link that a plan may strike. A WebSocket does so itself: many
+/// are idle, and this keeps what it is given twice.
+async fn serve_session(
+    app: Arc<App>,
+    kept: Arc<KeptRequest>,
+    registered: Registered,
+    link: impl Link,
+    codec: Codec,
+) {
+    if app.is_faulted {
+        let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
+        Box::pin(serve(app, kept, registered, link)).await;
+    } else {
+        serve(app, kept, registered, link).await;
+    }
+}
+
 /// A request of whose body the rules are known to hold.
 struct Inbound<'a> {
     app: &'a Arc<App>,
@@ -171,30 +189,14 @@ impl Inbound<'_> {
         let kept = Arc::new(self.kept().with_place(place));
         let live = Arc::new(Live::new(self.codec));
         let parked = live.open(message, door == Door::Poll);
-        let (app, codec, conn) = (Arc::clone(app), self.codec, registered.peer.id());
+        let (app, codec) = (Arc::clone(app), self.codec);
         let Some(parked) = parked else {
             let (link, body) = StreamLink::new(live, &app.sessions);
-            tokio::spawn(async move {
-                match app.is_faulted {
-                    true => {
-                        let link = Faulted::new(link, &app.faults, conn, codec);
-                        Box::pin(serve(app, kept, registered, link)).await;
-                    }
-                    false => serve(app, kept, registered, link).await,
-                }
-            });
+            tokio::spawn(serve_session(app, kept, registered, link, codec));
             return Ok(stream(Body::new(body)));
         };
         let link = PollLink::new(Arc::clone(&live), &app.sessions);
-        tokio::spawn(async move {
-            match app.is_faulted {
-                true => {
-                    let link = Faulted::new(link, &app.faults, conn, codec);
-                    Box::pin(serve(app, kept, registered, link)).await;
-                }
-                false => serve(app, kept, registered, link).await,
-            }
-        });
+        tokio::spawn(serve_session(app, kept, registered, link, codec));
         drop(self.held);
         Ok(respond(codec, answered(&live, codec, parked).await?))
     }

@@ -150,21 +150,19 @@ impl Channel {
         }
         self.judged = self.base_epoch;
         self.is_judging = true;
-        // The latest that log time can be: an evicted row must not be taken for a lost log.
-        let log_time = turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD;
         turn.out.push(Output::Outbox(OutboxRequest::Judge {
             channel: self.name.clone(),
             judgement: Judgement {
                 epoch: self.base_epoch,
                 last: self.base_last,
-                evicted_before: log_time - turn.config.retention,
+                evicted_before: evicted_before(turn),
             },
         }));
     }
 
     /// The store has found rows that another session saw committed in a lower epoch, and late.
     pub(crate) fn judge_again(&mut self, turn: &mut Turn<'_>) {
-        if self.base_epoch == self.max_epoch {
+        if self.base_epoch == self.max_epoch && !self.is_judging {
             self.judged = 0;
             self.judge(turn);
         }
@@ -274,11 +272,9 @@ impl Channel {
         if !self.state.is_streaming() || self.known_last > 0 {
             return;
         }
-        let forgotten = turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD;
-        let is_untold = |row: &Row| {
-            let deadline = row.deadline.unwrap_or_default();
-            row.seen_committed && deadline + turn.config.retention < forgotten
-        };
+        let forgotten = evicted_before(turn);
+        let is_untold =
+            |row: &Row| row.seen_committed && row.deadline.unwrap_or_default() < forgotten;
         let untold = self.queue.from(0).filter(|(_, row)| is_untold(row));
         let untold: Vec<u64> = untold.map(|(n, _)| n).collect();
         let mut settled = Vec::new();
@@ -506,6 +502,12 @@ impl Channel {
             status,
         });
     }
+}
+
+/// What has an earlier deadline, the server may have evicted. By the latest that log time can be: an evicted row
+/// must not be taken for a lost log.
+fn evicted_before(turn: &Turn<'_>) -> UnixTime {
+    turn.server_now.max(turn.server_now_min) + LOG_TIME_AHEAD - turn.config.retention
 }
 
 /// Whether nothing speaks against a precondition, as far as is seen here. The server has judged: this only

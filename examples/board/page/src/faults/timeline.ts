@@ -59,16 +59,15 @@ export class Timeline {
     let early: Tapped[] | undefined = [];
     let stopped = false;
     const stop = this.#tap.watch((tapped) => (early ? early.push(tapped) : this.#take(tapped)));
-    loadDecoder().then(
-      (decode) => {
+    loadDecoder()
+      .then((decode) => {
         if (stopped) return;
         this.#decode = decode;
         if (this.#first) this.#reading.remember(decode(this.#first.bytes));
         for (const tapped of early ?? []) this.#take(tapped);
         early = undefined;
-      },
-      (error: Error) => this.problem.set(error.message),
-    );
+      })
+      .catch((error: Error) => this.problem.set(error.message));
     return () => {
       stopped = true;
       stop();
