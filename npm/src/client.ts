@@ -7,17 +7,21 @@ import { checkFunction, checkKnown } from "./checks.js";
 import type { Core, CoreEvent } from "./core.js";
 import { callCore, TidewireError } from "./errors.js";
 import { watchPlatform } from "./hints.js";
+import { canFetch, canStream, Http } from "./http.js";
 import { Deliveries, Listeners } from "./listeners.js";
 import type { CoreClass, FindWasm } from "./load.js";
 import { loadCore } from "./load.js";
 import { MutationHandle } from "./mutation.js";
 import { Mutations } from "./mutations.js";
-import type { AnySchema, ClientEvents, ClientOptions, Connection, JsonSchema } from "./types.js";
+import type { AnySchema, ClientEvents, ClientOptions, Connection, JsonSchema, Transport } from "./types.js";
 import { socketUrl } from "./url.js";
 import { LINGER_MS } from "./uses.js";
 import { forgetClient, warnOfToken, warnOfTwoClients } from "./warn.js";
 
 const EVENTS: Names<ClientEvents> = { connection: 1, warning: 1 };
+
+/** All of them, the best first. */
+const TRANSPORTS: readonly Transport[] = ["websocket", "sse", "long-poll"];
 
 const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, reason: undefined };
 
@@ -31,6 +35,7 @@ export class Client {
 
   /** `undefined`: nobody needs it, or it is on its way. */
   #core: Core | undefined;
+  #http: Http | undefined;
   /** The store's id, what mutation ids begin with. */
   #client = "";
   #loading = false;
@@ -135,10 +140,11 @@ export class Client {
       const url = socketUrl(this.#options.url);
       warnOfToken(url);
       const websocket = this.#options.WebSocket ?? platformWebSocket();
+      const transports = available(this.#options.transports ?? TRANSPORTS, websocket);
       const Core = await loadCore(() => this.#options.wasm ?? this.#findWasm());
       this.#loading = false;
       // Closed, or let go by everybody, while it was loading.
-      if (!this.#closed && this.#connection.state === "connecting") this.#start(Core, url, websocket);
+      if (!this.#closed && this.#connection.state === "connecting") this.#start(Core, url, websocket, transports);
     } catch (thrown) {
       this.#loading = false;
       if (!this.#closed) this.#failed(asTidewireError(thrown));
@@ -146,12 +152,18 @@ export class Client {
     this.#deliveries.run();
   }
 
-  #start(Core: CoreClass, url: string, websocket: Function): void {
+  #start(Core: CoreClass, url: string, websocket: Function | undefined, transports: Transport[]): void {
     const entropy = crypto.getRandomValues(new Uint8Array(24));
     const { baseMs = 1000, maxMs = 30_000, attempts = -1 } = this.#options.retry ?? {};
     const flush = (events: CoreEvent[]): void => this.#flush(events);
-    const core = callCore(() => new Core(url, websocket, flush, entropy, baseMs, maxMs, attempts));
+    const http = new Http(url, (answer) => {
+      if (this.#http !== http) return;
+      this.#command(answer, ignore);
+      this.#deliveries.run();
+    });
+    const core = callCore(() => new Core(url, websocket, http, transports, flush, entropy, baseMs, maxMs, attempts));
     this.#core = core;
+    this.#http = http;
     warnOfTwoClients(url, this);
     this.#stopWatching = watchPlatform((hint) => {
       this.#command((own) => own.network(hint), ignore);
@@ -180,6 +192,8 @@ export class Client {
     } finally {
       this.#calls -= 1;
     }
+    this.#http?.stop();
+    this.#http = undefined;
     // It sends what still can be sent, and says so.
     for (const event of this.#events.splice(0)) if (event[0] === "mutation") this.#handleMutation(event);
     this.#mutations.abandon(cause);
@@ -384,12 +398,19 @@ async function inTime(source: () => string | Promise<string>): Promise<string> {
   }
 }
 
-function platformWebSocket(): Function {
-  const { WebSocket } = globalThis as { WebSocket?: Function };
-  if (WebSocket) return WebSocket;
+function platformWebSocket(): Function | undefined {
+  return (globalThis as { WebSocket?: Function }).WebSocket;
+}
+
+/** What of the wanted transports this platform has. Errors: `websocket_missing`, if that is none. */
+function available(wanted: readonly Transport[], websocket: Function | undefined): Transport[] {
+  const has: Record<Transport, boolean> = { websocket: websocket !== undefined, sse: canStream(), "long-poll": canFetch() };
+  const found = wanted.filter((transport) => has[transport]);
+  if (found.length > 0) return found;
   throw new TidewireError(
     "websocket_missing",
-    'this platform has no WebSocket: npm install ws, then import { WebSocket } from "ws" and createClient({ WebSocket, … })',
+    `this platform has none of the transports ${wanted.join(", ")}: name others, or npm install ws, then ` +
+      'import { WebSocket } from "ws" and createClient({ WebSocket, … })',
   );
 }
 

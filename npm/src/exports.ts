@@ -34,6 +34,7 @@ export type {
   SelectOptions,
   SortKey,
   TokenSource,
+  Transport,
   WasmModule,
   WasmSource,
   Writer,

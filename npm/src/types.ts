@@ -265,11 +265,14 @@ export interface Peer<P = unknown> {
   readonly data: Frozen<P>;
 }
 
+/** How frames travel: on a WebSocket; down a stream of server-sent events and up in POSTs; or in polls and POSTs. */
+export type Transport = "websocket" | "sse" | "long-poll";
+
 /** The life of the connection. A new object for every change. */
 export interface Connection {
   readonly state: "idle" | "connecting" | "connected" | "waiting" | "draining" | "closed";
   /** Over which transport, once connecting. */
-  readonly transport: "websocket" | undefined;
+  readonly transport: Transport | undefined;
   /** Since when, in Unix milliseconds. */
   readonly since: number;
   /** Why, if something went wrong. `retryable`: the client tries again by itself. */
@@ -297,7 +300,12 @@ export interface ClientOptions {
   /** The server: `http`, `https`, `ws` or `wss`; in a page also relative to it. `/v1/ws` is added. */
   readonly url: string | URL;
   readonly token?: TokenSource | undefined;
-  /** The constructor to use instead of the platform's; Node 20 has none: pass the one of `ws`. */
+  /**
+   * Which transports may be used, the best first; default: all. One that is blocked is joined by the next within 1.5 s,
+   * and tried again later.
+   */
+  readonly transports?: readonly Transport[] | undefined;
+  /** The constructor to use instead of the platform's. Node 20 has none, and begins with `sse`: pass the one of `ws`. */
   readonly WebSocket?: (new (url: string, protocols: string[]) => object) | undefined;
   readonly wasm?: WasmSource | undefined;
   /** Delays between attempts to connect are random in 0..min(maxMs, baseMs·2^n). */

@@ -230,7 +230,7 @@ describe("closed", () => {
 
   it("because the platform has no WebSocket", async () => {
     vi.stubGlobal("WebSocket", undefined);
-    const made = opened({ WebSocket: undefined });
+    const made = opened({ WebSocket: undefined, transports: ["websocket"] });
     await states(made, "closed");
     expectState(made, "closed", "websocket_missing");
   });

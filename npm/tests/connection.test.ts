@@ -222,7 +222,7 @@ describe("the platform", () => {
   it("without a WebSocket is told what to do", async () => {
     vi.stubGlobal("WebSocket", undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
-    const client = createClient({ url: "http://tide.test" });
+    const client = createClient({ url: "http://tide.test", transports: ["websocket"] });
     onTestFinished(() => client.close());
     await expect(client.channel(BOARD).ready()).rejects.toMatchObject({
       code: "websocket_missing",

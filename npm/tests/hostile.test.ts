@@ -10,6 +10,7 @@ import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 
 import type { Channel } from "../dist/index.js";
 import { createClient } from "../dist/index.js";
+import { Http } from "../dist/http.js";
 import { loadCore } from "../dist/load.js";
 import { wasmUrl } from "../dist/wasm-url.js";
 import { FakeServer } from "./support/server.js";
@@ -66,7 +67,8 @@ async function bareCore(server: FakeServer): Promise<{ core: Any; channel: numbe
   const flush = (events: unknown[][]): void => {
     for (const [name] of events) if (name === "token") queueMicrotask(() => core.token("dev:ana"));
   };
-  const core = new Core("ws://tide.test", server.WebSocket, flush, new Uint8Array(24), 1000, 30_000, -1);
+  const http = new Http("ws://tide.test/v1/ws", () => {});
+  const core = new Core("ws://tide.test", server.WebSocket, http, ["websocket"], flush, new Uint8Array(24), 1000, 30_000, -1);
   onTestFinished(() => core.free());
   core.connect();
   const channel = core.subscribe(BOARD);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::connect::TransportVerdict;
+use crate::io::TransportKind;
 use crate::mutation::Durability;
 use crate::wire::Codec;
 
@@ -11,6 +13,19 @@ use crate::wire::Codec;
 pub struct Config {
     /// How frames become messages; the driver asks for its subprotocol.
     pub codec: Codec,
+    /// What the driver offers and the application wants, the best first. Each at most once; without any there is
+    /// WebSocket.
+    pub transports: Vec<TransportKind>,
+    /// Which of them were of no use here before.
+    pub verdicts: Vec<TransportVerdict>,
+    /// A transport that shows nothing useful for so long is joined by the next one.
+    pub join_after: Duration,
+    /// How long a transport that was of no use is tried last.
+    pub verdict_ttl: Duration,
+    /// How long after falling back a better transport is tried again; twice as long after each try.
+    pub climb_delay_base: Duration,
+    /// Longest time between such tries.
+    pub climb_delay_max: Duration,
     /// First step of the back-off between attempts.
     pub retry_delay_base: Duration,
     /// Longest delay between attempts.
@@ -59,6 +74,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             codec: Codec::Protobuf,
+            transports: vec![TransportKind::WebSocket],
+            verdicts: Vec::new(),
+            join_after: Duration::from_millis(1_500),
+            verdict_ttl: Duration::from_secs(60 * 60),
+            climb_delay_base: Duration::from_secs(15),
+            climb_delay_max: Duration::from_secs(15 * 60),
             retry_delay_base: Duration::from_secs(1),
             retry_delay_max: Duration::from_secs(30),
             retries_max: None,

@@ -19,9 +19,9 @@
 //!             let reply = store.handle(request);
 //!             session.handle_input(now, Input::Outbox(reply));
 //!         }
-//!         // A real driver opens, sends, closes, and hands events to the application.
-//!         Output::Open { .. } | Output::Send { .. } | Output::Close { .. } | Output::Event(_) => {}
 //!         Output::Wait(deadline) => break deadline,
+//!         // A real driver opens, sends, requests, closes, and hands events to the application.
+//!         _ => {}
 //!     }
 //! };
 //! assert!(deadline.is_some());
@@ -36,6 +36,7 @@ mod channel;
 mod config;
 mod connect;
 pub mod document;
+pub mod event_stream;
 mod io;
 mod link;
 mod mutation;
@@ -50,9 +51,10 @@ pub mod wire;
 pub use channel::name::{ChannelName, ChannelNameError};
 pub use channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
 pub use config::Config;
+pub use connect::TransportVerdict;
 pub use io::{
-    ConnId, ConnectionPhase, ConnectionState, Event, Input, LinkClosed, LinkStage, NetworkHint,
-    Output, Reason, Recovery, TokenError, TransportKind,
+    ConnId, ConnectionPhase, ConnectionState, Door, Event, HttpResponse, Input, LinkClosed,
+    LinkStage, NetworkHint, Output, Probed, Reason, Recovery, RequestId, TokenError, TransportKind,
 };
 #[cfg(any(test, feature = "testing"))]
 pub use mutation::outbox::conformance;

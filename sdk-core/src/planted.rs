@@ -105,8 +105,15 @@ mod variants {
         RefusedDialClosesCurrent: "after `goaway` the link goes on until the next one has taken over";
         AllChannelsMustAnswer: "a move ends after 10 s, whether or not all channels have their answer";
         AnswerOfOtherEpochCounts: "a resume on the next link counts only if its log is the base's";
-        SnapshotOfOlderEpochCounts: "a snapshot on the next link counts only if no later epoch is known";
         BaseGoesBack: "a snapshot on the next link never moves the base back";
+        StreamUnanswered: "every second heartbeat of a stream is answered by a POST";
+        PostsOverlap: "one POST is under way at a time";
+        FailedPostForgotten: "what a failed POST said goes again";
+        EmptyPollsSpin: "after a poll that said nothing there is a pause";
+        LostPollForgiven: "anything but a whole 200 to a poll ends the session on the client";
+        BusyTakenForBlocked: "a server that cannot just now says nothing of the transport";
+        FallbackForEver: "from a fallback a better transport is tried again";
+        ThirdLinkOpened: "at most two links live";
         PresenceNotRepeated: "presence is said again to every new stream";
 
         // Documents, on both sides.
@@ -136,6 +143,11 @@ mod variants {
         FailedReadForgotten: "a read that failed is asked again";
         OpeningRepeatsInitial: "only a new or deleted channel starts from the initial records";
         DeletionKeepsRecords: "a deletion leaves nothing";
+
+        // Sessions over HTTP, in the server.
+        LatePostCounts: "of a POST that comes behind a newer one nothing is handed to the session";
+        PollNumbersIgnored: "each poll has its number, and each number is answered once";
+        LatePresenceCounts: "of a peer's connections the newest that has said something counts";
 
         // Connections, in the server.
         OthersNeverNamed: "heartbeats name every head in turn";

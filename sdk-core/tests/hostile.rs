@@ -447,6 +447,9 @@ impl World {
                     assert!(self.links.contains(&conn), "{conn:?} of {:?}", self.links);
                     self.links.retain(|open| *open != conn);
                 }
+                Output::Request { .. } | Output::Abort { .. } | Output::Probe { .. } => {
+                    unreachable!("WebSocket alone is offered")
+                }
                 Output::FetchToken => {
                     assert!(!self.wants_token, "never two at a time");
                     self.wants_token = true;

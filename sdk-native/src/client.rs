@@ -9,7 +9,7 @@ use tidewire_core::time::Now;
 use tidewire_core::wire::Codec;
 use tidewire_core::{
     ChannelNameError, ClientId, Config, ConnectionPhase, ConnectionState, Input, MemoryOutbox,
-    NetworkHint, Session, SubscribeError,
+    NetworkHint, Session, SubscribeError, TransportKind,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -17,10 +17,17 @@ use tokio::sync::watch;
 use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::driver::Driver;
-use crate::endpoint::{Endpoint, UrlError};
+use crate::endpoint::{Endpoint, Target, UrlError};
 use crate::state::Shared;
 use crate::token::TokenProvider;
-use crate::transport::{Dialer, TlsError};
+use crate::transport::{Dialer, Http, HttpError, TlsError, web_roots};
+
+/// What this client has, the best first.
+const TRANSPORTS: [TransportKind; 3] = [
+    TransportKind::WebSocket,
+    TransportKind::Sse,
+    TransportKind::LongPoll,
+];
 
 /// One client of one server: one connection, any number of channels.
 ///
@@ -43,6 +50,7 @@ pub struct ClientBuilder {
     provider: Option<Arc<dyn TokenProvider>>,
     config: Config,
     codec: Option<Codec>,
+    transports: Vec<TransportKind>,
     tls: Option<Arc<ClientConfig>>,
     runtime: Option<Handle>,
 }
@@ -63,6 +71,12 @@ pub enum BuildError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Requests over HTTP cannot be set up; the text says why.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// `transports` was given none.
+    #[error("no transport: give `transports` at least one, or leave it out for all")]
+    NoTransport,
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system: {0}")]
     Random(getrandom::Error),
@@ -88,6 +102,7 @@ impl Client {
             provider: None,
             config: Config::default(),
             codec: None,
+            transports: TRANSPORTS.into(),
             tls: None,
             runtime: None,
         }
@@ -168,7 +183,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Settings of the session: back-off, time-outs, bounds.
+    /// Settings of the session: back-off, time-outs, bounds. [`Self::transports`] and
+    /// [`Self::codec`] are methods of their own: its `transports` count for nothing, its `codec` only without the method.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -178,6 +194,18 @@ impl ClientBuilder {
     /// readable for people and proxies that look at it.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = Some(codec);
+        self
+    }
+
+    /// How to reach the server, the best first: a WebSocket, a stream of server-sent events, polls. All three in this order
+    /// unless told otherwise; one that is of no use here gives way to the next, and is tried again later.
+    ///
+    /// ```
+    /// # use tidewire::{Client, TransportKind};
+    /// Client::builder("https://app.example.com").transports([TransportKind::WebSocket]);
+    /// ```
+    pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
+        self.transports = transports.into_iter().collect();
         self
     }
 
@@ -203,7 +231,17 @@ impl ClientBuilder {
         };
         let mut config = self.config;
         config.codec = self.codec.unwrap_or(config.codec);
-        let dialer = Dialer::new(&endpoint, config.codec, self.tls)?;
+        if self.transports.is_empty() {
+            return Err(BuildError::NoTransport);
+        }
+        config.transports = self.transports;
+        let tls = match self.tls {
+            Some(tls) => tls,
+            None => Arc::new(web_roots()?),
+        };
+        let target = Target::new(endpoint);
+        let dialer = Dialer::new(target.clone(), config.codec, tls.clone());
+        let http = Http::new(target, config.codec, tls)?;
         let mut client = [0; 16];
         getrandom::fill(&mut client).map_err(BuildError::Random)?;
         let seed = getrandom::u64().map_err(BuildError::Random)?;
@@ -214,7 +252,7 @@ impl ClientBuilder {
         let session = Session::new(config, seed, clock.now());
         let store = RefCell::new(MemoryOutbox::new(ClientId(client)));
         let shared = Arc::new(Shared::new(session, Box::new(store), clock));
-        runtime.spawn(Driver::new(shared.clone(), dialer, provider).run());
+        runtime.spawn(Driver::new(shared.clone(), dialer, http, provider).run());
         Ok(Client {
             owner: Arc::new(Owner { shared }),
         })

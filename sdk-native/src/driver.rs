@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{ConnId, Input, Output, TokenError};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::state::Shared;
 use crate::token::TokenProvider;
-use crate::transport::{Dialer, LinkEvent, WebSocket};
+use crate::transport::{Dialer, Http, Link};
 
 /// How long the application may take to hand out a token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,9 +28,12 @@ const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     dialer: Dialer,
+    http: Http,
     provider: Arc<dyn TokenProvider>,
     /// The present link, and during a move the next one.
-    links: Vec<(ConnId, WebSocket)>,
+    links: Vec<Link>,
+    /// The newest alone.
+    probe: Option<BoxFuture<'static, Input>>,
     /// At most one: the core never asks twice. A task of its own, so that a panic stays there.
     token: JoinSet<Result<String, TokenError>>,
     /// Goodbyes under way, each bounded in time.
@@ -49,13 +53,16 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         dialer: Dialer,
+        http: Http,
         provider: Arc<dyn TokenProvider>,
     ) -> Self {
         Self {
             shared,
             dialer,
+            http,
             provider,
             links: Vec::with_capacity(2),
+            probe: None,
             token: JoinSet::new(),
             goodbyes: JoinSet::new(),
         }
@@ -80,6 +87,7 @@ impl Driver {
             alarm.set(work.deadline, |deadline| shared.clock().instant(deadline));
             input = tokio::select! {
                 input = next_of(&mut self.links) => Some(input),
+                input = answer_to(&mut self.probe) => Some(input),
                 Some(token) = self.token.join_next() => Some(Input::Token(settle_token(token))),
                 () = shared.wake.notified() => None,
                 () = alarm.ring() => Some(Input::Timeout),
@@ -89,30 +97,56 @@ impl Driver {
                 self.shut_down(conn, CloseCode::Normal);
             }
         }
-        for (_, link) in self.links.drain(..) {
+        for link in self.links.drain(..) {
             self.goodbyes.spawn(link.shut_down(CloseCode::Normal));
         }
         while self.goodbyes.join_next().await.is_some() {}
     }
 
+    fn link(&mut self, conn: ConnId) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.conn() == conn)
+    }
+
     fn shut_down(&mut self, conn: ConnId, code: CloseCode) {
-        if let Some(at) = self.links.iter().position(|(of, _)| *of == conn) {
-            let (_, link) = self.links.remove(at);
+        if let Some(at) = self.links.iter().position(|link| link.conn() == conn) {
+            let link = self.links.remove(at);
             self.goodbyes.spawn(link.shut_down(code));
         }
     }
 
     fn perform(&mut self, order: Output) {
         match order {
-            Output::Open { conn, kind, first } => {
-                tracing::debug!(?conn, transport = kind.name(), "dialling");
-                self.links.push((conn, self.dialer.dial(first)));
+            Output::Open { conn, first } => {
+                tracing::debug!(?conn, "dialling");
+                let link = Box::new(self.dialer.dial(first));
+                self.links.push(Link::WebSocket(conn, link));
             }
             Output::Send { conn, message } => {
-                if let Some((_, link)) = self.links.iter_mut().find(|(of, _)| *of == conn) {
+                if let Some(link) = self.link(conn) {
                     link.send(message);
                 }
             }
+            Output::Request {
+                conn,
+                request,
+                door,
+                body,
+                last,
+            } => {
+                if self.link(conn).is_none() {
+                    tracing::debug!(?conn, ?door, "asking");
+                    self.links.push(Link::Http(self.http.open(conn)));
+                }
+                if let Some(Link::Http(link)) = self.link(conn) {
+                    link.request(request, door, body, last);
+                }
+            }
+            Output::Abort { conn, request } => {
+                if let Some(Link::Http(link)) = self.link(conn) {
+                    link.abort(request);
+                }
+            }
+            Output::Probe { probe } => self.probe = Some(self.http.probe(probe)),
             Output::Close { conn, code } => self.shut_down(conn, code),
             Output::FetchToken => {
                 let provider = self.provider.clone();
@@ -135,21 +169,27 @@ impl Driver {
 
 /// The next input from any link. The newest is asked first: what an old one still has can wait, and it
 /// falls silent before long, while a busy old one could starve the link that takes its place.
-async fn next_of(links: &mut [(ConnId, WebSocket)]) -> Input {
+async fn next_of(links: &mut [Link]) -> Input {
     std::future::poll_fn(|cx| {
-        for (conn, link) in links.iter_mut().rev() {
-            let conn = *conn;
-            if let Poll::Ready(event) = link.poll(cx) {
-                return Poll::Ready(match event {
-                    LinkEvent::Opened => Input::Opened { conn },
-                    LinkEvent::Received(message) => Input::Received { conn, message },
-                    LinkEvent::Closed(reason) => Input::Closed { conn, reason },
-                });
+        for link in links.iter_mut().rev() {
+            let next = link.poll(cx);
+            if next.is_ready() {
+                return next;
             }
         }
         Poll::Pending
     })
     .await
+}
+
+/// What a probe has found, once.
+async fn answer_to(probe: &mut Option<BoxFuture<'static, Input>>) -> Input {
+    let Some(asked) = probe else {
+        return std::future::pending().await;
+    };
+    let found = asked.await;
+    *probe = None;
+    found
 }
 
 fn settle_token(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::http::uri::Scheme;
@@ -41,6 +42,71 @@ impl Endpoint {
 
     pub(crate) const fn uri(&self) -> &Uri {
         &self.0
+    }
+
+    /// Where a tunnel has to lead: `http[s]://host:port`.
+    pub(crate) fn with_port(&self) -> Uri {
+        let is_tls = self.0.scheme_str() == Some("wss");
+        let (scheme, usual) = if is_tls { ("https", 443) } else { ("http", 80) };
+        let host = self.0.host().expect("an endpoint has a host");
+        let port = self.0.port_u16().unwrap_or(usual);
+        format!("{scheme}://{host}:{port}")
+            .parse()
+            .expect("parts of a url are one")
+    }
+
+    /// What requests begin with: `http[s]://host[:port][/prefix]`.
+    pub(crate) fn http_base(&self) -> String {
+        let url = self.0.to_string();
+        let url = url.strip_suffix(Self::PATH).unwrap_or(&url);
+        url.replacen("ws", "http", 1)
+    }
+
+    /// The same place over TLS, if that is where `location` leads from `path` under the base: the same host, and nothing
+    /// else that is new but the port.
+    fn over_tls(&self, path: &str, location: &str) -> Option<Self> {
+        let location: Uri = location.parse().ok()?;
+        let prefix = self.0.path().strip_suffix(Self::PATH)?;
+        let is_ours = matches!(location.scheme_str(), Some("https" | "wss"))
+            && location.host()?.eq_ignore_ascii_case(self.0.host()?)
+            && location.path().strip_prefix(prefix) == Some(path)
+            && location.query().is_none();
+        if !is_ours || self.0.scheme_str() != Some("ws") {
+            return None;
+        }
+        let authority = location.authority()?;
+        format!("wss://{authority}{prefix}").parse().ok()
+    }
+}
+
+/// Where the server is, as all transports of a client know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target(Arc<RwLock<Endpoint>>);
+
+impl Target {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self(Arc::new(RwLock::new(endpoint)))
+    }
+
+    pub(crate) fn get(&self) -> Endpoint {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Follows a redirect from http to https of the same host, for good, and says whether this was one. No other is
+    /// followed: a token would follow too.
+    pub(crate) fn follow(&self, path: &str, location: &str) -> bool {
+        let mut endpoint = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match endpoint.over_tls(path, location) {
+            Some(moved) => {
+                tracing::info!(from = %*endpoint, to = %moved, "the server is to be asked over TLS");
+                *endpoint = moved;
+                true
+            }
+            None => false,
+        }
     }
 }
 
@@ -110,8 +176,30 @@ mod tests {
             ("wss://host/app/", "wss://host/app/v1/ws"),
             ("http://[::1]:80/app/v1/ws/", "ws://[::1]:80/app/v1/ws"),
         ] {
-            assert_eq!(given.parse::<Endpoint>().unwrap().to_string(), meant);
+            let endpoint: Endpoint = given.parse().unwrap();
+            assert_eq!(endpoint.to_string(), meant);
+            let base = meant.replacen("ws", "http", 1);
+            assert_eq!(format!("{}/v1/ws", endpoint.http_base()), base);
         }
+    }
+
+    #[test]
+    fn only_the_same_host_over_tls_is_followed_and_once() {
+        let target = Target::new("http://host/app".parse().unwrap());
+        for elsewhere in [
+            "https://other/app/v1/sse",
+            "https://host/v1/sse",
+            "https://host/app/v1/sse?to=me",
+            "https://host/login",
+            "http://host/app/v1/sse",
+            "/app/v1/sse",
+            "",
+        ] {
+            assert!(!target.follow("/v1/sse", elsewhere), "{elsewhere}");
+        }
+        assert!(target.follow("/v1/sse", "https://HOST:8443/app/v1/sse"));
+        assert_eq!(target.get().to_string(), "wss://HOST:8443/app/v1/ws");
+        assert!(!target.follow("/v1/ws", "https://host/app/v1/ws"));
     }
 
     #[test]

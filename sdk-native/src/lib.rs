@@ -42,4 +42,4 @@ pub use tidewire_core::{
     PresenceError, Reason, Recovery, SubscribeError, TokenError, TransportKind,
 };
 pub use token::{TokenFuture, TokenProvider};
-pub use transport::TlsError;
+pub use transport::{HttpError, TlsError};

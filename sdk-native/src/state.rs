@@ -334,6 +334,9 @@ impl State {
             Output::Event(event) => self.address(event),
             order @ (Output::Open { .. }
             | Output::Send { .. }
+            | Output::Request { .. }
+            | Output::Abort { .. }
+            | Output::Probe { .. }
             | Output::Close { .. }
             | Output::FetchToken) => self.work.orders.push(order),
         }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::{Array, Function};
 use tidewire_core::{
-    ChannelId, ChannelName, ClientId, Config, Follow, Input, MemoryOutbox, MutateOptions,
-    MutationHandle, NetworkHint, Session, TokenError,
+    ChannelId, ChannelName, ClientId, Config, ConnId, Follow, HttpResponse, Input, LinkClosed,
+    LinkStage, MemoryOutbox, MutateOptions, MutationHandle, NetworkHint, Probed, RequestId,
+    Session, TokenError, TransportKind,
 };
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::driver::Driver;
 use crate::error::CallError;
+use crate::transport::Http;
 use crate::{clock, convert};
 
 /// One session with a server. Dropping it (`free`) closes the socket and the timer.
@@ -25,11 +27,18 @@ pub struct JsClient {
 #[wasm_bindgen(js_class = Client)]
 impl JsClient {
     /// `entropy`: 24 random bytes, 16 for the id of its store and 8 for jitter. `flush` is called with
-    /// an array of events, at most once per turn. `retries_max`: negative for no limit.
+    /// an array of events, at most once per turn. `retries_max`: negative for no limit. `transports`: what the
+    /// platform has and the application wants, by name, the best first; `websocket` only with a constructor.
     #[wasm_bindgen(constructor)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each costs an object in JavaScript otherwise"
+    )]
     pub fn new(
         url: String,
-        websocket: Function,
+        websocket: Option<Function>,
+        http: Http,
+        transports: Vec<String>,
         flush: Function,
         entropy: &[u8],
         retry_delay_base_ms: u32,
@@ -45,10 +54,17 @@ impl JsClient {
         config.retry_delay_max = Duration::from_millis(retry_delay_max_ms.into());
         config.retries_max = u32::try_from(retries_max).ok();
         config.follows_everything = false;
+        let kinds = [
+            TransportKind::WebSocket,
+            TransportKind::Sse,
+            TransportKind::LongPoll,
+        ];
+        let kind = |name: &String| kinds.into_iter().find(|kind| kind.name() == name);
+        config.transports = transports.iter().filter_map(kind).collect();
         let session = Session::new(config, u64::from_le_bytes(seed), clock::now());
         let store = Box::new(RefCell::new(MemoryOutbox::new(ClientId(id))));
         Ok(Self {
-            driver: Driver::new(session, store, url, websocket, flush),
+            driver: Driver::new(session, store, url, websocket, http, flush),
         })
     }
 
@@ -227,6 +243,59 @@ impl JsClient {
         self.driver.run(|session, now| {
             session.handle_input(now, Input::Token(Err(TokenError { retryable, detail })));
         });
+    }
+
+    /// A stream brought bytes.
+    pub fn chunk(&self, conn: f64, bytes: &[u8]) {
+        self.driver.chunk(ConnId(conn as u64), bytes);
+    }
+
+    /// A stream ended.
+    pub fn stream_closed(&self, conn: f64, detail: String) {
+        let reason = LinkClosed {
+            stage: LinkStage::Opened,
+            detail,
+            ..LinkClosed::default()
+        };
+        self.driver.closed(ConnId(conn as u64), reason);
+    }
+
+    /// A request was answered. `status` 0: it was not. `retry_after_ms`: negative for none.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each costs an object in JavaScript otherwise"
+    )]
+    pub fn response(
+        &self,
+        conn: f64,
+        request: f64,
+        status: u16,
+        retry_after_ms: f64,
+        unheld: bool,
+        body: Vec<u8>,
+        detail: String,
+    ) {
+        let response = HttpResponse {
+            status,
+            retry_after: (retry_after_ms >= 0.0)
+                .then(|| Duration::from_millis(retry_after_ms as u64)),
+            unheld,
+            body: body.into(),
+            detail,
+        };
+        let request = RequestId(request as u64);
+        self.driver
+            .responded(ConnId(conn as u64), request, response);
+    }
+
+    /// What a probe has found: `live`, `stranger` or `nobody`.
+    pub fn probed(&self, probe: f64, found: &str) {
+        let found = match found {
+            "live" => Probed::Live,
+            "stranger" => Probed::Stranger,
+            _ => Probed::Nobody,
+        };
+        self.driver.probed(probe as u64, found);
     }
 
     /// What the platform says: `online`, `offline`, `resumed` or `frozen`.

@@ -11,18 +11,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use js_sys::{Array, Function};
+use js_sys::{Array, Function, Uint8Array};
 use tidewire_core::time::{MonoTime, Now};
 use tidewire_core::wire::CloseCode;
 use tidewire_core::{
-    ConnId, Input, LinkClosed, LinkStage, OutboxReply, OutboxRequest, OutboxStore, Output, Session,
+    ConnId, HttpResponse, Input, LinkClosed, LinkStage, OutboxReply, OutboxRequest, OutboxStore,
+    Output, Probed, RequestId, Session,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::timer::Timer;
-use crate::transport::{WebSocketLink, websocket};
+use crate::transport::http::Streams;
+use crate::transport::{Http, WebSocketLink, websocket};
 use crate::{clock, convert};
 
 #[wasm_bindgen]
@@ -50,13 +52,16 @@ pub(crate) struct Driver {
     store: Box<Store>,
     /// The present link, and during a move the next one.
     links: RefCell<Vec<WebSocketLink>>,
+    streams: Streams,
     timer: Timer,
     deadline: Cell<Option<MonoTime>>,
     in_turn: Cell<bool>,
     /// A microtask is queued that sends what commands left unsent.
     frames_wait: Cell<bool>,
     url: String,
-    websocket: Function,
+    /// `None`: the platform has none, and none is asked for.
+    websocket: Option<Function>,
+    http: Http,
     flush: Function,
 }
 
@@ -65,7 +70,8 @@ impl Driver {
         session: Session,
         store: Box<Store>,
         url: String,
-        websocket: Function,
+        websocket: Option<Function>,
+        http: Http,
         flush: Function,
     ) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
@@ -73,12 +79,14 @@ impl Driver {
             session: RefCell::new(session),
             store,
             links: RefCell::default(),
+            streams: Streams::default(),
             timer: Timer::default(),
             deadline: Cell::new(None),
             in_turn: Cell::new(false),
             frames_wait: Cell::new(false),
             url,
             websocket,
+            http,
             flush,
         })
     }
@@ -130,7 +138,48 @@ impl Driver {
     /// A link is gone.
     pub(crate) fn closed(&self, conn: ConnId, reason: LinkClosed) {
         drop(self.take_link(conn));
+        self.streams.close(conn);
         self.run(|session, now| session.handle_input(now, Input::Closed { conn, reason }));
+    }
+
+    /// A stream brought bytes.
+    pub(crate) fn chunk(&self, conn: ConnId, mut bytes: &[u8]) {
+        if self.streams.open(conn) {
+            self.run(|session, now| session.handle_input(now, Input::Opened { conn }));
+        }
+        loop {
+            match self.streams.next(conn, &mut bytes) {
+                Ok(Some(event)) => {
+                    let input = Input::Event { conn, event };
+                    self.run(|session, now| session.handle_input(now, input));
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.http.close(conn.0 as f64);
+                    let reason = LinkClosed {
+                        stage: LinkStage::Talking,
+                        detail: error.to_string(),
+                        ..LinkClosed::default()
+                    };
+                    return self.closed(conn, reason);
+                }
+            }
+        }
+    }
+
+    /// A request was answered, or not.
+    pub(crate) fn responded(&self, conn: ConnId, request: RequestId, response: HttpResponse) {
+        let input = Input::Response {
+            conn,
+            request,
+            response,
+        };
+        self.run(|session, now| session.handle_input(now, input));
+    }
+
+    /// A probe was answered, or not.
+    pub(crate) fn probed(&self, probe: u64, found: Probed) {
+        self.run(|session, now| session.handle_input(now, Input::Probed { probe, found }));
     }
 
     fn turn(&self, until: Until) {
@@ -149,11 +198,21 @@ impl Driver {
                 }
             };
             match output {
-                Output::Open {
+                Output::Open { conn, first } => self.open(conn, first),
+                Output::Request {
                     conn,
-                    kind: _,
-                    first,
-                } => self.open(conn, first),
+                    request,
+                    door,
+                    body,
+                    last,
+                } => {
+                    // A copy: a view into the wasm's memory must not outlive the call.
+                    let body = Uint8Array::from(&body[..]);
+                    let (conn, request) = (conn.0 as f64, request.0 as f64);
+                    self.http.request(conn, request, door.path(), body, last);
+                }
+                Output::Abort { request, .. } => self.http.abort(request.0 as f64),
+                Output::Probe { probe } => self.http.probe(probe as f64),
                 Output::Send { conn, message } => self.send(conn, &message),
                 Output::Close { conn, code } => self.close(conn, code),
                 Output::Outbox(request) => self.ask_store(request),
@@ -181,7 +240,10 @@ impl Driver {
     }
 
     fn open(&self, conn: ConnId, first: Bytes) {
-        match WebSocketLink::open(conn, &self.websocket, &self.url, first, &self.me) {
+        let Some(constructor) = &self.websocket else {
+            return;
+        };
+        match WebSocketLink::open(conn, constructor, &self.url, first, &self.me) {
             Ok(link) => self.links.borrow_mut().push(link),
             Err(thrown) => self.closed(
                 conn,
@@ -212,7 +274,10 @@ impl Driver {
             let socket = link.socket();
             drop(link);
             websocket::close(&socket, code);
+            return;
         }
+        self.streams.close(conn);
+        self.http.close(conn.0 as f64);
     }
 
     /// Within this turn, or in one of its own, as soon as the store answers.

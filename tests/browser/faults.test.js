@@ -122,6 +122,31 @@ scenario("restart: the server starts again from its disk, and knobs stay as they
   for (const page of [ana, bo]) page.assertNoComplaints({ outage: true });
 });
 
+scenario("walls: the chain falls to SSE and polls, says why, and climbs back", async ({ visit }) => {
+  const { ana, bo, panel } = await visitors(visit);
+  const over = async (transport) => {
+    for (const page of [ana, bo]) {
+      await page.page.locator(`[data-testid="connection"][data-state="connected"][data-transport="${transport}"]`).waitFor();
+    }
+  };
+  await over("websocket");
+  await panel.turn("block_websocket", true);
+  await over("sse");
+  await edit(ana, bo, "over-sse");
+  await agreed(visit, "over-sse", ana, bo);
+  await ana.picture("laptop-faults-sse");
+  await panel.turn("collect_sse", true);
+  await over("long-poll");
+  await edit(ana, bo, "over-polls");
+  await agreed(visit, "over-polls", ana, bo);
+  await ana.picture("laptop-faults-long-poll");
+  await panel.press("calm");
+  await panel.on("block_websocket", false);
+  await over("websocket");
+  await edit(ana, bo, "back");
+  await agreed(visit, "back", ana, bo);
+});
+
 scenario("freeze: the tab stands still, and catches up when it runs again", async ({ visit }) => {
   const { ana, bo, panel } = await visitors(visit);
   await ana.rename("edit", "freeze 3 by Ana");

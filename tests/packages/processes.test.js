@@ -15,13 +15,17 @@ before(async () => {
 });
 after(() => stage?.close());
 
-/** A program that takes the server's URL and a channel, and prints what it has done. */
+const TRANSPORTS = ["websocket", "sse", "long-poll"];
+
+/** A program that takes the server's URL, a channel and a transport, and prints what it has done: over each of them. */
 function prints(name, file, args, cwd) {
-  test(name, async () => {
-    const channel = await stage.channel(name.replaceAll(" ", "-"));
-    const printed = await run(file, [...args, stage.url, channel.name], { cwd });
-    stage.check(channel, JSON.parse(printed));
-  });
+  for (const transport of TRANSPORTS) {
+    test(`${name}, over ${transport}`, async () => {
+      const channel = await stage.channel(`${name} ${transport}`.replaceAll(" ", "-"));
+      const printed = await run(file, [...args, stage.url, channel.name, transport], { cwd });
+      stage.check(channel, JSON.parse(printed), transport);
+    });
+  }
 }
 
 prints("Node imports it", process.execPath, ["import.mjs"], consumer("node"));
@@ -46,10 +50,14 @@ test("workerd", async (t) => {
   const worker = new Child(program("workerd"), ["serve", "config.capnp", "--control-fd=1"], { cwd: dir });
   t.after(() => worker.stop());
   const port = await worker.line(/"event":"listen".*"port":(\d+)/);
-  const channel = await stage.channel("workerd");
-  const query = new URLSearchParams({ server: stage.url, channel: channel.name });
-  const answer = await fetch(`http://127.0.0.1:${port}/?${query}`);
-  stage.check(channel, JSON.parse(await answer.text()));
+  for (const transport of TRANSPORTS) {
+    await t.test(`over ${transport}`, async () => {
+      const channel = await stage.channel(`workerd-${transport}`);
+      const query = new URLSearchParams({ server: stage.url, channel: channel.name, transport });
+      const answer = await fetch(`http://127.0.0.1:${port}/?${query}`);
+      stage.check(channel, JSON.parse(await answer.text()), transport);
+    });
+  }
 });
 
 function keepWasmImports({ onResolve }) {

@@ -2,7 +2,7 @@
 //
 // The rules, which docs/testing.md has for people: a fence with a title is a file; `sh` is typed into a
 // terminal and ends, unless it `keeps-running`; `text` is what the last command prints (or that of `of`).
-// Two things differ from what a reader does: port 7400 is a free one, and packages of ours are those that
+// Two things differ from what a reader does: ports are free ones, and packages of ours are those that
 // were packed (commands/).
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -20,21 +20,24 @@ import { PATIENCE_MS, until } from "./wait.js";
 
 const COMMANDS = fileURLToPath(new URL("commands", import.meta.url));
 
-/** The port that documents name. */
+/** The port of the server that documents name. */
 const PORT = "7400";
 
-/** Declares a test that follows `docs/NAME`, in a folder where commands `before` it were typed, and then calls `look`. */
-export function follow(name, look = () => {}, { before = [] } = {}) {
+/**
+ * Declares a test that follows `FOLDER/NAME`, in a place where commands `before` it were typed, and then calls `look`. Other
+ * `ports` that it names are free ones too; fences in languages that are `compiled` elsewhere are passed over.
+ */
+export function follow(name, look = () => {}, { folder = "docs", before = [], ports = [], compiled = [] } = {}) {
   test(`${name}, word for word`, { timeout: 900_000 }, async () => {
-    const reader = await Reader.sitsDown();
+    const reader = await Reader.sitsDown(ports);
     try {
       for (const command of before) await reader.types(command);
-      const document = await readFile(repository(`docs/${name}`), "utf8");
-      for (const fence of fences(document)) {
+      const document = await readFile(repository(`${folder}/${name}`), "utf8");
+      for (const fence of fences(document).filter(({ language }) => !compiled.includes(language))) {
         try {
           await reader.does(fence);
         } catch (error) {
-          throw new Error(`docs/${name}:${fence.line}: ${error.message}`);
+          throw new Error(`${folder}/${name}:${fence.line}: ${error.message}`);
         }
       }
       await look(reader);
@@ -50,17 +53,19 @@ class Reader {
   #desk;
   #dir;
   #env;
-  #port;
+  /** What stands in the place of each port that documents name. */
+  #ports;
   #terminals = new Map();
   #last;
   #browser;
   #errors = [];
 
-  static async sitsDown() {
+  static async sitsDown(ports = []) {
     const reader = new Reader();
     reader.#desk = await mkdtemp(join(tmpdir(), "tidewire-quickstart-"));
     reader.#dir = join(reader.#desk, "empty");
-    reader.#port = await freePort();
+    reader.#ports = new Map();
+    for (const port of [PORT, ...ports]) reader.#ports.set(port, await freePort());
     const installed = join(reader.#desk, "bin");
     for (const dir of [reader.#dir, installed, join(reader.#desk, ".cargo")]) await mkdir(dir);
     await writeFile(join(reader.#desk, ".cargo/config.toml"), cargoConfig());
@@ -68,7 +73,7 @@ class Reader {
       ...process.env,
       PATH: [COMMANDS, installed, process.env.PATH].join(delimiter),
       INSTALLED: installed,
-      TIDEWIRE_LISTEN: `127.0.0.1:${reader.#port}`,
+      TIDEWIRE_LISTEN: `127.0.0.1:${reader.#ports.get(PORT)}`,
       TEST_TARBALL: given("TEST_TARBALL"),
       TEST_BIN_DIR: given("TEST_BIN_DIR"),
       TEST_CRATES: given("TEST_CRATES"),
@@ -88,7 +93,8 @@ class Reader {
 
   /** Does what one fence says. */
   async does({ language, words, named, text }) {
-    const said = text.replaceAll(PORT, String(this.#port));
+    let said = text;
+    for (const [port, free] of this.#ports) said = said.replaceAll(port, String(free));
     if (named.title) {
       const file = join(this.#dir, named.title);
       await mkdir(dirname(file), { recursive: true });

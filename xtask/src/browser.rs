@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 
 use crate::board;
+use crate::middleboxes;
 use crate::node;
 use crate::place;
 use crate::process::{command, run_tests};
@@ -23,6 +24,7 @@ const NAMES: [&str; 4] = [
 /// Builds what the pages need and runs `tests/browser`.
 pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     let chromium = find_or_install(consent)?;
+    middleboxes::install(consent)?;
     board::build_page(consent)?;
     programs::build_with_tests()?;
     let dir = place::root().join("tests/browser");

@@ -18,7 +18,7 @@ use crate::setup::Consent;
 use crate::sim;
 
 /// The targets, as `tidewire_fuzz::TARGETS` has them.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 10] = [
     "frames",
     "frames-json",
     "values",
@@ -26,6 +26,9 @@ const TARGETS: [&str; 7] = [
     "session",
     "channel",
     "config",
+    "events",
+    "http-request",
+    "http-response",
 ];
 
 /// How many run at a time.

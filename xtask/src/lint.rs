@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -57,31 +56,9 @@ pub(crate) fn check() -> anyhow::Result<()> {
 pub(crate) fn cargo() -> anyhow::Result<Command> {
     let mut cargo = command("cargo", &place::root());
     cargo
-        .env("RUSTC_WORKSPACE_WRAPPER", this_program()?)
+        .env("RUSTC_WORKSPACE_WRAPPER", place::compiler()?)
         .env(COMPILES, place::target_dir().join("xtask/lint/doc"));
     Ok(cargo)
-}
-
-/// This program at a place that does not change: cargo knows builds by the compiler's path.
-fn this_program() -> anyhow::Result<PathBuf> {
-    let folder = place::target_dir().join("xtask/lint");
-    let place = folder.join("xtask");
-    let original = env::current_exe().context("cannot tell this program's own path")?;
-    let program = match fs::read(&original) {
-        Ok(program) => program,
-        // A step has built another one in its place.
-        Err(_) if place.exists() => return Ok(place),
-        Err(error) => bail!("cannot read {}: {error}", original.display()),
-    };
-    if fs::read(&place).ok().as_ref() != Some(&program) {
-        fs::create_dir_all(&folder)?;
-        // Another step may be running it: it is replaced, not written to.
-        let fresh = folder.join(format!("xtask.{}", std::process::id()));
-        fs::copy(&original, &fresh)
-            .with_context(|| format!("cannot copy {}", original.display()))?;
-        fs::rename(&fresh, &place)?;
-    }
-    Ok(place)
 }
 
 /// Whether cargo called this program in the place of the compiler.

@@ -12,6 +12,7 @@ mod ledger;
 mod links;
 mod lint;
 mod measure;
+mod middleboxes;
 mod node;
 mod npm;
 mod pack;

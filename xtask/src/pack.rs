@@ -79,7 +79,12 @@ pub(crate) fn npm_tarball(consent: Consent) -> anyhow::Result<PathBuf> {
 }
 
 /// The crates that are published.
-const CRATES: [&str; 3] = ["tidewire-core", "tidewire", "tidewire-server"];
+const CRATES: [&str; 4] = [
+    "tidewire-core",
+    "tidewire",
+    "tidewire-server",
+    "tidewire-chaos-proxy",
+];
 
 /// Where the crates lie as `cargo package` makes them, each unpacked in a folder `NAME-VERSION`.
 ///

@@ -1,19 +1,21 @@
 //! Planted bugs: wrong variants of real rules, each of which the simulation has to catch.
 //!
-//! They exist under `--cfg tidewire_planted` alone, which only our own crates are compiled with: cargo asks
-//! [`compile`] in the compiler's place for them. So both simulators share their dependencies.
+//! They exist under `--cfg tidewire_planted` alone, which only the simulator and the fuzz targets have, compiled by
+//! [`compile`] in the compiler's place. Unless a program is told at its start which one to be, they change nothing: the
+//! simulation for wasm32 is compiled without them, and leaves the same traces (`parity`).
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use crate::place;
-use crate::process::{capture, command, run};
+use crate::process::capture;
+use crate::programs;
 use crate::sim;
 
 /// Where the table of all variants stands, between two marks.
@@ -39,7 +41,7 @@ struct Hunt {
 
 /// Runs every variant until it is caught, and writes the table; an error when one was not.
 pub(crate) fn soak() -> anyhow::Result<()> {
-    build()?;
+    sim::build()?;
     let mut hunts = Vec::new();
     for variant in variants()? {
         let hunt = hunt(&variant, SEEDS_MAX)?;
@@ -66,9 +68,9 @@ pub(crate) fn soak() -> anyhow::Result<()> {
 
 /// Runs with a few seeds every variant that the table says was caught within them: it must be caught.
 pub(crate) fn sample() -> anyhow::Result<()> {
-    build()?;
     sim::build()?;
-    ensure_kept_apart(&sim::program(), &program())?;
+    programs::build_with_tests()?;
+    ensure_kept_apart(&programs::dir().join("tidewire-server"), &sim::program())?;
     let text = fs::read_to_string(place::root().join(TABLE))
         .with_context(|| format!("cannot read {TABLE}"))?;
     let expected = read_table(&text)?;
@@ -106,8 +108,15 @@ pub(crate) fn sample() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Set while cargo builds the simulator that can be wrong: this program is then called as a compiler.
+/// Set while cargo builds what can be wrong: this program is then called as a compiler.
 const COMPILES: &str = "TIDEWIRE_XTASK_COMPILES_PLANTED";
+
+/// Has cargo compile our own crates with the planted bugs in them.
+pub(crate) fn compiled_by(cargo: &mut Command) -> anyhow::Result<()> {
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", place::compiler()?);
+    cargo.env(COMPILES, "1");
+    Ok(())
+}
 
 /// Whether cargo called this program in the place of the compiler.
 pub(crate) fn compiles() -> bool {
@@ -129,34 +138,15 @@ pub(crate) fn compile(mut args: impl Iterator<Item = OsString>) -> anyhow::Resul
     })
 }
 
-/// Builds the simulator that can be wrong and puts it aside: the next build of the real one leaves its
-/// program in the same place.
-fn build() -> anyhow::Result<()> {
-    let this_program = env::current_exe().context("cannot tell this program's own path")?;
-    run(sim::build_command()
-        .args(["--bin", "tidewire-sim"])
-        .env("RUSTC_WORKSPACE_WRAPPER", this_program)
-        .env(COMPILES, "1"))?;
-    let program = program();
-    fs::create_dir_all(program.parent().context("a file in a directory")?)?;
-    fs::copy(sim::program(), &program)
-        .with_context(|| format!("cannot copy to {}", program.display()))?;
-    Ok(())
-}
-
-fn program() -> PathBuf {
-    place::target_dir().join("xtask/planted/tidewire-sim")
-}
-
 fn variants() -> anyhow::Result<Vec<String>> {
-    let listed = capture(command(program(), &place::root()).arg("--planted-list"))?;
+    let listed = capture(sim::simulator().arg("--planted-list"))?;
     let names = listed.lines().filter_map(|line| line.split('\t').next());
     Ok(names.map(ToOwned::to_owned).collect())
 }
 
 fn hunt(variant: &str, seeds: u64) -> anyhow::Result<Hunt> {
     let range = format!("0..{seeds}");
-    let mut simulator = command(program(), &place::root());
+    let mut simulator = sim::simulator();
     simulator.args(["--planted", variant, "--seeds", &range, "--json"]);
     // It fails when it has found the bug, which is what it is for.
     let output = simulator
@@ -220,7 +210,7 @@ fn read_table(text: &str) -> anyhow::Result<Vec<(String, Option<u64>)>> {
     Ok(rows.collect())
 }
 
-/// The real simulator holds nothing of the planted bugs; the other one does, or the look would be vain.
+/// What people run holds nothing of the planted bugs; the simulator does, or the look would be vain.
 fn ensure_kept_apart(real: &Path, planted: &Path) -> anyhow::Result<()> {
     let holds = |path: &Path| -> anyhow::Result<bool> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -6,13 +6,16 @@ use crate::browser;
 use crate::node;
 use crate::pack;
 use crate::place;
-use crate::process::{command, run_tests};
+use crate::process::{capture, command, run_tests};
 use crate::programs;
 use crate::setup::Consent;
 
 /// Packs and builds what they install and start, and runs `tests/quickstarts`.
 pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
     let chromium = browser::find_or_install(consent)?;
+    if capture(command("curl", &place::root()).arg("--version")).is_err() {
+        consent.apt_install(&["curl"], "to follow documents that use it")?;
+    }
     let tarball = pack::npm_tarball(consent)?;
     let crates = pack::crates()?;
     let paste = place::target_dir().join("xtask/pack/paste.sh");

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 
 use crate::place;
+use crate::planted;
 use crate::process::{command, run, run_through};
 
 /// Seeds that once found a bug: replayed in every test run.
@@ -48,21 +49,16 @@ impl fmt::Display for SeedRange {
 }
 
 /// Builds the simulator and the program of the fuzz targets: one command, so that both have one build of
-/// the server.
+/// the server. Planted bugs are in it, and sleep; the profile is in Cargo.toml.
 pub(crate) fn build() -> anyhow::Result<()> {
-    run(build_command().arg("--bins"))
-}
-
-/// A build of both packages, or of some of their programs. The profile is in Cargo.toml; the simulator with
-/// planted bugs has the same one, and, as features are those that both packages want, the same dependencies.
-pub(crate) fn build_command() -> Command {
     let mut cargo = command("cargo", &place::root());
-    cargo.args(["build", "--locked", "--profile", "sim"]);
+    cargo.args(["build", "--locked", "--profile", "sim", "--bins"]);
     cargo.args(["--package", "tidewire-sim", "--package", "tidewire-fuzz"]);
-    cargo
+    planted::compiled_by(&mut cargo)?;
+    run(&mut cargo)
 }
 
-/// The simulator that the last build left, whichever it was.
+/// The simulator.
 pub(crate) fn program() -> PathBuf {
     place::target_dir().join("sim/tidewire-sim")
 }

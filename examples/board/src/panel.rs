@@ -3,7 +3,7 @@
 //! The admin door is not for pages, so the page asks here, on its own origin, and only for what the
 //! panel has buttons for. Every press becomes part of one fault plan, which is the replay file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tidewire_core::TransportKind;
 use tidewire_server::ErrorCode;
 use tidewire_server::faults::{
-    Action, Effect, Faults, FrameKind, Plan, PlanError, Progress, Replay, Rule,
+    Action, Effect, Faults, FrameKind, Plan, PlanError, Progress, Replay, Rule, Wall,
 };
 use tokio::sync::Notify;
 
@@ -34,6 +35,10 @@ enum Knob {
     Reorder,
     DropPatches,
     DropAcks,
+    /// These three stand between everybody and the server.
+    BlockWebsocket,
+    BlockSse,
+    CollectSse,
 }
 
 /// What happens once.
@@ -80,6 +85,8 @@ pub(crate) struct Panel {
 struct Knobs {
     /// Those that are on, with the rule that each of them became.
     on: BTreeMap<Knob, Rule>,
+    /// Those that are on and are no rules.
+    walls: BTreeSet<Knob>,
     /// Makes names of rules unique.
     rules: u64,
     /// When the server was restarted, in the plan's time.
@@ -134,6 +141,7 @@ impl Panel {
 
     fn calm(&self) {
         *self.state() = Knobs::default();
+        self.build_walls(&BTreeSet::new());
         // The draws of a new plan should differ from those of the last one.
         let seed = u64::from(std::process::id()) << 16 | u64::from(fresh_bits());
         // Without rules there is nothing to refuse.
@@ -158,21 +166,40 @@ impl Panel {
         Ok(rule)
     }
 
-    fn turn(&self, Turn { knob, on, who }: Turn) -> Result<(), PlanError> {
+    /// Links that are open would not notice a wall: whoever puts one up cuts them.
+    fn turn(&self, Turn { knob, on, who }: Turn) -> Result<bool, PlanError> {
         let mut knobs = self.state();
+        let Some(rule) = knob.rule(who) else {
+            match on {
+                true => knobs.walls.insert(knob),
+                false => knobs.walls.remove(&knob),
+            };
+            self.build_walls(&knobs.walls);
+            return Ok(on);
+        };
         if let Some(rule) = knobs.on.remove(&knob) {
             self.faults.end(&rule.name)?;
         }
         if on {
-            let rule = self.add(&mut knobs, knob.rule(who))?;
+            let rule = self.add(&mut knobs, rule)?;
             knobs.on.insert(knob, rule);
         }
-        Ok(())
+        Ok(false)
+    }
+
+    fn build_walls(&self, on: &BTreeSet<Knob>) {
+        let wall = |knob, wall| on.contains(&knob).then_some(wall);
+        let websocket = wall(Knob::BlockWebsocket, Wall::Refuses);
+        self.faults.wall(TransportKind::WebSocket, websocket);
+        let sse = wall(Knob::BlockSse, Wall::Refuses);
+        let sse = sse.or(wall(Knob::CollectSse, Wall::Collects));
+        self.faults.wall(TransportKind::Sse, sse);
     }
 }
 
 impl Knob {
-    fn rule(self, who: Option<String>) -> Rule {
+    /// What it does to frames; `None`: it is a wall.
+    fn rule(self, who: Option<String>) -> Option<Rule> {
         let patches = [FrameKind::Patch];
         let rule = match self {
             Self::Delay => Rule::new("delay", Effect::Delay { ms: DELAY_MS })
@@ -186,11 +213,12 @@ impl Knob {
                 .frames(patches)
                 .chance(0.5),
             Self::DropAcks => Rule::new("drop acks", Effect::Drop).frames([FrameKind::Ack]),
+            Self::BlockWebsocket | Self::BlockSse | Self::CollectSse => return None,
         };
-        match who {
+        Some(match who {
             Some(who) => rule.principal(who),
             None => rule,
-        }
+        })
     }
 }
 
@@ -201,7 +229,10 @@ fn fresh_bits() -> u16 {
 }
 
 async fn news(State(panel): State<Arc<Panel>>, Path(after): Path<usize>) -> Response {
-    let on = panel.state().on.keys().copied().collect();
+    let on = {
+        let knobs = panel.state();
+        knobs.on.keys().chain(&knobs.walls).copied().collect()
+    };
     match panel.faults.progress(after) {
         Some(progress) => json(&News { on, progress }),
         None => refuse("there is no plan"),
@@ -225,7 +256,12 @@ async fn replay(State(panel): State<Arc<Panel>>) -> Response {
 }
 
 async fn turn(State(panel): State<Arc<Panel>>, body: Bytes) -> Response {
-    done(read(&body).and_then(|turn| panel.turn(turn).map_err(|error| error.to_string())))
+    let turned = read(&body).and_then(|turn| panel.turn(turn).map_err(|error| error.to_string()));
+    if turned == Ok(true) {
+        let cut = panel.faults.act(Action::Cut { principal: None }).await;
+        return done(cut.map(drop).map_err(|error| error.to_string()));
+    }
+    done(turned.map(drop))
 }
 
 async fn act(State(panel): State<Arc<Panel>>, body: Bytes) -> Response {
@@ -338,6 +374,22 @@ mod tests {
         assert_eq!(ended, [true, true, false]);
         assert_eq!(replay.plan.rules[2].principal.as_deref(), Some("ana"));
         assert_eq!(panel.state().on.len(), 1);
+    }
+
+    #[test]
+    fn walls_stand_until_they_are_taken_away_or_all_is_off() {
+        let panel = Panel::new(Faults::new());
+        let sse = || panel.faults.wall_before(TransportKind::Sse);
+        turned(&panel, Knob::CollectSse, true);
+        turned(&panel, Knob::BlockSse, true);
+        assert_eq!(sse(), Some(Wall::Refuses));
+        turned(&panel, Knob::BlockSse, false);
+        assert_eq!(sse(), Some(Wall::Collects));
+        turned(&panel, Knob::BlockWebsocket, true);
+        assert!(panel.faults.replay().unwrap().plan.rules.is_empty());
+        panel.calm();
+        assert_eq!(sse(), None);
+        assert_eq!(panel.faults.wall_before(TransportKind::WebSocket), None);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 // this with the generated declarations, so that the TypeScript builds without the wasm. Published are
 // these: the generated ones need names that not every program's library has.
 
+import type { Http } from "../http.js";
 import type { WasmSource } from "../types.js";
 
 export class Client {
   constructor(
     url: string,
-    websocket: Function,
+    websocket: Function | null | undefined,
+    http: Http,
+    transports: string[],
     flush: Function,
     entropy: Uint8Array,
     retry_delay_base_ms: number,
@@ -43,6 +46,18 @@ export class Client {
   principal(): string | undefined;
   token(token: string): void;
   token_failed(retryable: boolean, detail: string): void;
+  chunk(conn: number, bytes: Uint8Array): void;
+  stream_closed(conn: number, detail: string): void;
+  response(
+    conn: number,
+    request: number,
+    status: number,
+    retry_after_ms: number,
+    unheld: boolean,
+    body: Uint8Array,
+    detail: string,
+  ): void;
+  probed(probe: number, found: string): void;
   network(hint: string): void;
 }
 

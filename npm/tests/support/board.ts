@@ -33,7 +33,8 @@ export interface Setup {
 
 /** A client of a server that has the cards `a` and `b`; nothing is opened. Closed when the test ends. */
 export function setup(options: Partial<ClientOptions> = {}, server: FakeServer = boardServer()): Setup {
-  const client = createClient({ url: "http://tide.test", token: "dev:ana", WebSocket: server.WebSocket, ...options });
+  const only = { WebSocket: server.WebSocket, transports: ["websocket"] } as const;
+  const client = createClient({ url: "http://tide.test", token: "dev:ana", ...only, ...options });
   onTestFinished(() => client.close());
   return { server, client, board: client.channel<Board, Pointer>(BOARD) };
 }

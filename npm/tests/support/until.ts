@@ -1,12 +1,12 @@
 import { vi } from "vitest";
 
-/** Waits until a condition holds, at most 5 seconds. */
-export function until(condition: () => boolean, what = "the condition"): Promise<void> {
+/** Waits until a condition holds, at most 5 seconds unless told otherwise. */
+export function until(condition: () => boolean, what = "the condition", timeout = 5000): Promise<void> {
   return vi.waitFor(
     () => {
       if (!condition()) throw new Error(`${what} did not come true`);
     },
-    { timeout: 5000, interval: 5 },
+    { timeout, interval: 5 },
   );
 }
 

@@ -17,7 +17,7 @@ pub(crate) use channel::{Driver, DriverParts};
 pub(crate) use connection::serve;
 pub(crate) use exchange::{Asked, Broken, exchange};
 pub(crate) use link::{Link, Received, WebSocketLink};
-pub(crate) use live::{Live, Polled};
+pub(crate) use live::Live;
 pub(crate) use peer::Peer;
 pub(crate) use polls::PollLink;
 pub(crate) use stream::{BrokenBody, StreamLink};

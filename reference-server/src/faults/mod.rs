@@ -18,6 +18,7 @@ mod plan;
 mod policy;
 mod running;
 mod target;
+mod walls;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,6 +40,8 @@ pub(crate) use policy::FaultedPolicy;
 use running::Running;
 pub use running::{Progress, RECORD_MAX, Replay, Strike, Tally};
 pub(crate) use target::{Done, Target};
+pub use walls::Wall;
+use walls::Walls;
 
 /// The fault plan of one or more servers. Clones are the same one; it outlives a server's restart.
 #[derive(Clone, Default)]
@@ -54,6 +57,7 @@ struct Shared {
     running: Mutex<Option<Running>>,
     servers: Mutex<Vec<Arc<dyn Target>>>,
     links: Mutex<Links>,
+    walls: Mutex<Walls>,
     counts: FaultCounts,
 }
 

@@ -14,21 +14,23 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Frame;
+use tidewire_core::TransportKind;
 use tidewire_core::wire::{Codec, ErrorCode, Hello, ServerKind};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::websocket::{admit, peer};
+use super::websocket::{WALLED, admit, peer};
 use crate::address::client_address;
 use crate::app::App;
 use crate::auth::{AuthError, KeptRequest, Principal};
 use crate::budget::{Account, Kind};
-use crate::connection::http::{Door, HttpRequest, Post, Refused, media_type};
+use crate::connection::http::{Door, HttpRequest, Post, Refused};
 use crate::connections::Registered;
 use crate::driver::{Asked, Broken};
 use crate::driver::{Link, Live, PollLink, StreamLink, exchange, serve};
-use crate::faults::Faulted;
+use crate::faults::{Faulted, Wall};
 use crate::sessions::{Answered, Poster, Sessions, Wish, answered};
 use crate::telemetry::HttpAnswer;
 use crate::transport::Transport;
@@ -68,16 +70,45 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 async fn answer(app: &Arc<App>, door: Door, request: Request) -> Response {
+    let wall = match app.is_faulted {
+        true => wall_before(app, door),
+        false => None,
+    };
+    if wall == Some(Wall::Refuses) {
+        return (StatusCode::FORBIDDEN, WALLED).into_response();
+    }
     let codec = codec(request.headers());
     let answer = match take(app, door, codec, request).await {
         Ok(response) => response,
         // People read it if they must.
         Err(refused) => refuse(codec.unwrap_or(Codec::Json), &refused),
     };
+    let answer = match wall {
+        Some(Wall::Collects) => answer.map(collected),
+        _ => answer,
+    };
     let status = answer.status().as_u16();
     let counted = HttpAnswer { door, status };
     app.metrics.http_answers.get_or_create(&counted).inc();
     answer
+}
+
+fn wall_before(app: &App, door: Door) -> Option<Wall> {
+    match door {
+        Door::Stream => app.faults.wall_before(TransportKind::Sse),
+        Door::Poll => {
+            let wall = app.faults.wall_before(TransportKind::LongPoll);
+            wall.map(|_| Wall::Refuses)
+        }
+        // They carry frames up for either.
+        Door::Push => None,
+    }
+}
+
+/// A body that ends when this one does, and says nothing.
+fn collected(body: Body) -> Body {
+    // Of an empty piece nothing is written.
+    Body::new(body.map_frame(|_| Frame::data(Bytes::new())))
 }
 
 async fn take(
@@ -132,6 +163,7 @@ async fn take(
                 who: principal.shared_name(),
                 codec,
                 poll: Some((number, hold)),
+                post: 0,
                 message,
             };
             drop(inbound.held);
@@ -187,8 +219,8 @@ impl Inbound<'_> {
         let registered =
             registered.map_err(|_| busy("this server has as many connections as it takes"))?;
         let kept = Arc::new(self.kept().with_place(place));
-        let live = Arc::new(Live::new(self.codec));
-        let parked = live.open(message, door == Door::Poll);
+        let (live, parked) = Live::open(self.codec, message, door == Door::Poll);
+        let live = Arc::new(live);
         let (app, codec) = (Arc::clone(app), self.codec);
         let Some(parked) = parked else {
             let (link, body) = StreamLink::new(live, &app.sessions);
@@ -224,6 +256,7 @@ impl Inbound<'_> {
                 who: principal.shared_name(),
                 codec,
                 poll: None,
+                post: post.number,
                 message: post.for_session,
             };
             let answer = Sessions::take(app, handle, wish).await?;
@@ -283,7 +316,7 @@ fn check(door: Door, codec: Option<Codec>, request: &Request) -> Result<Codec, R
         return Err(Refused::new(ErrorCode::Malformed, detail));
     }
     let Some(codec) = codec else {
-        let [proto, json] = [Codec::Protobuf, Codec::Json].map(media_type);
+        let [proto, json] = [Codec::Protobuf, Codec::Json].map(Codec::media_type);
         return unsupported(415, format!("Content-Type must be {proto} or {json}"));
     };
     if request.headers().contains_key(header::CONTENT_ENCODING) {
@@ -324,7 +357,7 @@ fn codec(headers: &HeaderMap) -> Option<Codec> {
     };
     let is = |codec: &Codec| {
         kind.as_bytes()
-            .eq_ignore_ascii_case(media_type(*codec).as_bytes())
+            .eq_ignore_ascii_case(codec.media_type().as_bytes())
     };
     Codec::ALL.iter().copied().find(is)
 }
@@ -379,7 +412,7 @@ fn respond(codec: Codec, answer: Answered) -> Response {
         // What comes is not whole, and does not look so.
         Answered::Broken => Body::new(crate::driver::BrokenBody),
     };
-    (headers(media_type(codec)), body).into_response()
+    (headers(codec.media_type()), body).into_response()
 }
 
 fn stream(body: Body) -> Response {
@@ -392,7 +425,7 @@ fn stream(body: Body) -> Response {
 fn refuse(codec: Codec, refused: &Refused) -> Response {
     let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = refused.body(codec);
-    let mut response = (status, headers(media_type(codec)), body).into_response();
+    let mut response = (status, headers(codec.media_type()), body).into_response();
     let headers = response.headers_mut();
     if let Some(retry_ms) = refused.retry_ms {
         let seconds = retry_ms.div_ceil(1000).max(1);

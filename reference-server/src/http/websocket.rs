@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tidewire_core::TransportKind;
 use tidewire_core::wire::{Codec, ErrorCode};
 use tungstenite::handshake::server::create_response_with_body;
 
@@ -25,6 +26,9 @@ const RETRY_MS: u32 = 2000;
 /// The same for one whose address has all that it may have.
 const ADDRESS_RETRY_MS: u32 = 5000;
 
+/// What a wall of the fault plan says.
+pub(super) const WALLED: &str = "nothing of this kind gets through here: a fault on purpose\n";
+
 /// Who connected, as the accept loop saw it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PeerAddr(pub(super) SocketAddr);
@@ -36,6 +40,9 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
             StatusCode::FORBIDDEN,
             "this page's origin may not connect; the server's allow_origin lists those that may\n",
         );
+    }
+    if app.is_faulted && app.faults.wall_before(TransportKind::WebSocket).is_some() {
+        return refuse(StatusCode::FORBIDDEN, WALLED);
     }
     let Ok(mut response) = create_response_with_body(&request, Body::empty) else {
         return refuse(

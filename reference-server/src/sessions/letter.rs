@@ -12,7 +12,7 @@ use crate::connection::http::Refused;
 
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Words", tags = "1, 2")]
+    #[prost(oneof = "Words", tags = "1, 2, 3")]
     words: Option<Words>,
 }
 
@@ -22,6 +22,8 @@ pub(super) enum Words {
     Ask(Ask),
     #[prost(message, tag = "2")]
     Told(Told),
+    #[prost(message, tag = "3")]
+    Left(Left),
 }
 
 /// A request for a session of the node that reads this. Who sends it was authenticated by the node that wrote it.
@@ -42,6 +44,9 @@ pub(super) struct Ask {
     hold_ms: u64,
     #[prost(bytes = "bytes", tag = "7")]
     message: Bytes,
+    /// 0: no POST, or one without a number.
+    #[prost(uint32, tag = "8")]
+    post: u32,
 }
 
 /// What became of one.
@@ -60,6 +65,24 @@ pub(super) struct Told {
     retry_ms: Option<u32>,
     #[prost(string, tag = "6")]
     detail: String,
+}
+
+/// Nobody waits any more for what became of one.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Left {
+    #[prost(bytes = "bytes", tag = "1")]
+    asked: Bytes,
+}
+
+impl Left {
+    pub(super) fn new(asked: [u8; 16]) -> Self {
+        let asked = Bytes::copy_from_slice(&asked);
+        Self { asked }
+    }
+
+    pub(super) fn asked(&self) -> Option<[u8; 16]> {
+        self.asked.as_ref().try_into().ok()
+    }
 }
 
 impl Words {
@@ -83,11 +106,16 @@ impl Ask {
             poll,
             hold_ms: clock::millis(hold),
             message: wish.message.clone(),
+            post: wish.post,
         }
     }
 
     pub(super) fn session(&self) -> Option<[u8; 16]> {
         self.session.as_ref().try_into().ok()
+    }
+
+    pub(super) const fn is_poll(&self) -> bool {
+        self.poll > 0
     }
 
     pub(super) fn into_wish(self) -> Option<Wish> {
@@ -99,6 +127,7 @@ impl Ask {
                 false => Codec::Protobuf,
             },
             poll: (self.poll > 0).then(|| (self.poll, Duration::from_millis(self.hold_ms))),
+            post: self.post,
             message: self.message,
         })
     }
@@ -161,6 +190,7 @@ mod tests {
                 who: "ana".into(),
                 codec,
                 poll,
+                post: 4,
                 message: "frames".into(),
             };
             let words = Words::Ask(Ask::new(9, [3; 16], &wish));
@@ -170,6 +200,7 @@ mod tests {
             assert_eq!((ask.reply_to, ask.session()), (9, Some([3; 16])));
             let read = ask.into_wish().unwrap();
             assert_eq!((&*read.who, read.codec, read.poll), ("ana", codec, poll));
+            assert_eq!(read.post, 4);
             assert_eq!(read.message, "frames");
         }
         let refused = Refused::new(ErrorCode::Moved, "gone").after_ms(5);
@@ -179,6 +210,10 @@ mod tests {
                 assert_eq!(told.asked(), Some([1; 16]));
                 assert_eq!(told.into_answer().err(), Some(refused));
             }
+            other => panic!("{other:?}"),
+        }
+        match Words::read(Words::Left(Left::new([2; 16])).into_bytes()) {
+            Some(Words::Left(left)) => assert_eq!(left.asked(), Some([2; 16])),
             other => panic!("{other:?}"),
         }
         assert_eq!(Words::read("no letter".into()), None);

@@ -9,12 +9,14 @@ mod post_rates;
 mod token_cache;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Codec, ErrorCode};
+use tokio::runtime::Handle as Runtime;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -23,9 +25,9 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::broker::{Broker, Inbox, Letter, LetterId, NodeId, Sent, Unavailable};
 use crate::clock;
-use crate::connection::http::{Handle, Refused, no_frames};
-use crate::driver::{Live, Polled};
-use letter::{Ask, Told, Words};
+use crate::connection::http::{Handle, Polled, Refused, no_frames};
+use crate::driver::Live;
+use letter::{Ask, Left, Told, Words};
 pub(crate) use post_rates::{PostRates, Poster};
 pub(crate) use token_cache::TokenCache;
 
@@ -44,6 +46,8 @@ pub(crate) struct Sessions {
     live: Mutex<HashMap<[u8; 16], Arc<Live>>>,
     /// Requests that wait for another node's answer.
     asked: Mutex<HashMap<[u8; 16], oneshot::Sender<Told>>>,
+    /// Polls that another node waits for. Taken out of here, one is hung up.
+    held: Mutex<HashMap<[u8; 16], oneshot::Sender<Infallible>>>,
     /// Reads this node's inbox, from the first session on.
     reader: OnceCell<Reader>,
     /// Requests that are looked at, polls that are held aside.
@@ -58,6 +62,8 @@ pub(crate) struct Wish {
     pub(crate) codec: Codec,
     /// Which poll it is, and how long it may be held.
     pub(crate) poll: Option<(u32, Duration)>,
+    /// Which POST it is; 0: its client does not count, or it is none.
+    pub(crate) post: u32,
     pub(crate) message: Bytes,
 }
 
@@ -80,6 +86,7 @@ impl Sessions {
             home,
             live: Mutex::default(),
             asked: Mutex::default(),
+            held: Mutex::default(),
             reader: OnceCell::new(),
             requests: Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS))),
             tokens,
@@ -93,6 +100,10 @@ impl Sessions {
 
     fn asked(&self) -> MutexGuard<'_, HashMap<[u8; 16], oneshot::Sender<Told>>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<[u8; 16], oneshot::Sender<Infallible>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes letters from now on. Whoever is told this home can be reached.
@@ -128,7 +139,7 @@ impl Sessions {
     async fn take_here(&self, session: [u8; 16], wish: Wish) -> Result<Answered, Refused> {
         let live = self.live().get(&session).cloned();
         let live = live.ok_or_else(Refused::moved)?;
-        let accepted = live.accept(&wish.who, wish.codec, wish.poll, wish.message)?;
+        let accepted = live.accept(&wish.who, wish.codec, wish.poll, wish.post, wish.message)?;
         match accepted {
             Some(polled) => answered(&live, wish.codec, polled).await,
             None => Ok(Answered::Body(Bytes::from_static(no_frames(wish.codec)))),
@@ -143,10 +154,14 @@ impl Sessions {
         let patience = hold + HOME;
         let (answer, told) = oneshot::channel();
         app.sessions.asked().insert(id, answer);
-        let _forget = Forget(app, id);
+        let mut waits = Waits {
+            app,
+            id,
+            poll_at: None,
+        };
         let ask = Words::Ask(Ask::new(app.sessions.home, handle.session, &wish));
         match send(&*app.broker, handle.home, id, ask, patience).await {
-            Ok(Sent::Kept) => {}
+            Ok(Sent::Kept) => waits.poll_at = wish.poll.map(|_| handle.home),
             Ok(Sent::NobodyThere) => return Err(Refused::moved()),
             Ok(Sent::Full) | Err(_) => return Err(unavailable()),
         }
@@ -199,11 +214,24 @@ impl Drop for Held {
     }
 }
 
-struct Forget<'a>(&'a App, [u8; 16]);
+/// A request that waits for another node's answer.
+struct Waits<'a> {
+    app: &'a Arc<App>,
+    id: [u8; 16],
+    /// The node that holds it, if it is a poll.
+    poll_at: Option<u32>,
+}
 
-impl Drop for Forget<'_> {
+impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.sessions.asked().remove(&self.1);
+        let is_unanswered = self.app.sessions.asked().remove(&self.id).is_some();
+        // Its client has hung up, or its home is too slow: either way the client does not come back to the session.
+        if let Some(home) = self.poll_at.filter(|_| is_unanswered)
+            && let Ok(runtime) = Runtime::try_current()
+        {
+            let (app, id) = (Arc::clone(self.app), self.id);
+            runtime.spawn(async move { leave(&*app.broker, home, id).await });
+        }
     }
 }
 
@@ -271,6 +299,15 @@ async fn send(
     broker.send(node(home), letter).await
 }
 
+/// Tells a home that nobody waits for a poll any more. Lost, it costs a session that stays until it has been silent for
+/// long enough.
+async fn leave(broker: &dyn Broker, home: u32, asked: [u8; 16]) {
+    let mut own = [0; 16];
+    if getrandom::fill(&mut own).is_ok() {
+        let _ = send(broker, home, own, Words::Left(Left::new(asked)), HOME).await;
+    }
+}
+
 async fn read(app: Weak<App>, mut inbox: Box<dyn Inbox>) {
     let mut seen = Seen::default();
     while let Some(letter) = inbox.next().await {
@@ -281,7 +318,18 @@ async fn read(app: Weak<App>, mut inbox: Box<dyn Inbox>) {
             continue;
         }
         match Words::read(letter.body) {
-            Some(Words::Ask(ask)) => drop(tokio::spawn(answer(app, letter.id, ask))),
+            Some(Words::Ask(ask)) => {
+                let (holds, is_left) = oneshot::channel();
+                if ask.is_poll() {
+                    app.sessions.held().insert(letter.id.0, holds);
+                }
+                drop(tokio::spawn(answer(app, letter.id, ask, is_left)));
+            }
+            Some(Words::Left(left)) => {
+                if let Some(id) = left.asked() {
+                    app.sessions.held().remove(&id);
+                }
+            }
             Some(Words::Told(told)) => {
                 let asked = told.asked().and_then(|id| app.sessions.asked().remove(&id));
                 if let Some(asked) = asked {
@@ -294,17 +342,23 @@ async fn read(app: Weak<App>, mut inbox: Box<dyn Inbox>) {
     }
 }
 
-async fn answer(app: Arc<App>, id: LetterId, ask: Ask) {
+async fn answer(app: Arc<App>, id: LetterId, ask: Ask, is_left: oneshot::Receiver<Infallible>) {
     let reply_to = ask.reply_to;
     let session = ask.session();
-    let told = match ask.into_wish() {
-        Some(wish) => {
-            app.sessions
-                .take_here(session.unwrap_or_default(), wish)
-                .await
-        }
-        None => Err(Refused::moved()),
+    let is_poll = ask.is_poll();
+    let taken = async {
+        let wish = ask.into_wish().ok_or_else(Refused::moved)?;
+        app.sessions
+            .take_here(session.unwrap_or_default(), wish)
+            .await
     };
+    let told = tokio::select! {
+        biased;
+        told = taken => told,
+        // What was held is dropped, which is what a client's hanging up is.
+        _ = is_left, if is_poll => return,
+    };
+    app.sessions.held().remove(&id.0);
     let mut own = [0; 16];
     let sent = match getrandom::fill(&mut own) {
         Ok(()) => {

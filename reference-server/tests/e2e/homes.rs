@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::http::{Asker, PROTO, Polls, fatal};
+use crate::over_http::{held, is_gone};
 use crate::support::{card, push, put, subscribe, until};
 
 /// A server of this process.
@@ -135,6 +136,35 @@ async fn polls_are_held_at_home_and_keep_their_turn_on_every_node() {
         .await;
     let (status, _, frames) = other.whole(answer).await;
     assert_eq!((status, frames), (200, vec![]));
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test]
+async fn a_poll_that_is_hung_up_elsewhere_ends_its_session_at_home() {
+    let broker = broker();
+    let (here, there) = (Node::start(&broker).await, Node::start(&broker).await);
+    let ana = Asker::new(&here.address, Codec::Protobuf, "ana");
+    let polls = Polls::open(&ana, &[]).await;
+    let elsewhere = at(&polls.asker, &there);
+    drop(held(&elsewhere, &there.address).await);
+    is_gone(&polls.asker).await;
+    // One that is followed by the next one is not.
+    let mut polls = Polls::open(&ana, &[]).await;
+    let elsewhere = at(&polls.asker, &there);
+    let (before, number) = held(&elsewhere, &there.address).await;
+    polls.number = number;
+    let (status, frames) = polls.poll(&[ping(4)]).await;
+    assert_eq!(
+        (status, frames),
+        (200, vec![ServerKind::Pong(Pong { t: 4 })])
+    );
+    drop(before);
+    let (status, frames) = polls.poll(&[ping(5)]).await;
+    assert_eq!(
+        (status, frames),
+        (200, vec![ServerKind::Pong(Pong { t: 5 })])
+    );
     here.stop().await;
     there.stop().await;
 }

@@ -13,6 +13,7 @@ mod gate;
 mod homes;
 mod hostile;
 mod http;
+mod http2_floods;
 mod json;
 mod many;
 mod over_http;

@@ -214,19 +214,16 @@ async fn each_poll_number_is_answered_once() {
     );
 }
 
-#[tokio::test]
-async fn a_client_that_hangs_up_a_poll_has_ended_its_session() {
-    let server = Program::start(&[]);
-    let asker = Asker::new(&server.public(), Codec::Protobuf, "ana");
-    let polls = Polls::open(&asker, &[]).await;
+/// A connection on which a poll is held, and its number.
+pub(crate) async fn held(asker: &Asker, address: &str) -> (TcpStream, u32) {
     let mut number = 1;
     // Two of each number: the one that is refused came later, so the other one is held.
-    let socket = until("the poll that is to be hung up is held", async || {
+    until("a poll is held", async || {
         number += 1;
-        let mut hello = polls.asker.hello.clone();
+        let mut hello = asker.hello.clone();
         hello.poll = number;
-        let body = polls.asker.body(hello, &[]);
-        let mut socket = TcpStream::connect(server.public()).await.unwrap();
+        let body = asker.body(hello, &[]);
+        let mut socket = TcpStream::connect(address).await.unwrap();
         let head = format!(
             "POST /v1/poll HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTO}\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -234,16 +231,28 @@ async fn a_client_that_hangs_up_a_poll_has_ended_its_session() {
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(&body).await.unwrap();
         let headers = [("content-type", PROTO), ("prefer", "wait=0")];
-        let twin = polls.asker.request(Method::POST, "/v1/poll", &headers, body);
-        (twin.await.status() == 409).then_some(socket)
+        let twin = asker.request(Method::POST, "/v1/poll", &headers, body);
+        (twin.await.status() == 409).then_some((socket, number))
     })
-    .await;
-    drop(socket);
+    .await
+}
+
+/// Waits until a session is not there any more.
+pub(crate) async fn is_gone(asker: &Asker) {
     until("its session is gone", async || {
-        let (status, frames) = polls.asker.ask("/v1/push", |_| {}, &[]).await;
+        let (status, frames) = asker.ask("/v1/push", |_| {}, &[]).await;
         (status == 410 && fatal(&frames).code == ErrorCode::Moved as u32).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_a_poll_has_ended_its_session() {
+    let server = Program::start(&[]);
+    let asker = Asker::new(&server.public(), Codec::Protobuf, "ana");
+    let polls = Polls::open(&asker, &[]).await;
+    drop(held(&polls.asker, &server.public()).await);
+    is_gone(&polls.asker).await;
     // It opens another one.
     Polls::open(&asker, &[]).await;
 }

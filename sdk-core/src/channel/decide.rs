@@ -157,6 +157,7 @@ impl Channel {
                 last: self.base_last,
                 evicted_before: evicted_before(turn),
             },
+            proof: self.proof_of(self.base_epoch),
         }));
     }
 
@@ -303,17 +304,9 @@ impl Channel {
         self.drop_decided(turn, settled);
     }
 
-    /// A `resume` says what is decided at the log's head: rows that the server can take no more, by their
-    /// age, end here. By their age when the question was asked: the answer may have been under way for
-    /// long. A snapshot does not say it, entries after it may hold them: then they are pushed, and the
-    /// server judges.
-    pub(super) fn end_outdated(&mut self, turn: &mut Turn<'_>) {
-        let through = self.asked_at - turn.config.retention - Duration::from_millis(1);
-        self.end_older(turn, through);
-    }
-
-    /// Ends what was sent, is undecided and has this deadline or an earlier one.
-    fn end_older(&mut self, turn: &mut Turn<'_>, through: UnixTime) {
+    /// The log has passed this deadline and its retention: what was sent, is undecided and has no later one ends.
+    /// Only the server can say so. Our reckoning of its time may be that of a node whose clock is wrong.
+    fn end_older(&mut self, turn: &mut Turn<'_>, through: UnixTime, in_order: bool) {
         let outdated = |deadline: UnixTime| deadline <= through;
         let rows = self.queue.from(self.known_last + 1);
         let rows: Vec<u64> = rows
@@ -322,15 +315,17 @@ impl Channel {
             .collect();
         let mut settled = Vec::new();
         for n in rows {
-            self.settle_as(self.outdated(n), &mut settled);
+            let outdated = self.outdated(n, in_order);
+            self.settle_as(outdated, &mut settled);
         }
         self.drop_settled(turn, settled);
     }
 
     /// How an outdated row ends: where the server still has the table row, it says that it was not
-    /// applied; an evicted one could have said anything.
-    const fn outdated(&self, n: u64) -> Settlement {
-        if self.known_last > 0 {
+    /// applied; an evicted one could have said anything. So could what is still to come of a stream that its
+    /// answer did not come behind.
+    fn outdated(&self, n: u64, in_order: bool) -> Settlement {
+        if self.known_last > 0 && in_order {
             Settlement::of(n, MutationStatus::Expired)
         } else {
             Settlement::unknown(n)
@@ -347,6 +342,7 @@ impl Channel {
         n: u64,
         code: ErrorCode,
         detail: &str,
+        in_order: bool,
     ) {
         self.pusher.forget(n);
         let Some(row) = self.queue.by_number(n) else {
@@ -355,7 +351,7 @@ impl Channel {
         let (copies, attempts, deadline) = (row.copies, row.attempts, row.deadline);
         let refused = || MutationStatus::rejected(code, wire::cut_detail(detail.to_owned()));
         let settlement = match code {
-            ErrorCode::Expired => self.outdated(n),
+            ErrorCode::Expired => self.outdated(n, in_order),
             _ if copies > 1 => Settlement::unknown(n),
             _ => Settlement {
                 n,
@@ -368,7 +364,7 @@ impl Channel {
         self.drop_settled(turn, settled);
         if code == ErrorCode::Expired {
             let through = deadline.unwrap_or_default();
-            self.end_older(turn, through);
+            self.end_older(turn, through, in_order);
         }
     }
 
@@ -472,6 +468,14 @@ impl Channel {
     }
 
     /// `epoch`: of the log that says so, or of the server that does.
+    /// What proves an epoch, if it is the one that we claim.
+    fn proof_of(&self, epoch: u64) -> Bytes {
+        match epoch == self.max_epoch {
+            true => self.proof.clone(),
+            false => Bytes::new(),
+        }
+    }
+
     fn store_outcomes(&self, turn: &mut Turn<'_>, rows: Settled, epoch: u64) {
         if planted!(ToldBeforeStored) {
             for (handle, row) in &rows {
@@ -482,6 +486,7 @@ impl Channel {
             turn.out.push(Output::Outbox(OutboxRequest::Settle {
                 channel: self.name.clone(),
                 epoch,
+                proof: self.proof_of(epoch),
                 rows: rows.into_iter().map(|(_, row)| row).collect(),
             }));
         }

@@ -151,8 +151,6 @@ pub(crate) struct Channel {
     stalled: u32,
     subscribe_at: Option<MonoTime>,
     subscribed_at: Option<MonoTime>,
-    /// What the server's clock showed at least when the last subscribe was sent.
-    asked_at: UnixTime,
     pacing: Backoff,
     pub(crate) dirty: Dirty,
     /// Something happened to it since the session waited last.
@@ -203,7 +201,6 @@ impl Channel {
             stalled: 0,
             subscribe_at: None,
             subscribed_at: None,
-            asked_at: UnixTime::default(),
             pacing: Backoff::new(RESUBSCRIBE_BASE, RESUBSCRIBE_MAX),
             dirty,
             is_touched: false,
@@ -222,6 +219,10 @@ impl Channel {
 
     pub(crate) const fn state(&self) -> ChannelState {
         self.state
+    }
+
+    pub(crate) const fn decided_through(&self) -> u64 {
+        self.base_last
     }
 
     pub(crate) const fn counts(&self) -> StreamCounts {

@@ -14,7 +14,7 @@ use super::{Channel, ChannelState, Turn, Violation};
 use crate::connect::Backoff;
 use crate::io::{ConnId, Event};
 use crate::planted;
-use crate::time::{MonoTime, UnixTime};
+use crate::time::MonoTime;
 use crate::wire::{
     Cursor, ErrorCode, Known, PartInPlace, PatchInPlace, Resume, ServerKind, SnapshotBegin,
 };
@@ -38,7 +38,6 @@ pub(crate) enum Role {
 pub(super) struct Ask {
     pub(super) conn: ConnId,
     /// What the server's clock showed at least when it was sent.
-    asked_at: UnixTime,
     incoming: Option<IncomingSnapshot>,
     /// It counts once the base is at its head.
     answer: Option<Resume>,
@@ -85,7 +84,6 @@ impl Channel {
         if wants && self.role(conn) == Role::Other {
             self.ask = Some(Box::new(Ask {
                 conn,
-                asked_at: UnixTime::default(),
                 incoming: None,
                 answer: None,
                 presence: None,
@@ -107,15 +105,11 @@ impl Channel {
 
     /// The next link is the session's link from now on. An ask without an answer stands.
     pub(crate) fn handle_moved(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let stands = match &mut self.ask {
-            Some(ask) if ask.conn == conn && ask.again_at.is_none() => Some(ask.asked_at),
-            _ => None,
-        };
-        if let Some(asked_at) = stands {
+        let stands = |ask: &Ask| ask.conn == conn && ask.again_at.is_none();
+        if self.ask.as_deref().is_some_and(stands) {
             self.close_stream();
             self.set_link(turn, Some(conn));
             self.subscribed_at = Some(turn.now);
-            self.asked_at = asked_at;
             self.state = ChannelState::Subscribing;
             self.expect_progress(turn);
             if self.presence.on_disconnected() {
@@ -146,7 +140,6 @@ impl Channel {
     fn send_ask(&mut self, turn: &mut Turn<'_>) {
         let frame = self.subscribe_frame();
         if let Some(ask) = &mut self.ask {
-            ask.asked_at = turn.server_now_min;
             ask.incoming = None;
             ask.answer = None;
             ask.again_at = None;
@@ -374,7 +367,7 @@ impl Channel {
 
     /// Whether a snapshot of the next link may take the place of the base.
     fn may_become_base(&self, cursor: Cursor) -> bool {
-        let is_older = cursor.epoch < self.max_epoch && !planted!(SnapshotOfOlderEpochCounts);
+        let is_older = cursor.epoch < self.max_epoch;
         let below = self.applied.filter(|base| cursor.order() < base.order());
         let is_below = below.is_some() && !planted!(BaseGoesBack);
         !is_older && !is_below
@@ -402,7 +395,6 @@ impl Channel {
         self.incoming = None;
         self.subscribe_at = None;
         self.subscribed_at = Some(turn.now);
-        self.asked_at = ask.asked_at;
         if let Some(presence) = ask.presence {
             self.presence.take_peers(presence);
             turn.out.event(Event::Presence { channel: self.id });

@@ -74,7 +74,11 @@ impl Channel {
         self.expire_unsent(turn);
         let low = if planted!(LowFromMemory) {
             let first = self.queue.from(0).next().map_or(1, |(n, _)| n);
-            Low { first, after: None }
+            Low {
+                first,
+                after: None,
+                epoch: self.max_epoch,
+            }
         } else {
             self.low
         };
@@ -133,7 +137,11 @@ impl Channel {
         low: Low,
         rows: Vec<OutboxRow>,
     ) {
-        self.low = low;
+        // An answer that failed and was asked for again may come behind a newer one.
+        let is_newer = low.epoch >= self.low.epoch || self.low.epoch > self.max_epoch;
+        if is_newer {
+            self.low = low;
+        }
         for (n, row) in self.queue.range_mut(range) {
             if row.stage == Stage::Storing {
                 // Those that are there follow.

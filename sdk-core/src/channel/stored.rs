@@ -78,7 +78,9 @@ impl Channel {
             return None;
         }
         if sendable {
-            row.stage = if marked {
+            // The answer may have been under way since before the present epoch.
+            let is_of_epoch = stored.epoch >= self.max_epoch || planted!(SentByOldReading);
+            row.stage = if marked && is_of_epoch {
                 Stage::Attempted
             } else {
                 Stage::Unsent

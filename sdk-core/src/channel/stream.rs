@@ -68,7 +68,6 @@ impl Channel {
         self.announced(turn, head.epoch, proof);
         self.open_stream(head.epoch, known.last);
         self.settle_late(turn, known);
-        self.end_outdated(turn);
         let entries = head.seq.saturating_sub(base.seq);
         self.recovery = Some(if entries == 0 {
             Recovery::Resumed

@@ -94,7 +94,6 @@ impl Channel {
     pub(super) fn subscribe(&mut self, turn: &mut Turn<'_>) {
         self.close_stream();
         self.subscribed_at = Some(turn.now);
-        self.asked_at = turn.server_now_min;
         self.counts.subscribes += 1;
         self.state = ChannelState::Subscribing;
         self.expect_progress(turn);
@@ -145,7 +144,7 @@ impl Channel {
 
     /// The server need not send anything any more, on whatever link.
     fn tell_unsubscribed(&self, turn: &mut Turn<'_>) {
-        turn.out.frame_on_all(&ClientKind::Unsubscribe(Unsubscribe {
+        turn.out.frame_on_all(ClientKind::Unsubscribe(Unsubscribe {
             channel: self.name.to_string(),
         }));
     }

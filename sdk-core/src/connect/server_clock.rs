@@ -75,6 +75,18 @@ impl ServerClock {
         Self::at(self.offsets.iter().min().copied(), now)
     }
 
+    /// The latest that it can be while something lasts until `end`. A guess about sleep, or a sample of before the
+    /// clock was set back, that contradicts this was wrong.
+    pub(crate) fn before(&self, end: UnixTime, now: Now) -> UnixTime {
+        let guess = self.now(now);
+        let samples = self
+            .offsets
+            .iter()
+            .map(|&offset| Self::at(Some(offset), now));
+        let latest = samples.chain([guess]).filter(|at| *at < end).max();
+        latest.unwrap_or(guess)
+    }
+
     fn at(offset: Option<i64>, now: Now) -> UnixTime {
         offset.map_or(now.unix, |offset| {
             UnixTime(now.mono.0.saturating_add_signed(offset))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::event_stream::StreamEvent;
 use crate::mutation::OutboxReply;
 
 /// One transport attempt. A session has at most two at a time; what is tagged with another is ignored.
@@ -16,6 +17,10 @@ pub struct ConnId(pub u64);
 pub enum TransportKind {
     /// One WebSocket, both directions.
     WebSocket,
+    /// A stream of server-sent events down, POSTs up.
+    Sse,
+    /// Numbered polls down, POSTs up.
+    LongPoll,
 }
 
 impl TransportKind {
@@ -24,8 +29,42 @@ impl TransportKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::LongPoll => "long-poll",
         }
     }
+}
+
+/// One HTTP request. No two of a session have the same number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What came of a request over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// The status of an answer that is whole and, if it is 200, of the media type that was asked for. 0: there
+    /// was none, it broke off, or it was something else; `detail` says what.
+    pub status: u16,
+    /// Its `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// The driver had no place for a request that waits, and told the server `Prefer: wait=0`: the next poll
+    /// comes after a pause. Polls alone.
+    pub unheld: bool,
+    /// The body, undecoded, of any status. The driver gives up on one over `frame_down_bytes`: status 0.
+    pub body: Bytes,
+    /// For people.
+    pub detail: String,
+}
+
+/// What a probe has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// The server: status 200 with the body `live`.
+    Live,
+    /// Somebody else answers in its place.
+    Stranger,
+    /// Nobody, or a proxy that says it cannot reach the server (a status from 500).
+    Nobody,
 }
 
 /// What a driver hands to [`crate::Session::handle_input`].
@@ -33,7 +72,8 @@ impl TransportKind {
 /// Exhaustive on purpose: a new variant should break every driver at compile time.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The link that [`crate::Output::Open`] asked for is up, and its first bytes are on their way.
+    /// The link that [`crate::Output::Open`] asked for is up, and its first bytes are on their way; or the first
+    /// byte of the stream that a [`crate::Output::Request`] asked for has come.
     Opened {
         /// Which link.
         conn: ConnId,
@@ -44,6 +84,30 @@ pub enum Input {
         conn: ConnId,
         /// `Frames`, undecoded.
         message: Bytes,
+    },
+    /// A stream brought an event.
+    Event {
+        /// Which link.
+        conn: ConnId,
+        /// It, read by the grammar of server-sent events alone.
+        event: StreamEvent,
+    },
+    /// The answer to a [`crate::Output::Request`]. Each request has one, but for a stream that was answered as a
+    /// stream (`Opened`, `Event`s, `Closed`), one that was aborted, and those of a link that the core has closed.
+    Response {
+        /// Which link.
+        conn: ConnId,
+        /// Which request.
+        request: RequestId,
+        /// What came.
+        response: HttpResponse,
+    },
+    /// The answer to [`crate::Output::Probe`].
+    Probed {
+        /// Which probe.
+        probe: u64,
+        /// What it has found.
+        found: Probed,
     },
     /// A message could not be sent. On a link that keeps order nothing may follow it: the core closes it.
     SendFailed {

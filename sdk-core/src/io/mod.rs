@@ -4,5 +4,8 @@
 mod input;
 mod output;
 
-pub use input::{ConnId, Input, LinkClosed, LinkStage, NetworkHint, TokenError, TransportKind};
-pub use output::{ConnectionPhase, ConnectionState, Event, Output, Reason, Recovery};
+pub use input::{
+    ConnId, HttpResponse, Input, LinkClosed, LinkStage, NetworkHint, Probed, RequestId, TokenError,
+    TransportKind,
+};
+pub use output::{ConnectionPhase, ConnectionState, Door, Event, Output, Reason, Recovery};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::input::{ConnId, TokenError, TransportKind};
+use super::input::{ConnId, RequestId, TokenError, TransportKind};
 use crate::channel::status::{ChannelDelay, ChannelId, ChannelStatus};
 use crate::document::RecordKey;
 use crate::mutation::{MutationHandle, MutationStatus, OutboxRequest};
@@ -13,25 +13,56 @@ use crate::wire::{CloseCode, Cursor, ErrorCode};
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Open a link beside those that are open; answer with `Opened` or `Closed`.
+    /// Open a WebSocket beside the links that are open; answer with `Opened` or `Closed`.
     ///
-    /// There are never more than two: the next one while the session moves, and the current one.
+    /// There are never more than two links: the next one while the session moves, and the current one.
     Open {
         /// The new link's number.
         conn: ConnId,
-        /// Over which transport.
-        kind: TransportKind,
-        /// The first message, encoded: sent as soon as the link is up, or as the request that opens it.
+        /// The first message, encoded: sent as soon as the link is up.
         first: Bytes,
     },
-    /// Send one message.
+    /// Do one HTTP request; answer with `Response`. A link over HTTP is what its requests are: its first one opens
+    /// it. Only a driver whose [`crate::Config::transports`] offer HTTP is asked.
+    ///
+    /// `POST` to the door's URL, the body as it is, with the codec's media type as `Content-Type`; no redirect is
+    /// followed. A response of `text/event-stream` to [`Door::Stream`] is a stream: `Opened` with its first
+    /// byte, an `Event` for each event, `Closed` when it ends.
+    Request {
+        /// Whose it is.
+        conn: ConnId,
+        /// Its number.
+        request: RequestId,
+        /// Where to.
+        door: Door,
+        /// `Frames`, encoded.
+        body: Bytes,
+        /// Nobody waits for its answer, and `Close` does not end it: it may outlive its link, and the page
+        /// (`keepalive`).
+        last: bool,
+    },
+    /// Give a request up: whatever comes of it is not wanted. One that is over is nothing to give up.
+    Abort {
+        /// Whose it is.
+        conn: ConnId,
+        /// Which.
+        request: RequestId,
+    },
+    /// Find out who answers: `GET /health/live?PROBE` under the base path, `no-store`, following no redirect; answer
+    /// with `Probed`, of the newest probe alone. Only a driver that offers several transports is asked.
+    Probe {
+        /// Makes each URL a new one.
+        probe: u64,
+    },
+    /// Send one message on a WebSocket.
     Send {
         /// On which link.
         conn: ConnId,
         /// `Frames`, encoded.
         message: Bytes,
     },
-    /// Close a link. No `Closed` is expected; a late one is ignored.
+    /// Close a link. No `Closed` is expected; a late one is ignored. Over HTTP: give up its requests, but the
+    /// `last` one; also those that are left when its stream is `Closed`.
     Close {
         /// Which link.
         conn: ConnId,
@@ -46,6 +77,29 @@ pub enum Output {
     Event(Event),
     /// The queue is empty. Sleep until an input, a command or this moment.
     Wait(Option<MonoTime>),
+}
+
+/// Where a request over HTTP goes, under the base path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// `/v1/sse`: answered with a stream that lasts.
+    Stream,
+    /// `/v1/poll`: held until there is something to say. A driver that cannot hold it says `Prefer: wait=0`.
+    Poll,
+    /// `/v1/push`: answered soon.
+    Push,
+}
+
+impl Door {
+    /// Its path.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Stream => "/v1/sse",
+            Self::Poll => "/v1/poll",
+            Self::Push => "/v1/push",
+        }
+    }
 }
 
 /// What an application may want to know.
@@ -184,6 +238,8 @@ pub enum Reason {
         /// What the driver said.
         detail: String,
     },
+    /// Somebody else answers in the server's place: a network that wants a sign-in first.
+    Blocked,
     /// Nothing was heard for too long.
     Timeout,
     /// The page or program was frozen.
@@ -232,6 +288,7 @@ impl Reason {
         match self {
             Self::Application => "closed",
             Self::Network { .. } => "network",
+            Self::Blocked => "blocked",
             Self::Timeout => "heartbeat_timeout",
             Self::Suspended => "suspended",
             Self::Goaway { .. } => "going_away",
@@ -249,6 +306,10 @@ impl Reason {
             Self::Network { detail } | Self::Goaway { detail } | Self::Token { detail, .. } => {
                 detail.clone()
             }
+            Self::Blocked => {
+                "another server answers in this one's place: the network may want a sign-in first"
+                    .into()
+            }
             Self::Timeout => "nothing was heard from the server for too long".into(),
             Self::Suspended => "the page or program is frozen".into(),
             Self::Refused { detail, .. } => detail.clone(),
@@ -262,7 +323,11 @@ impl Reason {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Application | Self::GaveUp => false,
-            Self::Network { .. } | Self::Timeout | Self::Suspended | Self::Goaway { .. } => true,
+            Self::Network { .. }
+            | Self::Blocked
+            | Self::Timeout
+            | Self::Suspended
+            | Self::Goaway { .. } => true,
             // A bug on one side: a new link starts clean, and back-off bounds the noise.
             Self::Violated { .. } => true,
             Self::Refused { code, .. } => code.is_retryable(),

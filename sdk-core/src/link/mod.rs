@@ -3,6 +3,7 @@
 //! A session decides when to open one and what its end means; it holds no link's state of its own.
 
 pub(crate) mod contract;
+pub(crate) mod http;
 pub(crate) mod outbound;
 mod pair;
 
@@ -17,6 +18,9 @@ use crate::connect::{Backoff, Liveness, Renewal};
 use crate::io::{ConnId, TransportKind};
 use crate::time::MonoTime;
 use crate::wire::{Limits, Welcome};
+
+/// The longest pause that a server's word makes us keep.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// One link, from the moment at which the driver is asked to open it.
 #[derive(Debug)]

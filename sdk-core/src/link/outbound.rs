@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
+use fastrand::Rng;
 
-use crate::io::{ConnId, Event, Output};
-use crate::wire::{ClientKind, CloseCode, Codec, EncodedPush};
+use super::http::{Heard, Http};
+use crate::io::{ConnId, Event, HttpResponse, Output, RequestId};
+use crate::time::MonoTime;
+use crate::wire::{ClientKind, CloseCode, Codec, EncodedPush, Welcome};
 
 /// Collects outputs. All frames of one turn go out in as few messages as the frame limit allows.
 #[derive(Debug, Default)]
@@ -13,6 +16,9 @@ pub(crate) struct Outbound {
     codec: Codec,
     queue: VecDeque<Output>,
     lanes: Vec<Lane>,
+    /// The links over HTTP, welcomed or not.
+    requests: Vec<Http>,
+    last_request: RequestId,
     /// Where [`Self::frame`] puts its frames.
     aim: Option<ConnId>,
 }
@@ -42,8 +48,20 @@ impl Outbound {
         self.push(Output::Event(event));
     }
 
-    /// From now on frames can go to this link.
-    pub(crate) fn attach(&mut self, conn: ConnId, message_bytes_max: usize) {
+    /// Opens a link over HTTP.
+    pub(crate) fn open(&mut self, http: Http) {
+        self.requests.push(http);
+    }
+
+    /// A link was welcomed: from now on frames can go to it.
+    pub(crate) fn welcome(&mut self, conn: ConnId, welcome: &Welcome, message_bytes_max: usize) {
+        if let Some(http) = self.http(conn) {
+            http.on_welcome(welcome, message_bytes_max);
+        }
+        self.attach(conn, message_bytes_max);
+    }
+
+    fn attach(&mut self, conn: ConnId, message_bytes_max: usize) {
         self.lanes.push(Lane {
             conn,
             message: BytesMut::new(),
@@ -87,7 +105,7 @@ impl Outbound {
             return;
         };
         if lane.message.len() + next.len() > lane.message_bytes_max {
-            lane.flush(&mut self.queue);
+            lane.flush(&mut self.queue, &mut self.requests);
         }
         if lane.message.is_empty() {
             lane.message = next;
@@ -97,16 +115,21 @@ impl Outbound {
     }
 
     /// Appends a frame to the message of each welcomed link.
-    pub(crate) fn frame_on_all(&mut self, kind: &ClientKind) {
+    pub(crate) fn frame_on_all(&mut self, kind: ClientKind) {
+        let mut next = BytesMut::new();
+        self.codec.encode_client(kind, &mut next);
         for at in 0..self.lanes.len() {
-            self.frame_on(self.lanes[at].conn, kind.clone());
+            self.add(self.lanes[at].conn, BytesMut::from(&next[..]));
         }
     }
 
     /// Sends what was appended, then closes the link.
     pub(crate) fn close(&mut self, conn: ConnId, code: CloseCode) {
         if let Some(mut lane) = self.take(conn) {
-            lane.flush(&mut self.queue);
+            lane.flush(&mut self.queue, &mut self.requests);
+        }
+        if let Some(http) = self.take_http(conn) {
+            http.close(self.codec, &mut self.last_request, &mut self.queue);
         }
         self.push(Output::Close { conn, code });
     }
@@ -114,6 +137,62 @@ impl Outbound {
     /// The link is gone by itself: so are the frames for it.
     pub(crate) fn detach(&mut self, conn: ConnId) {
         self.take(conn);
+        if self.take_http(conn).is_some() {
+            // Its other requests may still be under way.
+            let code = CloseCode::GoingAway;
+            self.push(Output::Close { conn, code });
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn on_response(
+        &mut self,
+        conn: ConnId,
+        request: RequestId,
+        response: HttpResponse,
+        now: MonoTime,
+        rng: &mut Rng,
+    ) -> Heard {
+        let codec = self.codec;
+        let http = self.http(conn);
+        http.map_or(Heard::Nothing, |http| {
+            http.on_response(codec, request, response, now, rng)
+        })
+    }
+
+    /// Whether a heartbeat of this link is to be answered.
+    pub(crate) fn wants_pong(&mut self, conn: ConnId) -> bool {
+        self.http(conn).is_none_or(Http::wants_pong)
+    }
+
+    /// There is a new token.
+    pub(crate) fn set_token(&mut self, conn: ConnId, token: &str, now: MonoTime) {
+        if let Some(http) = self.http(conn) {
+            http.set_token(token.to_owned(), now);
+        }
+    }
+
+    /// The next moment at which something is due for requests.
+    pub(crate) fn deadline(&self) -> Option<MonoTime> {
+        self.requests.iter().filter_map(Http::deadline).min()
+    }
+
+    /// What has become of links whose requests were not answered in time.
+    pub(crate) fn check(&mut self, now: MonoTime, rng: &mut Rng) -> Vec<(ConnId, Heard)> {
+        let queue = &mut self.queue;
+        let links = self.requests.iter_mut();
+        links
+            .map(|http| (http.conn, http.check(now, rng, queue)))
+            .collect()
+    }
+
+    fn http(&mut self, conn: ConnId) -> Option<&mut Http> {
+        self.requests.iter_mut().find(|http| http.conn == conn)
+    }
+
+    fn take_http(&mut self, conn: ConnId) -> Option<Http> {
+        let at = self.requests.iter().position(|http| http.conn == conn)?;
+        Some(self.requests.remove(at))
     }
 
     /// Leaves the messages that are being filled as they are.
@@ -121,10 +200,13 @@ impl Outbound {
         self.queue.pop_front()
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Output> {
+    pub(crate) fn poll(&mut self, now: MonoTime) -> Option<Output> {
         if self.queue.is_empty() {
             for lane in &mut self.lanes {
-                lane.flush(&mut self.queue);
+                lane.flush(&mut self.queue, &mut self.requests);
+            }
+            for http in &mut self.requests {
+                http.work(self.codec, now, &mut self.last_request, &mut self.queue);
             }
         }
         self.queue.pop_front()
@@ -137,12 +219,14 @@ impl Outbound {
 }
 
 impl Lane {
-    fn flush(&mut self, queue: &mut VecDeque<Output>) {
-        if !self.message.is_empty() {
-            queue.push_back(Output::Send {
-                conn: self.conn,
-                message: self.message.split().freeze(),
-            });
+    fn flush(&mut self, queue: &mut VecDeque<Output>, requests: &mut [Http]) {
+        if self.message.is_empty() {
+            return;
+        }
+        let (conn, message) = (self.conn, self.message.split().freeze());
+        match requests.iter_mut().find(|http| http.conn == conn) {
+            Some(http) => http.send(message),
+            None => queue.push_back(Output::Send { conn, message }),
         }
     }
 }
@@ -154,7 +238,7 @@ mod tests {
 
     fn pings(codec: Codec, out: &mut Outbound) -> Vec<(u64, usize)> {
         let mut sent = Vec::new();
-        while let Some(Output::Send { conn, message }) = out.poll() {
+        while let Some(Output::Send { conn, message }) = out.poll(MonoTime(0)) {
             sent.push((conn.0, codec.decode_client(message, 100).unwrap().len()));
         }
         sent

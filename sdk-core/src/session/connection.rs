@@ -8,20 +8,20 @@ use bytes::BytesMut;
 
 use super::Session;
 use super::phase::Phase;
+use crate::connect::Backoff;
 use crate::connect::Verdict;
 use crate::document::value::Quoted;
 use crate::io::{
     ConnId, ConnectionPhase, ConnectionState, Event, LinkClosed, NetworkHint, Output, Reason,
     TokenError, TransportKind,
 };
-use crate::link::{Link, Links, Next};
+use crate::link::http::Http;
+use crate::link::{Link, Links, Next, RETRY_AFTER_MAX};
 use crate::time::{MonoTime, Now};
 use crate::wire::{
-    ClientKind, CloseCode, ErrorCode, Hello, Limits, PROTOCOL_VERSION, Ping, Welcome,
+    ClientKind, CloseCode, ErrorCode, Hello, Limits, PROTOCOL_VERSION, Ping, Unsubscribe, Welcome,
 };
 
-/// The longest pause that a server's word makes us keep.
-pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 /// The longest token (docs/protocol.md §11).
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
@@ -90,7 +90,8 @@ impl Session {
             }
             Phase::FetchingToken => match token {
                 Ok(token) => {
-                    let link = self.dial(token);
+                    let kind = self.chain.begin(None, self.now);
+                    let link = self.dial(kind, token);
                     self.set_phase(Phase::Linked(Box::new(Links::new(link))), None);
                 }
                 Err(error) => self.retry(error.into(), None),
@@ -101,9 +102,10 @@ impl Session {
     }
 
     /// Has the driver open a link. `hello` goes with it.
-    pub(super) fn dial(&mut self, token: String) -> Link {
+    pub(super) fn dial(&mut self, kind: TransportKind, token: String) -> Link {
         self.last_conn = ConnId(self.last_conn.0 + 1);
-        let (conn, kind) = (self.last_conn, TransportKind::WebSocket);
+        let conn = self.last_conn;
+        self.chain.token.clone_from(&token);
         let client = self.store.as_ref().map(|store| store.client);
         let client = client.unwrap_or_default();
         let hello = Hello {
@@ -115,15 +117,20 @@ impl Session {
             continues: self.first_session.clone(),
             ..Hello::default()
         };
-        let mut first = BytesMut::new();
-        self.config
-            .codec
-            .encode_client(ClientKind::Hello(hello), &mut first);
-        self.out.push(Output::Open {
-            conn,
-            kind,
-            first: first.freeze(),
-        });
+        if kind == TransportKind::WebSocket {
+            let mut first = BytesMut::new();
+            self.config
+                .codec
+                .encode_client(ClientKind::Hello(hello), &mut first);
+            self.out.push(Output::Open {
+                conn,
+                first: first.freeze(),
+            });
+        } else {
+            let config = &self.config;
+            let backoff = Backoff::new(config.retry_delay_base, config.retry_delay_max);
+            self.out.open(Http::new(conn, kind, hello, backoff));
+        }
         Link::new(conn, kind, self.now.mono + self.config.connect_timeout)
     }
 
@@ -142,7 +149,16 @@ impl Session {
 
     pub(super) fn handle_closed(&mut self, conn: ConnId, reason: LinkClosed) {
         let retry_after = reason.retry_after;
+        self.note_status(conn, reason.http_status.unwrap_or(0));
         self.handle_link_over(conn, None, reason.into(), retry_after);
+    }
+
+    /// An attempt was answered with this status of HTTP.
+    pub(super) fn note_status(&mut self, conn: ConnId, status: u16) {
+        let attempt = self.link_mut(conn).filter(|link| link.welcomed().is_none());
+        if let Some(kind) = attempt.map(|link| link.kind) {
+            self.chain.answered(kind, status);
+        }
     }
 
     pub(super) fn handle_welcome(
@@ -183,13 +199,15 @@ impl Session {
         {
             link.on_welcome(&welcome, limits, &self.config, now, &mut self.rng);
         }
-        self.out.attach(conn, limits.frame_up_bytes as usize);
+        self.out
+            .welcome(conn, &welcome, limits.frame_up_bytes as usize);
         // A copy: it must not keep the whole message alive.
         self.author = bytes::Bytes::copy_from_slice(&welcome.author);
         if self.first_session.is_empty() {
             self.first_session = bytes::Bytes::copy_from_slice(&welcome.session);
         }
         self.principal = Some(welcome.principal);
+        self.choose(conn);
         if self.is_next(conn) {
             self.handle_next_welcomed(conn);
             return Ok(());
@@ -228,6 +246,10 @@ impl Session {
     }
 
     pub(super) fn handle_hint(&mut self, hint: NetworkHint) {
+        if matches!(hint, NetworkHint::Online | NetworkHint::Resumed) {
+            self.chain.forget_all();
+            self.climb_now();
+        }
         match (hint, &self.phase) {
             (_, Phase::Idle | Phase::Closed { .. }) => {}
             (NetworkHint::Frozen, _) => self.suspend(),
@@ -289,6 +311,10 @@ impl Session {
                     let close = Some(CloseCode::Normal);
                     self.handle_link_over(conn, close, Reason::Timeout, None);
                 }
+                for (conn, heard) in self.out.check(now, &mut self.rng) {
+                    self.handle_heard(conn, heard);
+                }
+                self.join();
                 self.handle_next_timeout();
                 self.renew();
             }
@@ -346,11 +372,26 @@ impl Session {
         let Phase::Linked(links) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return;
         };
+        let current = &links.current;
+        let was_attempt = current.welcomed().is_none();
+        // The server's own word ends a round of attempts; so does a pause that anybody asks for.
+        let is_word = matches!(reason, Reason::Refused { .. } | Reason::Token { .. });
+        let ends_round = was_attempt && (is_word || retry_after.is_some());
+        if was_attempt && !ends_round {
+            self.chain.failed(current.kind);
+        }
         match links.next {
             Some(Next::Link { link, .. }) if link.welcomed().is_some() => self.take_over(link),
+            Some(Next::Link { link, .. }) if ends_round => {
+                self.out.close(link.conn, CloseCode::GoingAway);
+                self.retry(reason, retry_after);
+            }
             // What was begun beside the link is the way to the next one now.
             Some(Next::Link { link, .. }) if reason.is_retryable() => {
                 self.each_channel(|channel, turn| channel.handle_disconnected(turn));
+                if !was_attempt {
+                    self.chain.begin(Some(link.kind), self.now);
+                }
                 self.set_phase(Phase::Linked(Box::new(Links::new(link))), Some(reason));
             }
             Some(Next::FetchingToken) if reason.is_retryable() => {
@@ -360,6 +401,14 @@ impl Session {
             next => {
                 if let Some(Next::Link { link, .. }) = next {
                     self.out.close(link.conn, CloseCode::Normal);
+                }
+                if was_attempt
+                    && !ends_round
+                    && let Some(kind) = self.chain.next(self.now)
+                {
+                    let link = self.dial(kind, self.chain.token.clone());
+                    self.set_phase(Phase::Linked(Box::new(Links::new(link))), Some(reason));
+                    return;
                 }
                 self.retry(reason, retry_after);
             }
@@ -382,8 +431,17 @@ impl Session {
     }
 
     /// There is no link: wait and try again, or end, as `reason` says.
-    fn retry(&mut self, reason: Reason, retry_after: Option<Duration>) {
+    pub(super) fn retry(&mut self, reason: Reason, retry_after: Option<Duration>) {
+        self.chain.end_round();
         self.each_channel(|channel, turn| channel.handle_disconnected(turn));
+        let reason = match reason {
+            Reason::Network { .. } | Reason::Timeout | Reason::Violated { .. }
+                if self.chain.is_blocked() =>
+            {
+                Reason::Blocked
+            }
+            reason => reason,
+        };
         if !reason.is_retryable() {
             self.end(reason);
             return;
@@ -409,6 +467,9 @@ impl Session {
             && self.now.mono.since(welcomed.since) >= self.config.stable_after
         {
             self.backoff.reset();
+            if self.chain.rank(links.current.kind) == 0 {
+                self.chain.climbed();
+            }
         }
     }
 
@@ -428,9 +489,18 @@ impl Session {
             return;
         };
         for link in links.each() {
+            if link.kind != TransportKind::WebSocket && link.welcomed().is_some() {
+                // There is no close code that says that we do not come back.
+                for name in self.names.keys() {
+                    let channel = name.to_string();
+                    let unsubscribe = ClientKind::Unsubscribe(Unsubscribe { channel });
+                    self.out.frame_on(link.conn, unsubscribe);
+                }
+            }
             self.out.close(link.conn, code);
         }
         self.phase = Phase::Idle;
+        self.chain.end_round();
         self.each_channel(|channel, turn| channel.handle_disconnected(turn));
     }
 
@@ -472,7 +542,7 @@ impl Session {
         let (reason, transport) = match phase {
             ConnectionPhase::Connecting => (
                 reason.or_else(|| self.state.reason.clone()),
-                Some(transport.unwrap_or(TransportKind::WebSocket)),
+                Some(transport.unwrap_or_else(|| self.chain.best(self.now.unix))),
             ),
             _ => (reason, transport),
         };
@@ -498,15 +568,20 @@ impl Session {
         }
     }
 
-    fn is_next(&self, conn: ConnId) -> bool {
+    pub(super) fn is_next(&self, conn: ConnId) -> bool {
         matches!(&self.phase, Phase::Linked(links) if links.is_next(conn))
     }
 
     /// The next moment at which something is due for the links.
     pub(super) fn link_deadline(&self) -> Option<MonoTime> {
         match &self.phase {
-            Phase::Linked(links) => links.deadline(),
-            Phase::Waiting { until } => Some(*until),
+            Phase::Linked(links) => {
+                let others = [links.deadline(), self.out.deadline(), self.chain.deadline()];
+                others.into_iter().flatten().min()
+            }
+            Phase::Waiting { until } => {
+                Some(self.chain.deadline().map_or(*until, |at| at.min(*until)))
+            }
             Phase::Idle
             | Phase::OpeningStore
             | Phase::FetchingToken

@@ -7,12 +7,62 @@ use bytes::Bytes;
 use super::Session;
 use super::phase::Phase;
 use crate::channel::{Channel, ChannelId, Role, Turn, Violation};
-use crate::io::{ConnId, Event};
+use crate::event_stream::StreamEvent;
+use crate::io::{ConnId, Event, HttpResponse, RequestId, TransportKind};
+use crate::link::http::{self, Heard};
 use crate::link::{Link, contract};
-use crate::wire::{self, ClientKind, ErrorCode, ErrorFrame, Limits, Pong, Received, ServerKind};
+use crate::wire::{
+    self, ClientKind, CloseCode, ErrorCode, ErrorFrame, Limits, Pong, Received, ServerKind,
+};
 
 impl Session {
+    /// An event of a stream: one message.
+    pub(super) fn handle_event(&mut self, conn: ConnId, event: StreamEvent) {
+        match event.into_message(self.config.codec) {
+            Ok(Some(message)) => self.handle_message(conn, message),
+            // Of a later version.
+            Ok(None) => {}
+            Err(error) => self.handle_violation(conn, error.code()),
+        }
+    }
+
+    pub(super) fn handle_response(
+        &mut self,
+        conn: ConnId,
+        request: RequestId,
+        response: HttpResponse,
+    ) {
+        self.note_status(conn, response.status);
+        let now = self.now.mono;
+        let heard = self
+            .out
+            .on_response(conn, request, response, now, &mut self.rng);
+        self.handle_heard(conn, heard);
+    }
+
+    /// What requests of a link have come to.
+    pub(super) fn handle_heard(&mut self, conn: ConnId, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Message(message) => {
+                self.handle_opened(conn);
+                self.handle_message(conn, message);
+            }
+            Heard::Answers(message) => self.handle_frames(conn, message, true),
+            Heard::Refused(error) => self.handle_error(conn, error),
+            Heard::Token => self.renew_now(conn),
+            Heard::Over(reason, retry_after) => {
+                self.handle_link_over(conn, Some(CloseCode::GoingAway), reason, retry_after);
+            }
+        }
+    }
+
     pub(super) fn handle_message(&mut self, conn: ConnId, message: Bytes) {
+        self.handle_frames(conn, message, false);
+    }
+
+    /// `answers`: what came in the response of a POST. Only answers count of it.
+    fn handle_frames(&mut self, conn: ConnId, message: Bytes, answers: bool) {
         let mut conn = conn;
         if self.link_mut(conn).is_none() {
             match &self.phase {
@@ -21,7 +71,8 @@ impl Session {
             }
         }
         let now = self.now.mono;
-        if let Some(welcomed) = self.link_mut(conn).and_then(Link::welcomed_mut) {
+        // That POSTs are answered says nothing of the stream.
+        if !answers && let Some(welcomed) = self.link_mut(conn).and_then(Link::welcomed_mut) {
             welcomed.liveness.on_frame(now);
         }
         // What `hello` said, whatever the server says of itself.
@@ -37,6 +88,8 @@ impl Session {
         };
         for frame in frames {
             let done = match frame {
+                Received::Patch(_) | Received::Part(_) if answers => Ok(()),
+                Received::Frame(frame) if answers && !http::is_answer(&frame) => Ok(()),
                 Received::Patch(patch) => contract::check_patch(&patch).and_then(|()| {
                     let id = self.names.get(patch.channel).copied();
                     self.route(conn, id, |channel, turn| match channel.role(conn) {
@@ -101,7 +154,9 @@ impl Session {
                 if self.is_current(conn) {
                     self.server_clock.sample(t, self.now.mono);
                 }
-                self.out.frame_on(conn, ClientKind::Pong(Pong { t }));
+                if self.out.wants_pong(conn) {
+                    self.out.frame_on(conn, ClientKind::Pong(Pong { t }));
+                }
                 for head in heartbeat.heads {
                     if let (Some(&id), Some(cursor)) =
                         (self.names.get(head.channel.as_str()), head.cursor)
@@ -165,8 +220,11 @@ impl Session {
                 });
             }
             (Some(id), Some(n)) => {
+                // Over HTTP it does not come behind the patches that it knew of.
+                let link = self.link_mut(conn);
+                let in_order = link.is_some_and(|link| link.kind == TransportKind::WebSocket);
                 self.with_channel(id, |channel, turn| {
-                    channel.handle_row_error(turn, n, code, &detail);
+                    channel.handle_row_error(turn, n, code, &detail, in_order);
                 });
             }
             (Some(id), None) if code.ends_channel() => {

@@ -1,10 +1,11 @@
 //! The client's logical life with a server: routes inputs to parts and owns the output queue.
 //!
 //! `command.rs` holds what applications ask for, `view.rs` what they read, `inbound.rs` what a link brings,
-//! `outbox.rs` what the store answers, `connection.rs` and `moving.rs` the life of its links. Links, channels
-//! and mutations have rooms of their own.
+//! `outbox.rs` what the store answers, `connection.rs`, `choosing.rs` and `moving.rs` the life of its links. Links,
+//! channels and mutations have rooms of their own.
 
 mod attention;
+mod choosing;
 mod command;
 mod connection;
 mod inbound;
@@ -24,7 +25,7 @@ use self::phase::Phase;
 use crate::channel::name::ChannelName;
 use crate::channel::{Channel, ChannelId};
 use crate::config::Config;
-use crate::connect::{Backoff, ServerClock};
+use crate::connect::{Backoff, Chain, ServerClock};
 use crate::io::{ConnId, ConnectionPhase, ConnectionState, Input, Output};
 use crate::link::outbound::Outbound;
 use crate::mutation::ended::Ended;
@@ -52,6 +53,7 @@ pub struct Session {
     phase: Phase,
     state: ConnectionState,
     backoff: Backoff,
+    chain: Chain,
     last_conn: ConnId,
     /// A token was asked for and has not come.
     fetching: bool,
@@ -83,6 +85,7 @@ impl Session {
         }));
         Self {
             backoff: Backoff::new(config.retry_delay_base, config.retry_delay_max),
+            chain: Chain::new(&config),
             config,
             store: None,
             store_again: Vec::new(),
@@ -120,6 +123,13 @@ impl Session {
         match input {
             Input::Opened { conn } => self.handle_opened(conn),
             Input::Received { conn, message } => self.handle_message(conn, message),
+            Input::Event { conn, event } => self.handle_event(conn, event),
+            Input::Response {
+                conn,
+                request,
+                response,
+            } => self.handle_response(conn, request, response),
+            Input::Probed { probe, found } => self.handle_probed(probe, found),
             Input::SendFailed { conn, reason } => self.handle_send_failed(conn, reason),
             Input::Closed { conn, reason } => self.handle_closed(conn, reason),
             Input::Token(token) => self.handle_token(token),
@@ -151,7 +161,7 @@ impl Session {
                 channel.report_dirty(turn.out);
             });
         }
-        if let Some(output) = self.out.poll() {
+        if let Some(output) = self.out.poll(self.now.mono) {
             return output;
         }
         let channels = self.channel_deadline().into_iter();
@@ -186,11 +196,12 @@ impl Session {
     /// After every input and command: tell what changed, and close what was let go.
     fn finish_turn(&mut self) {
         self.finish_move();
+        self.probe_network();
         self.each_touched(|channel, turn| channel.report_dirty(turn.out));
         self.pushes_due = true;
         for channel in self.take_done() {
             self.out
-                .frame_on_all(&ClientKind::Unsubscribe(Unsubscribe { channel }));
+                .frame_on_all(ClientKind::Unsubscribe(Unsubscribe { channel }));
         }
     }
 }

@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use super::Session;
-use super::connection::RETRY_AFTER_MAX;
 use super::phase::Phase;
 use crate::channel::ChannelId;
 use crate::io::{ConnId, Reason, TokenError};
-use crate::link::{Leave, Link, Links, Next, REDIAL_MIN};
+use crate::link::{Leave, Link, Links, Next, REDIAL_MIN, RETRY_AFTER_MAX};
 use crate::planted;
 use crate::wire::{self, CloseCode, Goaway};
 
@@ -52,8 +51,10 @@ impl Session {
         let reason = Reason::Goaway {
             detail: leave.detail.clone(),
         };
+        // A better transport can wait.
+        let is_free = matches!(links.next, None | Some(Next::Planned { .. }));
         if let Some(dial_at) = leave.dial_at
-            && links.next.is_none()
+            && is_free
         {
             let is_first = self.backoff.attempts() == 0;
             let delay = self.backoff.next_delay(None, &mut self.rng);
@@ -107,7 +108,8 @@ impl Session {
     pub(super) fn handle_next_token(&mut self, token: Result<String, TokenError>) {
         match token {
             Ok(token) => {
-                let link = self.dial(token);
+                let kind = self.next_kind();
+                let link = self.dial(kind, token);
                 if let Phase::Linked(links) = &mut self.phase {
                     links.next = Some(Next::Link { link, by: None });
                 }
@@ -142,6 +144,10 @@ impl Session {
             return;
         };
         let (current, next) = (links.current.conn, links.next.take());
+        if links.current.welcomed().is_none() {
+            self.handle_joined_over(next, reason, retry_after);
+            return;
+        }
         let ends_all = planted!(NextFailureEndsSession);
         if ends_all || planted!(RefusedDialClosesCurrent) && links.current.leave().is_some() {
             self.out.close(current, CloseCode::Normal);
@@ -156,6 +162,7 @@ impl Session {
             let at = self.now.mono + delay;
             links.next = Some(Next::Planned { at });
         }
+        self.plan_climb(next.as_ref(), &reason);
         if let Some(Next::Link { link, .. }) = next {
             let gone = link.conn;
             self.each_channel(|channel, turn| channel.handle_next_gone(turn, gone, current));
@@ -198,5 +205,6 @@ impl Session {
         self.each_channel(|channel, turn| channel.handle_moved(turn, conn));
         self.report_phase(None);
         self.follow_goaway();
+        self.plan_climb(None, &Reason::Timeout);
     }
 }

@@ -59,9 +59,18 @@ impl Session {
                 });
                 self.remember(ended);
             }
-            OutboxReply::Settled { channel, rows } => {
-                let ended =
-                    self.with_named(&channel, |channel, turn| channel.handle_settled(turn, rows));
+            OutboxReply::Settled {
+                channel,
+                rows,
+                has_unjudged,
+            } => {
+                let ended = self.with_named(&channel, |channel, turn| {
+                    let ended = channel.handle_settled(turn, rows);
+                    if has_unjudged {
+                        channel.judge_again(turn);
+                    }
+                    ended
+                });
                 self.remember(ended);
             }
             OutboxReply::Judged { channel, ended } => {

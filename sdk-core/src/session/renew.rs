@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::Session;
 use super::phase::Phase;
 use crate::connect::RenewalDue;
-use crate::io::{Output, Reason, TokenError};
-use crate::wire::{ClientKind, ErrorCode, Refresh, Refreshed};
+use crate::io::{ConnId, Output, Reason, TokenError};
+use crate::time::UnixTime;
+use crate::wire::{ClientKind, CloseCode, ErrorCode, Refresh, Refreshed};
 
 impl Session {
     /// Does what is due for the token of the present link.
@@ -22,6 +23,27 @@ impl Session {
             RenewalDue::Nothing => {}
             RenewalDue::Token => self.ask_for_token(),
             RenewalDue::Unanswered => self.reconnect(Reason::Timeout),
+        }
+    }
+
+    /// A request was refused for its token: another one is asked for at once, for the current link. The next one
+    /// was dialled with a new token just now.
+    pub(super) fn renew_now(&mut self, conn: ConnId) {
+        let renewal = match &mut self.phase {
+            Phase::Linked(links) if links.current.conn == conn => {
+                links.welcomed_mut().map(|welcomed| &mut welcomed.renewal)
+            }
+            _ => None,
+        };
+        if let Some(renewal) = renewal {
+            renewal.fetch();
+            self.ask_for_token();
+        } else {
+            let reason = Reason::Refused {
+                code: ErrorCode::TokenExpired,
+                detail: "the token was refused".into(),
+            };
+            self.handle_link_over(conn, Some(CloseCode::GoingAway), reason, None);
         }
     }
 
@@ -46,6 +68,7 @@ impl Session {
             Ok(token) => {
                 welcomed.renewal.on_sent(now);
                 let conn = links.current.conn;
+                self.out.set_token(conn, &token, now);
                 self.out
                     .frame_on(conn, ClientKind::Refresh(Refresh { token }));
             }
@@ -56,13 +79,9 @@ impl Session {
 
     /// The server took the token. One that nobody waits for is a copy.
     pub(super) fn handle_refreshed(&mut self, refreshed: Refreshed) {
-        let guess = self.server_clock.now(self.now);
-        // It has just said that the token is good: a guess about sleep that contradicts it was wrong.
-        let server_now = if guess.0 < refreshed.expires_ms {
-            guess
-        } else {
-            self.server_clock.at_least(self.now)
-        };
+        // It has just said that the token is good.
+        let end = UnixTime(refreshed.expires_ms);
+        let server_now = self.server_clock.before(end, self.now);
         if let Phase::Linked(links) = &mut self.phase
             && let Some(welcomed) = links.welcomed_mut()
             && welcomed.renewal.is_sent()

@@ -5,12 +5,19 @@ use std::sync::Arc;
 use super::Session;
 use super::phase::Phase;
 use crate::channel::{ChannelDelay, ChannelId, ChannelState, ChannelStatus, StreamCounts};
+use crate::connect::TransportVerdict;
 use crate::document::{Document, Record};
 use crate::io::{ConnId, ConnectionState};
 use crate::mutation::{Durability, MutationHandle, MutationStatus, Opened};
 use crate::wire::{Cursor, Peer};
 
 impl Session {
+    /// Which transports were of no use here, and until when they are tried last: what [`crate::Config::verdicts`] takes.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<TransportVerdict> {
+        self.chain.verdicts()
+    }
+
     /// A record as it looks with every pending mutation applied.
     #[must_use]
     pub fn record(&self, channel: ChannelId, collection: &str, id: &str) -> Option<&Record> {
@@ -76,6 +83,12 @@ impl Session {
     #[must_use]
     pub fn state(&self, channel: ChannelId) -> Option<ChannelState> {
         Some(self.channels.get(&channel)?.state())
+    }
+
+    /// The last own number that a channel's base is known to have decided. For diagnosis.
+    #[must_use]
+    pub fn decided_through(&self, channel: ChannelId) -> Option<u64> {
+        Some(self.channels.get(&channel)?.decided_through())
     }
 
     /// What a channel's stream has met since it was opened. For diagnosis.

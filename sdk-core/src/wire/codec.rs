@@ -52,6 +52,16 @@ impl Codec {
         }
     }
 
+    /// The media type of its messages over HTTP.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/vnd.tidewire.v1+proto",
+            #[cfg(feature = "json")]
+            Self::Json => "application/vnd.tidewire.v1+json",
+        }
+    }
+
     /// Whether its messages are text; otherwise they are binary.
     #[must_use]
     pub const fn is_text(self) -> bool {

@@ -5,9 +5,11 @@ mod support;
 
 mod cells;
 mod channel;
+mod choosing;
 mod conflicts;
 mod contract;
 mod deadlines;
+mod http;
 mod idle;
 mod link;
 mod lossy;

@@ -363,6 +363,24 @@ fn a_snapshot_counts_whole_and_only_if_the_base_has_not_passed_it() {
 }
 
 #[test]
+fn a_snapshot_counts_only_if_no_later_epoch_is_known() {
+    let mut d = asking();
+    let (old, next) = (d.conn, d.next());
+    d.lagged();
+    d.receive(resume_frame(at(5), Cursor::new(6, 8, 99), 0));
+    d.sent.clear();
+    d.receive_on(next, begin_frame(at(9)));
+    d.receive_on(next, end_frame(at(9)));
+    assert_eq!(
+        d.session.cursor(d.channel),
+        Some(at(5)),
+        "the log may have lost what is between"
+    );
+    assert_eq!(subscribes_on(&mut d, next), [Some(at(5))]);
+    assert_eq!(d.links, [old, next]);
+}
+
+#[test]
 fn a_second_answer_with_the_same_snapshot_raises_the_head_that_live_waits_for() {
     let mut d = asking();
     let next = d.next();

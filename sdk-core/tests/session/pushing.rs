@@ -130,3 +130,52 @@ fn a_late_need_of_what_is_decided_changes_nothing() {
     d.mutate(ChangeKind::Put(card("c", "x")));
     assert_eq!(d.pushes()[0].first_n, 3);
 }
+
+/// Found by simulation (seeds 234251 and 235697 of ad577dc): a slow store said `low` before it had heard of the new
+/// epoch, the push said it there, and the server took for decided what was lost.
+#[test]
+fn a_low_that_was_asked_for_in_a_lower_epoch_is_asked_again() {
+    let mut d = Driver::live();
+    let lost = d.mutate(ChangeKind::Put(card("a", "x")));
+    d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+    assert_eq!(d.told(lost).last(), Some(&"committed"));
+    d.waiting = Some(Vec::new());
+    d.mutate(ChangeKind::Put(card("b", "x")));
+    let answer_one = |d: &mut Driver| {
+        let request = d.waiting.as_mut().expect("it is slow").remove(0);
+        let reply = d.store.handle(request);
+        d.input(Input::Outbox(reply));
+    };
+    answer_one(&mut d);
+    d.cut();
+    d.reconnect();
+    d.take_frames();
+    d.snapshot(Cursor::new(6, 1, 77), &[], 0, vec![]);
+    answer_one(&mut d);
+    assert!(d.pushes().is_empty(), "the store has not judged yet");
+    d.store_catches_up();
+    assert_eq!(d.told(lost).last(), Some(&"lost"));
+    let pushes: Vec<_> = d.pushes().iter().map(|p| (p.epoch, p.low)).collect();
+    assert_eq!(pushes, [(6, 2)]);
+}
+
+/// Found by simulation (seed 258979): the store heard that a row was committed after the log had been lost, and nobody judged.
+#[test]
+fn what_is_stored_as_committed_after_the_loss_is_judged_as_well() {
+    let mut d = Driver::live();
+    let row = d.mutate(ChangeKind::Put(card("a", "x")));
+    let settle = |d: &mut Driver| {
+        d.waiting = Some(Vec::new());
+        d.patch(1, 2, vec![put_op("a", "x")], vec![mid(1)]);
+        d.waiting.take().expect("it is slow")
+    };
+    let late = settle(&mut d);
+    d.cut();
+    d.reconnect();
+    d.snapshot(Cursor::new(6, 1, 77), &[], 0, vec![]);
+    for request in late {
+        let reply = d.store.handle(request);
+        d.input(Input::Outbox(reply));
+    }
+    assert_eq!(d.told(row), ["queued", "attempted", "committed", "lost"]);
+}

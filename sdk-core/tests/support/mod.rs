@@ -10,13 +10,24 @@ pub(crate) use tidewire_core::wire::{
 };
 pub(crate) use tidewire_core::{
     After, CancelError, ChannelId, ChannelState, ChannelStatus, ClientId, Config, ConnId,
-    ConnectionPhase, Durability, Event, Input, LinkClosed, MemoryOutbox, MutateError,
-    MutateOptions, MutationHandle, MutationStatus, NetworkHint, NewRow, Opened, OutboxReply,
-    OutboxRequest, Output, Reason, Recovery, Session, Settlement, TokenError,
+    ConnectionPhase, Door, Durability, Event, HttpResponse, Input, LinkClosed, MemoryOutbox,
+    MutateError, MutateOptions, MutationHandle, MutationStatus, NetworkHint, NewRow, Opened,
+    OutboxReply, OutboxRequest, Output, Probed, Reason, Recovery, RequestId, Session, Settlement,
+    TokenError, TransportKind,
 };
 
 pub(crate) const CHANNEL: &str = "board:main";
 pub(crate) const AUTHOR: [u8; 16] = [7; 16];
+
+/// One request over HTTP.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) conn: ConnId,
+    pub(crate) request: RequestId,
+    pub(crate) door: Door,
+    pub(crate) frames: Vec<ClientKind>,
+    pub(crate) last: bool,
+}
 
 /// Drives a session by hand and keeps what it said.
 pub(crate) struct Driver {
@@ -34,6 +45,11 @@ pub(crate) struct Driver {
     /// Frames with their links, those of `frames` and no others.
     pub(crate) sent: Vec<(ConnId, ClientKind)>,
     pub(crate) opens: u32,
+    /// Requests that nobody has taken out.
+    pub(crate) requests: Vec<Asked>,
+    pub(crate) aborted: Vec<RequestId>,
+    pub(crate) over_http: Vec<ConnId>,
+    pub(crate) probes: Vec<u64>,
     pub(crate) messages: u32,
     pub(crate) token_fetches: u32,
     /// How long a token lasts; `None`: for ever.
@@ -73,6 +89,10 @@ impl Driver {
             firsts: Vec::new(),
             sent: Vec::new(),
             opens: 0,
+            requests: Vec::new(),
+            aborted: Vec::new(),
+            over_http: Vec::new(),
+            probes: Vec::new(),
             messages: 0,
             token_fetches: 0,
             token_life_ms: None,
@@ -197,10 +217,38 @@ impl Driver {
                     self.frames.extend(frames);
                 }
                 Output::Close { conn, .. } => {
-                    assert!(self.links.contains(&conn), "{conn:?} of {:?}", self.links);
+                    // A stream that has ended may have other requests.
+                    let is_open = self.links.contains(&conn) || self.over_http.contains(&conn);
+                    assert!(is_open, "{conn:?} of {:?}", self.links);
                     self.forget(conn);
                     self.closed = true;
                 }
+                Output::Request {
+                    conn,
+                    request,
+                    door,
+                    body,
+                    last,
+                } => {
+                    if !last && !self.links.contains(&conn) {
+                        self.links.push(conn);
+                        self.over_http.push(conn);
+                        assert!(self.links.len() <= 2, "open: {:?}", self.links);
+                        self.conn = self.links[0];
+                        self.opens += 1;
+                    }
+                    let limit = Limits::DEFAULT.frame_up_bytes as usize;
+                    let frames = decode_client(body, limit).unwrap();
+                    self.requests.push(Asked {
+                        conn,
+                        request,
+                        door,
+                        frames,
+                        last,
+                    });
+                }
+                Output::Abort { request, .. } => self.aborted.push(request),
+                Output::Probe { probe } => self.probes.push(probe),
                 Output::FetchToken => self.token_fetches += 1,
                 Output::Outbox(request) => match &mut self.waiting {
                     Some(waiting) => waiting.push(request),

@@ -11,20 +11,21 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use rustls::{ClientConfig, RootCertStore};
 use tidewire_core::wire::{self, CloseCode, Codec, Limits};
-use tidewire_core::{LinkClosed, LinkStage};
+use tidewire_core::{ConnId, Input, LinkClosed, LinkStage};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::http::header::{LOCATION, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
+    connect_async_tls_with_config,
 };
 
-use super::LinkEvent;
-use crate::endpoint::Endpoint;
+use super::proxy::{Proxies, tunnel};
+use super::{retry_after, text_of};
+use crate::endpoint::{Endpoint, Target};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 type Dial = Pin<Box<dyn Future<Output = Result<Socket, Error>> + Send>>;
@@ -46,40 +47,41 @@ pub struct TlsError(#[from] rustls::Error);
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     codec: Codec,
-    request: Request,
+    target: Target,
     tls: Arc<ClientConfig>,
+    proxies: Proxies,
 }
 
 impl Dialer {
-    /// `tls`: `None` trusts the roots of the web.
-    pub(crate) fn new(
-        endpoint: &Endpoint,
-        codec: Codec,
-        tls: Option<Arc<ClientConfig>>,
-    ) -> Result<Self, TlsError> {
-        let mut request = endpoint
-            .uri()
-            .into_client_request()
-            .expect("an endpoint is a complete ws url");
-        request.headers_mut().insert(
-            SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(codec.subprotocol()),
-        );
-        let tls = match tls {
-            Some(tls) => tls,
-            None => Arc::new(web_roots()?),
-        };
-        Ok(Self {
+    pub(crate) fn new(target: Target, codec: Codec, tls: Arc<ClientConfig>) -> Self {
+        Self {
             codec,
-            request,
+            target,
             tls,
-        })
+            proxies: Proxies::from_env(),
+        }
     }
 
-    /// Starts a link. Nothing happens until it is polled; `first` is written as soon as it is up.
-    pub(crate) fn dial(&self, first: Bytes) -> WebSocket {
-        let request = self.request.clone();
-        let connector = Connector::Rustls(self.tls.clone());
+    async fn connect(&self) -> Result<Socket, Error> {
+        match self.shake_hands(&self.target.get()).await {
+            Err(Error::Http(response))
+                if response.status().is_redirection()
+                    && text_of(response.headers(), LOCATION)
+                        .is_some_and(|to| self.target.follow(Endpoint::PATH, to)) =>
+            {
+                self.shake_hands(&self.target.get()).await
+            }
+            result => result,
+        }
+    }
+
+    async fn shake_hands(&self, endpoint: &Endpoint) -> Result<Socket, Error> {
+        let mut request = endpoint.uri().into_client_request()?;
+        request.headers_mut().insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(self.codec.subprotocol()),
+        );
+        let connector = Some(Connector::Rustls(self.tls.clone()));
         let message_bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
         // A message somewhat over the limit still reaches the core, which knows the code for it.
         let config = WebSocketConfig::default()
@@ -88,13 +90,23 @@ impl Dialer {
             .max_write_buffer_size(2 * BUFFER_BYTES + message_bytes_max)
             .max_message_size(Some(2 * message_bytes_max))
             .max_frame_size(Some(2 * message_bytes_max));
+        let destination = endpoint.http_base().parse()?;
+        let (socket, _response) = match self.proxies.to(&destination) {
+            Some(proxy) => {
+                let stream = tunnel(&proxy, endpoint.with_port()).await?;
+                client_async_tls_with_config(request, stream, Some(config), connector).await?
+            }
+            None => connect_async_tls_with_config(request, Some(config), true, connector).await?,
+        };
+        Ok(socket)
+    }
+
+    /// Starts a link. Nothing happens until it is polled; `first` is written as soon as it is up.
+    pub(crate) fn dial(&self, first: Bytes) -> WebSocket {
+        let dialer = self.clone();
         WebSocket {
             codec: self.codec,
-            phase: Phase::Dialling(Box::pin(async move {
-                connect_async_tls_with_config(request, Some(config), true, Some(connector))
-                    .await
-                    .map(|(socket, _response)| socket)
-            })),
+            phase: Phase::Dialling(Box::pin(async move { dialer.connect().await })),
             stage: LinkStage::Dialling,
             unsent_bytes: first.len(),
             unsent: VecDeque::from([first]),
@@ -103,8 +115,8 @@ impl Dialer {
     }
 }
 
-/// The provider is named: with several in one build, rustls's own choice would panic.
-fn web_roots() -> Result<ClientConfig, TlsError> {
+/// Trusts the roots of the web. The provider is named: with several in one build, rustls's own choice would panic.
+pub(crate) fn web_roots() -> Result<ClientConfig, TlsError> {
     let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
@@ -137,40 +149,37 @@ impl WebSocket {
     }
 
     /// Writes what waits, then reads. After `Closed` it stays pending.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
-        match &mut self.phase {
+    pub(crate) fn poll(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Poll<Input> {
+        let closed = match &mut self.phase {
             Phase::Dialling(dial) => match ready!(dial.as_mut().poll(cx)) {
                 Ok(socket) => {
                     self.phase = Phase::Open(Box::new(socket));
                     self.stage = LinkStage::Opened;
-                    Poll::Ready(LinkEvent::Opened)
+                    return Poll::Ready(Input::Opened { conn });
                 }
-                Err(error) => {
-                    self.phase = Phase::Over;
-                    Poll::Ready(LinkEvent::Closed(closed_by(error)))
-                }
+                Err(error) => closed_by(error),
             },
             Phase::Open(_) => {
-                let event = match self.poll_write(cx) {
+                let read = match self.poll_write(cx) {
                     Ok(()) => ready!(self.poll_read(cx)),
-                    Err(closed) => LinkEvent::Closed(closed),
+                    Err(closed) => Err(closed),
                 };
-                Poll::Ready(match event {
-                    LinkEvent::Closed(closed) => {
-                        self.phase = Phase::Over;
-                        LinkEvent::Closed(LinkClosed {
-                            stage: self.stage,
-                            ..closed
-                        })
-                    }
-                    event => {
+                match read {
+                    Ok(message) => {
                         self.stage = LinkStage::Talking;
-                        event
+                        return Poll::Ready(Input::Received { conn, message });
                     }
-                })
+                    Err(closed) => closed,
+                }
             }
-            Phase::Over => Poll::Pending,
-        }
+            Phase::Over => return Poll::Pending,
+        };
+        self.phase = Phase::Over;
+        let reason = LinkClosed {
+            stage: self.stage,
+            ..closed
+        };
+        Poll::Ready(Input::Closed { conn, reason })
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), LinkClosed> {
@@ -211,17 +220,17 @@ impl WebSocket {
         Ok(())
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, LinkClosed>> {
         let Phase::Open(socket) = &mut self.phase else {
             return Poll::Pending;
         };
         loop {
             let closed = match ready!(Pin::new(&mut **socket).poll_next(cx)) {
                 Some(Ok(Message::Binary(message))) if !self.codec.is_text() => {
-                    return Poll::Ready(LinkEvent::Received(message));
+                    return Poll::Ready(Ok(message));
                 }
                 Some(Ok(Message::Text(message))) if self.codec.is_text() => {
-                    return Poll::Ready(LinkEvent::Received(message.into()));
+                    return Poll::Ready(Ok(message.into()));
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
                 Some(Ok(Message::Binary(_) | Message::Text(_))) => LinkClosed {
@@ -232,7 +241,7 @@ impl WebSocket {
                 Some(Err(error)) => closed_by(error),
                 None => closed_by(Error::ConnectionClosed),
             };
-            return Poll::Ready(LinkEvent::Closed(closed));
+            return Poll::Ready(Err(closed));
         }
     }
 
@@ -295,17 +304,17 @@ fn closed_by(error: Error) -> LinkClosed {
     }
 }
 
-/// A handshake that was answered with something else than 101. `Retry-After` is obeyed in its form of seconds.
+/// A handshake that was answered with something else than 101.
 fn refused(response: &Response<Option<Vec<u8>>>) -> LinkClosed {
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = retry_after(response.headers());
+    let mut detail = format!("the handshake was answered with HTTP {}", response.status());
+    if let Some(location) = text_of(response.headers(), LOCATION) {
+        detail = format!("{detail}, which leads to {location}");
+    }
     LinkClosed {
         http_status: Some(response.status().as_u16()),
         retry_after,
-        detail: format!("the handshake was answered with HTTP {}", response.status()),
+        detail: wire::cut_detail(detail),
         ..LinkClosed::default()
     }
 }

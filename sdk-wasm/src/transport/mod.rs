@@ -1,5 +1,7 @@
-//! How messages travel. One file per transport.
+//! What carries frames in a browser.
 
+pub(crate) mod http;
 pub(crate) mod websocket;
 
+pub(crate) use http::Http;
 pub(crate) use websocket::WebSocketLink;

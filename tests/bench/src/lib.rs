@@ -51,6 +51,10 @@ pub const BENCHES: &[Bench] = &[
         run: server::connect,
     },
     Bench {
+        name: "first-data",
+        run: server::first_data,
+    },
+    Bench {
         name: "resume",
         run: server::resume,
     },

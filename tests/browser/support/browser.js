@@ -142,11 +142,11 @@ export class BoardPage {
     await this.page.screenshot({ path: join(pictures, `${name}.png`) });
   }
 
-  /** While the server is down, browsers say so on the console; that alone is expected. */
+  /** While the server is down or drains, browsers say so on the console; that alone is expected. */
   assertNoComplaints({ outage = false } = {}) {
-    const unexpected = this.complaints.filter(
-      (text) => !(outage && /WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/.test(text)),
-    );
+    const expected =
+      /WebSocket connection to .* failed|net::ERR_(CONNECTION_REFUSED|SOCKET_NOT_CONNECTED)|status of 503/;
+    const unexpected = this.complaints.filter((text) => !(outage && expected.test(text)));
     assert.deepEqual(unexpected, []);
   }
 

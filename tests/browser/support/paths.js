@@ -22,6 +22,17 @@ export const nativeClient = () =>
     "run cargo build -p quickstart-native",
   );
 
+export const tidewireServer = () =>
+  built(join(programs, "tidewire-server"), "run cargo build -p tidewire-server");
+
+export const middlebox = () => built(join(programs, "middlebox"), "run cargo build -p tidewire-middleboxes");
+
+/** The package as it is built. */
+export const packageDist = () => built(join(root, "npm/dist/index.js"), "run cargo xtask test npm").replace(/index\.js$/, "");
+
+/** A folder of what all languages' tests read. */
+export const fixtures = (name) => built(join(root, "tests/fixtures", name), "clone the whole repository");
+
 export const benchProgram = () =>
   built(join(programs, "tidewire-bench"), "run cargo build -p tidewire-bench");
 

@@ -12,7 +12,9 @@ mod config;
 #[cfg(test)]
 mod corpus;
 mod damage;
+mod events;
 mod frames;
+mod http;
 mod script;
 mod session;
 mod stored;
@@ -33,7 +35,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub static TARGETS: [Target; 7] = [
+pub static TARGETS: [Target; 10] = [
     Target {
         name: "frames",
         run: frames::run,
@@ -59,8 +61,20 @@ pub static TARGETS: [Target; 7] = [
         run: channel::run,
     },
     Target {
+        name: "http-request",
+        run: http::request,
+    },
+    Target {
+        name: "http-response",
+        run: http::response,
+    },
+    Target {
         name: "config",
         run: config::run,
+    },
+    Target {
+        name: "events",
+        run: events::run,
     },
 ];
 

@@ -1,14 +1,17 @@
 // What every consumer does with the package: join, see a record, make one, and await its outcome.
 
-export async function play({ createClient, TidewireError }, { server, channel, ...options }) {
-  const client = createClient({ url: server, token: "dev:consumer", ...options });
+/** `transport`: the only one to use; all of them without. */
+export async function play({ createClient, TidewireError }, { server, channel, transport, ...options }) {
+  const only = transport ? { transports: [transport] } : {};
+  const client = createClient({ url: server, token: "dev:consumer", ...only, ...options });
   try {
     const board = client.channel(channel);
     await board.ready();
     const seen = board.get("cards", "seed")?.title;
     const made = board.put("cards", "made", { title: "made by the consumer" });
     await made.committed;
-    return { seen, status: made.status, shared: isShared(createClient, TidewireError) };
+    const over = client.connection.transport;
+    return { seen, status: made.status, over, shared: isShared(createClient, TidewireError) };
   } finally {
     client.close();
   }

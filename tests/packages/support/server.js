@@ -31,8 +31,9 @@ export class Stage {
   }
 
   /** What a consumer that says `report` has done: `consumers/play.js` says what. */
-  check(channel, report) {
+  check(channel, { over, ...report }, transport) {
     assert.deepEqual(report, { seen: SEED, status: "committed", shared: true });
+    if (transport) assert.equal(over, transport);
     assert.equal(channel.get("cards", "made")?.title, "made by the consumer");
   }
 

@@ -34,6 +34,7 @@ impl World {
         }
         let seed = self.rng.u64(..);
         let mut config = Config::default();
+        config.transports.clone_from(&self.shape.transports);
         config.outbox_rows_max = self.shape.outbox_rows;
         config.ttl_max = self.shape.channel.ttl_max;
         config.retention = self.shape.channel.retention;
@@ -147,10 +148,19 @@ impl World {
         for wish in wishes {
             match wish {
                 Wish::Moved => self.faults.count(Fault::Moved),
+                Wish::Climbed => self.faults.count(Fault::Climbed),
                 Wish::Asks => self.on_ask(),
                 Wish::Open(conn, first) => self.open(client, conn, first),
                 Wish::Send(conn, message) => self.client_sends(client, conn, message),
-                Wish::Close(conn, code) => self.client_closes(client, conn, code),
+                Wish::Request(conn, request, door, body) => {
+                    self.requests(client, conn, request, door, &body);
+                }
+                Wish::Abort(conn, request) => self.gives_up(client, conn, Some(request)),
+                Wish::Probe(probe) => self.probes(client, probe),
+                Wish::Close(conn, code) => {
+                    self.gives_up(client, conn, None);
+                    self.client_closes(client, conn, code);
+                }
                 Wish::Token => {
                     let after = self.rng.u64(0..50);
                     self.after(after, Event::TokenComes { client, life });
@@ -355,6 +365,22 @@ impl World {
                 }
                 Effect::Authenticate(conn, token) => self.authenticate(node, conn, token),
                 Effect::Flush(conn) => self.flush(node, conn)?,
+                Effect::Answer(key, answer) => self.answer(key, answer),
+                Effect::Hold(conn, key, ms) => {
+                    self.after(
+                        ms,
+                        Event::HoldEnds {
+                            node,
+                            life,
+                            conn,
+                            key,
+                        },
+                    );
+                }
+                Effect::Evaluate(conn, ms) => {
+                    self.after(ms, Event::EvaluationEnds { node, life, conn });
+                }
+                Effect::HungUp(conn) => self.after(0, Event::HungUp { node, life, conn }),
             }
         }
         Ok(())

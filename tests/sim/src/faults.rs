@@ -157,7 +157,33 @@ faults! {
     AppendConflict = "append_conflict", Rate::Consequence;
     /// A node said that a push was decided in an epoch which the log has left.
     StaleEpoch = "stale_epoch", Rate::Consequence;
+
+    /// A request over HTTP is lost; its client hears so, or nothing.
+    RequestLost = "request_lost", Rate::Percent(10);
+    /// A request arrives a second time, perhaps much later.
+    RequestCopied = "request_copied", Rate::Percent(20);
+    /// A request takes long.
+    RequestLate = "request_late", Rate::Percent(10);
+    /// The answer to a request is lost; its client hears so, or nothing.
+    AnswerLost = "answer_lost", Rate::Percent(10);
+    /// What a request asks of a session's home comes late there.
+    LetterLate = "letter_late", Rate::Percent(10);
+    /// A network does not let a client's WebSockets through, or its streams.
+    Walled = "walled", Rate::Every(10_000, 60_000);
+    /// Somebody else answers in the server's place for a while.
+    Portal = "portal", Rate::Every(15_000, 80_000);
+    /// A request over HTTP was made.
+    Fallback = "fallback", Rate::Consequence;
+    /// A request came to another node than its session's home.
+    Forwarded = "forwarded", Rate::Consequence;
+    /// A request was refused for its token.
+    RequestRefused = "request_refused", Rate::Consequence;
+    /// A client went from one transport to a better one.
+    Climbed = "climbed", Rate::Consequence;
 }
+
+/// The first kind that only worlds with HTTP know. Theirs are drawn apart: seeds that once failed keep their worlds.
+const FIRST_OF_HTTP: Fault = Fault::RequestLost;
 
 /// What a seed does, and what it has done.
 #[derive(Clone, Debug)]
@@ -175,21 +201,30 @@ impl Faults {
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
         let mut faults = Self::none();
+        faults.draw_some(rng, |fault| fault < FIRST_OF_HTTP);
+        faults
+    }
+
+    /// Draws those of a world that knows HTTP.
+    pub fn draw_http(&mut self, rng: &mut Rng) {
+        self.draw_some(rng, |fault| fault >= FIRST_OF_HTTP);
+    }
+
+    fn draw_some(&mut self, rng: &mut Rng, wanted: impl Fn(Fault) -> bool) {
         for &fault in Fault::ALL {
-            if rng.bool() {
+            if !wanted(fault) || rng.bool() {
                 continue;
             }
             match fault.rate() {
                 Rate::Every(low, high) => {
-                    faults.every.insert(fault, rng.u64(low..=high));
+                    self.every.insert(fault, rng.u64(low..=high));
                 }
                 Rate::Percent(most) => {
-                    faults.per_mille.insert(fault, rng.u32(1..=most * 10));
+                    self.per_mille.insert(fault, rng.u32(1..=most * 10));
                 }
                 Rate::Consequence => {}
             }
         }
-        faults
     }
 
     /// No fault at all, for scenarios that inject their own.

@@ -1,7 +1,7 @@
 //! Faults that strike by themselves, and how the world heals from all of them.
 
 use tidewire_core::wire::Goaway;
-use tidewire_core::{Input, NetworkHint};
+use tidewire_core::{Input, NetworkHint, TransportKind};
 
 use crate::app::Act;
 use crate::draw::Draw as _;
@@ -9,6 +9,7 @@ use crate::faults::Fault;
 use crate::link::{LinkId, LinkPhase, Way};
 use crate::node::{Denials, UNIX_START_MS};
 use crate::violation::Checked;
+use crate::walls::{Wall, Walls};
 use crate::world::{Event, World};
 
 /// A link that needs longer than this to deliver what is under way does not survive the healing.
@@ -205,6 +206,16 @@ impl World {
                     })?;
                 }
             }
+            Fault::Walled | Fault::Portal => {
+                let client = self.rng.index(0..self.clients.len());
+                self.faults.count(fault);
+                let walls = match fault {
+                    Fault::Portal => Walls::portal(),
+                    _ => Walls::draw(&mut self.rng),
+                };
+                let lasts = self.rng.u64(1_000..30_000);
+                self.wall(client, walls, lasts);
+            }
             Fault::BrokerWiped => {
                 if self.broker.restart_wiped(&mut self.truth) {
                     self.faults.count(fault);
@@ -221,6 +232,29 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A client's network keeps something out for a while. What goes through already may die of it.
+    pub fn wall(&mut self, client: usize, walls: Walls, lasts_ms: u64) {
+        self.note("walls", &[client as u64], || {
+            format!("client {client}: {walls:?} for {lasts_ms} ms")
+        });
+        self.walls_built += 1;
+        let number = self.walls_built;
+        let links: Vec<LinkId> = self.clients[client].links.values().copied().collect();
+        for link in links {
+            let kind = self.links[link.0].kind;
+            let is_hit = walls.is_portal || walls.of(kind) != Wall::Open;
+            if is_hit && self.rng.bool() {
+                self.cut(link, Some(0), None);
+            }
+        }
+        self.walls[client] = walls;
+        let fall = Event::WallsFall {
+            client,
+            walls: number,
+        };
+        self.after(lasts_ms, fall);
     }
 
     /// The admin door of a node deletes a channel.
@@ -328,6 +362,7 @@ impl World {
     /// A node process dies; what was under way to it is lost, what it sent may still arrive.
     pub fn crash_node(&mut self, node: usize) {
         self.note("node crashes", &[node as u64], || format!("node {node}"));
+        self.requests_of_node_break(node);
         let links: Vec<LinkId> = self.nodes[node]
             .connections()
             .map(|(_, link)| link)
@@ -369,6 +404,7 @@ impl World {
     }
 
     pub(crate) fn stop_node(&mut self, node: usize) {
+        self.requests_of_node_break(node);
         let links: Vec<LinkId> = self.nodes[node]
             .connections()
             .map(|(_, link)| link)
@@ -406,6 +442,8 @@ impl World {
         if !self.broker.is_up {
             self.after(0, Event::BrokerStarts);
         }
+        self.walls.fill(Walls::default());
+        self.all_requests_break();
         for node in 0..self.nodes.len() {
             self.nodes[node].clock_ms = self.broker.clock_ms;
             let life = self.nodes[node].life;
@@ -430,6 +468,10 @@ impl World {
             let is_noticed = is_silent && (!notices_soon || self.rng.bool());
             if link.phase == LinkPhase::Up && (is_noticed || is_stuffed) {
                 self.cut(LinkId(at), Some(0), Some(0));
+            } else if link.kind == TransportKind::LongPoll {
+                // Its requests break.
+            } else if link.phase == LinkPhase::Opening && is_silent {
+                self.after(0, Event::OpenFails { link: LinkId(at) });
             } else if link.phase == LinkPhase::Opening {
                 self.after(0, Event::Opens { link: LinkId(at) });
             } else if link.phase == LinkPhase::Dead {

@@ -13,6 +13,7 @@
 //! client   Session, driver loop, store          node      Connection, Channel, their driver
 //! app      what applications do                 policy    what they may do
 //! link     first in, first out, until it dies   stray     what leaves that order
+//! http     requests and answers in the world    walls     networks that keep something out
 //! draw     draws, the same on every target
 //! truth    the logs as they really are          watch     what every view has to show
 //! model    records as the checkers keep them    tag       what names an entry, computed again
@@ -27,6 +28,7 @@ pub mod draw;
 mod drivers;
 pub mod faults;
 mod havoc;
+mod http;
 pub mod judge;
 pub mod link;
 pub mod model;
@@ -43,6 +45,7 @@ mod tag;
 pub mod trace;
 pub mod truth;
 pub mod violation;
+pub mod walls;
 pub mod watch;
 pub mod words;
 pub mod world;

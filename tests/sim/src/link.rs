@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tidewire_core::ConnId as ClientConn;
+use tidewire_core::{ConnId as ClientConn, TransportKind};
 use tidewire_server::channel::PeerId;
 
 /// A link's number in the world.
@@ -119,6 +119,12 @@ impl Lane {
 /// One link.
 #[derive(Clone, Debug)]
 pub struct Link {
+    /// What carries it.
+    pub kind: TransportKind,
+    /// The request that a stream is the answer to.
+    pub opened_by: Option<u64>,
+    /// Its session has ended, and its last words wait for a poll.
+    pub is_ending: bool,
     /// Which client, in which of its lives.
     pub client: usize,
     /// The client's life that opened it.

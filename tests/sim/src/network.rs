@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidewire_core::wire::{
     ClientKind, CloseCode, ErrorCode, Goaway, ServerKind, decode_client, decode_server,
 };
-use tidewire_core::{ConnId, Input, LinkClosed, LinkStage};
+use tidewire_core::{ConnId, Input, LinkClosed, LinkStage, TransportKind};
 use tidewire_server::channel::PeerId;
 use tidewire_server::connection::Taken;
 
@@ -12,6 +12,7 @@ use crate::draw::Draw as _;
 use crate::faults::Fault;
 use crate::link::{Arrival, Lane, Link, LinkId, LinkPhase, Way};
 use crate::violation::{Checked, Violation, ensure};
+use crate::walls::Wall;
 use crate::world::{Event, World};
 
 /// Frames that a server sends are at most this large.
@@ -60,11 +61,50 @@ impl Inspected {
 
 impl World {
     pub(crate) fn open(&mut self, client: usize, conn: ConnId, first: Bytes) {
+        let id = self.new_link(client, conn, TransportKind::WebSocket, first);
+        let delay_ms = self.shape.link_ms;
+        if self.shape.speaks_http() {
+            let after = self.between(delay_ms);
+            match self.walls[client].websocket {
+                Wall::Open => {}
+                Wall::Refuses => {
+                    self.after(after, Event::OpenFails { link: id });
+                    return;
+                }
+                Wall::Swallows => return,
+                Wall::Buffers => {
+                    self.after(after, Event::OpensInVain { link: id });
+                    return;
+                }
+            }
+        }
+        if self.faults.strikes(Fault::OpenHangs, &mut self.rng) {
+            return;
+        }
+        let after = self.between(delay_ms);
+        if self.faults.strikes(Fault::OpenRefused, &mut self.rng) {
+            self.after(after, Event::OpenFails { link: id });
+        } else {
+            self.after(after, Event::Opens { link: id });
+        }
+    }
+
+    /// A link that is being opened.
+    pub(crate) fn new_link(
+        &mut self,
+        client: usize,
+        conn: ConnId,
+        kind: TransportKind,
+        first: Bytes,
+    ) -> LinkId {
         let id = LinkId(self.links.len());
         let any = self.rng.index(0..self.nodes.len());
         let node = self.pins.get(&client).copied().unwrap_or(any);
         let delay_ms = self.shape.link_ms;
         self.links.push(Link {
+            kind,
+            opened_by: None,
+            is_ending: false,
             client,
             client_life: self.clients[client].life,
             client_conn: conn,
@@ -85,15 +125,22 @@ impl World {
         self.note("open", &[id.0 as u64, client as u64, node as u64], || {
             format!("link {} from client {client} to node {node}", id.0)
         });
-        if self.faults.strikes(Fault::OpenHangs, &mut self.rng) {
-            return;
+        id
+    }
+
+    /// A WebSocket opens somewhere on the way, and nothing of it gets further.
+    pub(crate) fn opens_in_vain(&mut self, id: LinkId) -> Checked {
+        let link = &mut self.links[id.0];
+        if link.phase != LinkPhase::Opening || !link.client_has_it {
+            return Ok(());
         }
-        let after = self.between(delay_ms);
-        if self.faults.strikes(Fault::OpenRefused, &mut self.rng) {
-            self.after(after, Event::OpenFails { link: id });
-        } else {
-            self.after(after, Event::Opens { link: id });
+        link.up.break_after(0, 0);
+        link.down.break_after(0, 0);
+        let (client, conn, life) = (link.client, link.client_conn, link.client_life);
+        if self.clients[client].life == life {
+            return self.tell(client, Input::Opened { conn });
         }
+        Ok(())
     }
 
     pub(crate) fn opens(&mut self, id: LinkId) -> Checked {
@@ -109,6 +156,9 @@ impl World {
         link.node_life = node.life;
         let (at, conn, life) = (link.node, link.server_conn, link.node_life);
         self.of_conn.insert((at, conn), id);
+        if link.kind == TransportKind::Sse {
+            return self.stream_opens(id);
+        }
         self.on_node(at, life, |node, now, effects| {
             node.accept(now, conn, id, effects)
         })?;
@@ -123,7 +173,29 @@ impl World {
         Ok(())
     }
 
+    /// A stream is answered: its first bytes say that nobody holds it back.
+    fn stream_opens(&mut self, id: LinkId) -> Checked {
+        let link = &self.links[id.0];
+        let (at, server_conn, life) = (link.node, link.server_conn, link.node_life);
+        let (client, conn) = (link.client, link.client_conn);
+        let is_wanted = link.client_has_it && self.clients[client].life == link.client_life;
+        let (key, first) = (link.opened_by, link.first.clone());
+        self.on_node(at, life, |node, now, effects| {
+            node.open_session(now, server_conn, id, None, first, effects)
+        })?;
+        if let Some(key) = key {
+            self.under_way.remove(&key);
+        }
+        match is_wanted {
+            true => self.tell(client, Input::Opened { conn }),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) fn open_fails(&mut self, id: LinkId) -> Checked {
+        if self.links[id.0].kind == TransportKind::Sse {
+            return self.stream_fails(id, 503);
+        }
         let link = &mut self.links[id.0];
         link.phase = LinkPhase::Dead;
         let had_it = std::mem::replace(&mut link.client_has_it, false);
@@ -210,7 +282,7 @@ impl World {
     }
 
     /// What the logs hold when a node receives a `subscribe`: until there `live` has to reach.
-    fn note_subscribes(&mut self, id: LinkId, message: &Bytes) {
+    pub(crate) fn note_subscribes(&mut self, id: LinkId, message: &Bytes) {
         let link = &self.links[id.0];
         let (client, conn) = (link.client, link.client_conn);
         if self.clients[client].life != link.client_life {
@@ -241,7 +313,11 @@ impl World {
                     let frames = decode_server(message.clone(), usize::MAX);
                     format!("client {client} on link {}: {frames:?}", id.0)
                 });
-            self.tell(client, Input::Received { conn, message })?;
+            let input = match self.links[id.0].kind {
+                TransportKind::Sse => crate::http::event_of(conn, &message),
+                _ => Input::Received { conn, message },
+            };
+            self.tell(client, input)?;
         }
         if self.links[id.0].phase == LinkPhase::Up {
             return self.flush(node, server_conn);
@@ -259,6 +335,9 @@ impl World {
 
     /// Moves what a node has queued for a connection onto its link, as far as the socket takes it.
     pub(crate) fn flush(&mut self, at: usize, conn: PeerId) -> Checked {
+        if self.nodes[at].queue(conn).is_some() && !self.nodes[at].is_on_link(conn) {
+            return self.flush_answers(at, conn);
+        }
         let Some(&id) = self.of_conn.get(&(at, conn)) else {
             return Ok(());
         };
@@ -364,7 +443,14 @@ impl World {
         link.phase = LinkPhase::Dead;
         let had_it = std::mem::replace(&mut link.client_has_it, false);
         let (client, conn, life) = (link.client, link.client_conn, link.client_life);
+        let kind = link.kind;
         if !had_it || self.clients[client].life != life {
+            return Ok(());
+        }
+        if kind == TransportKind::LongPoll {
+            // Its requests tell.
+            self.links[id.0].client_has_it = true;
+            self.requests_break(id);
             return Ok(());
         }
         self.note("client hears", &[id.0 as u64], || {
@@ -396,11 +482,21 @@ impl World {
             format!("link {} with {code:?}", id.0)
         });
         self.links[id.0].client_has_it = false;
+        if self.links[id.0].kind == TransportKind::LongPoll {
+            // A node notices if a poll is held, most of the time.
+            if self.links[id.0].phase == LinkPhase::Up && self.rng.u8(0..4) > 0 {
+                let after = self.between(self.links[id.0].delay_ms);
+                self.after(after, Event::NodeHears { link: id });
+            }
+            self.links[id.0].phase = LinkPhase::Dead;
+            return;
+        }
         let under_way = self.links[id.0].down.under_way();
         let keep = self.rng.u64(0..=under_way);
         self.links[id.0].down.break_after(keep, 0);
         if self.links[id.0].phase == LinkPhase::Up && !self.links[id.0].up.is_broken() {
-            self.links[id.0].is_left = code == CloseCode::Normal;
+            let is_socket = self.links[id.0].kind == TransportKind::WebSocket;
+            self.links[id.0].is_left = is_socket && code == CloseCode::Normal;
             let all = self.links[id.0].up.under_way();
             self.links[id.0].up.break_after(all, 0);
             let after = self.between(self.links[id.0].delay_ms);

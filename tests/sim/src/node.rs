@@ -3,6 +3,8 @@
 //! What the network half does with tasks and sockets is done here with effects: messages, answers and
 //! time in; questions for the world out.
 
+mod doors;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use tidewire_server::channel::{
     Author, Channel, ChannelConfig, ChannelInput, ChannelOutput, Message, Outlet, OutletFull,
     PeerId, Policy,
 };
+use tidewire_server::connection::http::DeskHeard;
 use tidewire_server::connection::{
     Access, ChannelRef, Connection, ConnectionInput, ConnectionOutput, ConnectionParts, Create,
     Ending, Hand, Outlets, Posted, SendQueue, Taken, To,
@@ -23,6 +26,8 @@ use tidewire_server::connection::{
 use tidewire_server::health::Health;
 use tidewire_server::{Action, AuthError, Principal};
 
+use self::doors::Reach;
+pub use self::doors::{Answer, Key, Taken as Request, Wish};
 use crate::link::LinkId;
 use crate::policy::Rules;
 use crate::shape::Shape;
@@ -57,6 +62,14 @@ pub enum Effect {
     Authenticate(PeerId, String),
     /// Move what is queued to the link.
     Flush(PeerId),
+    /// Answer a request over HTTP.
+    Answer(Key, Answer),
+    /// A poll is held for so long.
+    Hold(PeerId, Key, u64),
+    /// The pushes of a POST are evaluated for so long.
+    Evaluate(PeerId, u64),
+    /// The client of a session over HTTP is not there any more.
+    HungUp(PeerId),
 }
 
 /// Who lacks which grant, by principal and channel.
@@ -229,7 +242,9 @@ struct Host {
 }
 
 struct Peer {
-    link: LinkId,
+    /// `None`: the pushes of one POST.
+    link: Option<LinkId>,
+    reach: Reach,
     queue: Arc<Queue>,
     connection: Connection<Task>,
     /// Messages that came while the connection did not read.
@@ -325,7 +340,8 @@ impl Node {
 
     /// The connections, oldest first.
     pub fn connections(&self) -> impl Iterator<Item = (PeerId, LinkId)> {
-        self.peers.iter().map(|(id, peer)| (*id, peer.link))
+        let peers = self.peers.iter();
+        peers.filter_map(|(id, peer)| Some((*id, peer.link?)))
     }
 
     /// The channels that run.
@@ -354,13 +370,24 @@ impl Node {
         link: LinkId,
         effects: &mut Vec<Effect>,
     ) -> Checked {
+        self.admit(now_ms, conn, Some(link), Reach::Socket, effects)
+    }
+
+    fn admit(
+        &mut self,
+        now_ms: u64,
+        conn: PeerId,
+        link: Option<LinkId>,
+        reach: Reach,
+        effects: &mut Vec<Effect>,
+    ) -> Checked {
         let limits = Arc::new(self.shape.queue());
         let queue = Arc::new(Queue(Mutex::new(SendQueue::new(Codec::Protobuf, limits))));
         let parts = ConnectionParts {
             peer: conn,
             session: u128::from(conn.0).to_be_bytes(),
             codec: Codec::Protobuf,
-            config: Arc::new(self.shape.connection()),
+            config: Arc::new(self.connection_config()),
             access: Arc::new(Application {
                 grants: self.grants.clone(),
                 names: Arc::clone(&self.names),
@@ -370,6 +397,7 @@ impl Node {
         };
         let peer = Peer {
             link,
+            reach,
             queue,
             connection: Connection::new(parts, self.now(now_ms)),
             unread: VecDeque::new(),
@@ -392,7 +420,9 @@ impl Node {
         effects: &mut Vec<Effect>,
     ) -> Checked {
         self.input(now_ms, conn, ConnectionInput::Gone { cleanly }, effects)?;
-        self.peers.remove(&conn);
+        if let Some(peer) = self.peers.remove(&conn) {
+            peer.reach.end(effects);
+        }
         for host in self.hosts.values_mut() {
             host.waiting.retain(|(who, _)| *who != conn);
         }
@@ -813,9 +843,24 @@ impl Node {
         let now = self.now(now_ms);
         while let Some(peer) = self.peers.get_mut(&conn)
             && peer.reads
-            && let Some(message) = peer.unread.pop_front()
         {
-            peer.handle(now, ConnectionInput::Message(message));
+            if let Some(message) = peer.unread.pop_front() {
+                peer.handle(now, ConnectionInput::Message(message));
+            } else if let Some(heard) = peer.reach.next() {
+                match heard {
+                    DeskHeard::Message(message) => {
+                        peer.handle(now, ConnectionInput::Message(message));
+                    }
+                    DeskHeard::Life => peer.handle(now, ConnectionInput::Heard),
+                    DeskHeard::HungUp => {
+                        peer.reads = false;
+                        effects.push(Effect::HungUp(conn));
+                        return Ok(());
+                    }
+                }
+            } else {
+                return Ok(());
+            }
             self.work(now_ms, conn, effects)?;
         }
         Ok(())
@@ -847,7 +892,14 @@ impl Node {
                 ConnectionOutput::MessageBytesMax(bytes) => {
                     peer.queue.lock().set_message_bytes_max(bytes);
                 }
-                ConnectionOutput::Welcomed(_) => {}
+                ConnectionOutput::Welcomed(principal) => peer.reach.let_in(&principal),
+                ConnectionOutput::Authenticate { .. } if peer.reach.vouched().is_some() => {
+                    let principal = peer.reach.vouched().cloned();
+                    peer.principal.clone_from(&principal);
+                    if let Some(principal) = principal {
+                        peer.handle(now, ConnectionInput::Authenticated(Ok(principal)));
+                    }
+                }
                 ConnectionOutput::Authenticate { token } => {
                     peer.is_looked_at = true;
                     effects.push(Effect::Authenticate(conn, token));

@@ -20,11 +20,17 @@ pub const CONVERGE_MS_MAX: u64 = 60_000;
 /// broker: half a round trip, or part of an append that is read back in parts of 40 entries.
 const ROWS_A_WAY_MIN: u64 = 16;
 
+/// `fallback_poll_interval_ms`.
+const POLL_PAUSE_MS_MAX: u64 = 3_000;
+
 /// A drain takes 30 s at most, and its node starts 3 s later.
 const DRAIN_MS_MAX: u64 = 34_000;
 
 /// How long the calm is watched: longer than it takes to notice a dead connection.
 const CALM_MS: u64 = 100_000;
+
+/// How much longer the way back to the best transport may take.
+const CLIMB_MS: u64 = 60_000;
 
 /// A run that cannot reach its number of mutations gives up waiting here.
 const FAULTY_MS_MAX: u64 = 600_000;
@@ -58,6 +64,9 @@ pub fn run(seed: u64, keep_text: bool) -> Report {
     // Not drawn: seeds that once failed keep their worlds, and none of them is one of these.
     shape.is_awkward = seed % 16 == 8;
     let mut faults = Faults::draw(&mut rng);
+    if shape.speaks_http() {
+        faults.draw_http(&mut Rng::with_seed(!seed));
+    }
     if shape.lifetime_ms.is_some() {
         // A wrong clock outlives what lives half a minute: see docs/testing.md.
         faults.switch_off(Fault::NodeClock);
@@ -106,6 +115,11 @@ fn live(world: &mut World, converged_ms: &mut Option<u64>) -> Checked {
     let calm_from = world.trace.events();
     world.run_for(CALM_MS)?;
     check_calm(world, world.trace.events() - calm_from)?;
+    // Whoever lost a link late has its tries still before it.
+    if check_transports(world).is_err() {
+        world.run_for(CLIMB_MS)?;
+        check_transports(world)?;
+    }
     match lag(world) {
         None => Ok(()),
         Some(lag) => Err(Violation::new("L2", format!("calm did not last: {lag}"))),
@@ -118,7 +132,11 @@ pub fn converge(world: &mut World) -> Checked<u64> {
     // Bursts leave many rows behind, and each round trip decides but a run without a hole.
     let open = world.clients.iter().flat_map(Client::watches);
     let rows = open.map(Watch::open_rows).sum::<usize>() as u64;
-    let way_ms = world.shape.link_ms.1 + world.shape.broker_ms.1;
+    let mut way_ms = world.shape.link_ms.1 + world.shape.broker_ms.1;
+    if world.shape.speaks_http() {
+        // Between polls that may not wait is a pause, and only they bring the outcome of what is under way.
+        way_ms += POLL_PAUSE_MS_MAX;
+    }
     let most_ms = CONVERGE_MS_MAX + rows * way_ms / ROWS_A_WAY_MIN;
     // A drain that began before ends first: until then its node takes nobody.
     let mut drained_ms = from;
@@ -183,9 +201,27 @@ fn check_calm(world: &World, events: u64) -> Checked {
     let nodes = world.shape.nodes as u64;
     let lists = (CALM_MS / 10_000 + 2) * world.shape.channels as u64 * (nodes - 1) * nodes;
     let lists = lists * (2 + 2 * nodes);
+    // A poll is some events of its own, and so is a POST.
+    let beats = if world.shape.speaks_http() {
+        beats * 3 + CALM_MS / 3_000 * world.clients.len() as u64 * 3
+    } else {
+        beats
+    };
     ensure(events <= beats * 6 + lists + 400, "L4", || {
         format!("{events} events in {CALM_MS} ms of calm, {beats} heartbeats")
     })
+}
+
+/// Once nothing is in the way any more, everybody is back on the best transport.
+fn check_transports(world: &World) -> Checked {
+    for (at, client) in world.clients.iter().enumerate() {
+        let transport = client.session().and_then(|s| s.connection().transport);
+        let best = world.shape.transports.first().copied();
+        ensure(transport == best, "climb", || {
+            format!("client {at} is still on {transport:?}, not on {best:?}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Everybody sees everybody else who said something, whichever nodes they are on.

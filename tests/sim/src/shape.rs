@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use tidewire_core::TransportKind;
 use tidewire_server::channel::{ChannelConfig, Lag};
 use tidewire_server::connection::{ConnectionConfig, QueueLimits};
 
@@ -19,6 +20,8 @@ pub struct Shape {
     pub channels: usize,
     /// How many nodes on the one broker.
     pub nodes: usize,
+    /// Over what clients reach them, the best first.
+    pub transports: Vec<TransportKind>,
     /// How long faults strike, in virtual time.
     pub faulty_ms: u64,
     /// How long faults go on after applications have fallen silent.
@@ -92,6 +95,7 @@ impl Shape {
             clients: rng.index(2..=5),
             channels: rng.index(1..=3),
             nodes: rng.index(1..=2),
+            transports: vec![TransportKind::WebSocket],
             faulty_ms: rng.u64(40_000..120_000),
             quiet_ms: [0, 3_000, 20_000][rng.index(0..3)],
             mutations_min: 60,
@@ -148,6 +152,22 @@ impl Shape {
             200 => 1_000,
             _ => shape.channel.snapshot_part_bytes,
         };
+        // Not drawn either: four sevenths of the worlds know HTTP.
+        let http = [TransportKind::Sse, TransportKind::LongPoll];
+        match shape.faulty_ms % 7 {
+            0..3 => {}
+            3 | 4 => shape.transports.extend(http),
+            5 => shape.transports = http.into(),
+            _ => shape.transports = vec![TransportKind::LongPoll],
+        }
+        if shape.speaks_http() {
+            // Over polls that are not held a word takes three seconds more, either way: as for slow links below.
+            shape.token_ms = shape.token_ms.map(|_| 80_000);
+            if shape.link_ms.1 > 500 {
+                // Every second heartbeat is answered, once the POST before is.
+                shape.heartbeat_ms = shape.heartbeat_ms.max(5_000);
+            }
+        }
         // Not drawn either: a quarter of the worlds.
         shape.tabs = shape.faulty_ms.is_multiple_of(4);
         // Not drawn either: an eighth of the worlds.
@@ -169,6 +189,12 @@ impl Shape {
             shape.channel.retention = Duration::from_millis(retention);
         }
         shape
+    }
+
+    /// Whether clients know sessions over HTTP.
+    #[must_use]
+    pub fn speaks_http(&self) -> bool {
+        self.transports != [TransportKind::WebSocket]
     }
 
     /// The numbers of every connection.
@@ -204,6 +230,7 @@ impl Shape {
             clients: 2,
             channels: 1,
             nodes: 1,
+            transports: vec![TransportKind::WebSocket],
             faulty_ms: 0,
             quiet_ms: 0,
             mutations_min: 0,

@@ -22,6 +22,7 @@ impl World {
             && self.faults.strikes(Fault::PushReplayed, &mut self.rng)
         {
             let after = self.rng.u64(1..20_000);
+            self.on_replay(id, &message, after);
             let (client, message) = (self.links[id.0].client, message.clone());
             let life = self.clients[client].life;
             self.after(
@@ -36,7 +37,9 @@ impl World {
         if self.shape.links_keep_order || self.faults.is_frozen() || !is_loose(way, &message) {
             return Some(message);
         }
-        if self.faults.strikes(Fault::MessageDropped, &mut self.rng) {
+        if self.is_lost_for_good(way, &message)
+            || self.faults.strikes(Fault::MessageDropped, &mut self.rng)
+        {
             self.note("dropped", &[id.0 as u64], || {
                 format!("link {} {way:?}", id.0)
             });
@@ -100,6 +103,7 @@ impl World {
         self.note("replayed", &[id.0 as u64], || {
             format!("client {client} on link {}", id.0)
         });
+        self.before_replay(id, message)?;
         self.arrives_at_node(id, message)
     }
 }

@@ -301,7 +301,27 @@ impl Truth {
     ) -> Option<Decision> {
         let row = self.row(channel, author, n)?;
         let id = row.decided.iter().find(|&&id| self.is_on_line(id, end))?;
-        match &self.fact(*id).entry.body {
+        self.decision_at(*id, row)
+    }
+
+    /// How a mutation was decided on lines that go on from `base`: those of logs that were lost meanwhile too.
+    #[must_use]
+    pub fn decisions_from(
+        &self,
+        channel: usize,
+        author: Author,
+        n: u64,
+        base: FactId,
+    ) -> Vec<Decision> {
+        let row = self.row(channel, author, n).into_iter();
+        row.flat_map(|row| row.decided.iter().map(move |&id| (id, row)))
+            .filter(|(id, _)| self.is_on_line(base, *id))
+            .filter_map(|(id, row)| self.decision_at(id, row))
+            .collect()
+    }
+
+    fn decision_at(&self, id: FactId, row: &Asked) -> Option<Decision> {
+        match &self.fact(id).entry.body {
             EntryBody::Mutation { outcome: Ok(_), .. } if row.is_noop => Some(Decision::Nothing),
             EntryBody::Mutation { outcome: Ok(_), .. } => Some(Decision::Committed),
             EntryBody::Mutation {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastrand::Rng;
 use tidewire_core::wire::CloseCode;
-use tidewire_core::{ChannelName, ClientId, Input, OutboxReply, OutboxRequest};
+use tidewire_core::{
+    ChannelName, ClientId, Door, HttpResponse, Input, OutboxReply, OutboxRequest, Probed,
+};
 use tidewire_server::AuthError;
 use tidewire_server::broker::{BrokerReply, BrokerRequest};
 use tidewire_server::channel::PeerId;
@@ -19,14 +21,16 @@ use crate::app::Act;
 use crate::broker::Broker;
 use crate::client::{Client, Store};
 use crate::faults::{Fault, Faults};
+use crate::http::{Letter, UnderWay};
 use crate::link::{Link, LinkId, Way};
 use crate::network::Inspected;
-use crate::node::{Grants, Node};
+use crate::node::{Grants, Key, Node};
 use crate::policy::Rules;
 use crate::shape::Shape;
 use crate::trace::Trace;
 use crate::truth::Truth;
 use crate::violation::{Checked, ensure};
+use crate::walls::Walls;
 
 /// Something that happens at a moment.
 #[derive(Debug)]
@@ -52,6 +56,58 @@ pub(crate) enum Event {
         client: usize,
         life: u64,
         message: Bytes,
+    },
+    /// A WebSocket opens, and its frames go nowhere.
+    OpensInVain {
+        link: LinkId,
+    },
+    // Requests over HTTP; see `http.rs`.
+    RequestArrives {
+        key: Key,
+        node: usize,
+        door: Door,
+        body: Bytes,
+        is_copy: bool,
+    },
+    LetterArrives {
+        key: Option<Key>,
+        home: usize,
+        life: u64,
+        front: usize,
+        letter: Box<Letter>,
+    },
+    HomeIsSilent {
+        key: Key,
+    },
+    Responds {
+        key: Key,
+        response: HttpResponse,
+    },
+    HoldEnds {
+        node: usize,
+        life: u64,
+        conn: PeerId,
+        key: Key,
+    },
+    EvaluationEnds {
+        node: usize,
+        life: u64,
+        conn: PeerId,
+    },
+    HungUp {
+        node: usize,
+        life: u64,
+        conn: PeerId,
+    },
+    Probes {
+        client: usize,
+        life: u64,
+        probe: u64,
+        found: Probed,
+    },
+    WallsFall {
+        client: usize,
+        walls: u64,
     },
     ClientHears {
         link: LinkId,
@@ -109,6 +165,10 @@ pub(crate) enum Event {
         client: usize,
     },
     WantsAgain {
+        client: usize,
+        channel: usize,
+    },
+    LetsGo {
         client: usize,
         channel: usize,
     },
@@ -213,6 +273,13 @@ pub struct World {
     pub links: Vec<Link>,
     /// Which node a client connects to; any one, if none is named.
     pub pins: BTreeMap<usize, usize>,
+    /// What each client's network lets through.
+    pub walls: Vec<Walls>,
+    /// How often walls went up.
+    pub(crate) walls_built: u64,
+    /// Requests that were not answered yet.
+    pub(crate) under_way: BTreeMap<Key, UnderWay>,
+    pub(crate) last_key: Key,
     pub(crate) rng: Rng,
     pub(crate) grants: Grants,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
@@ -305,6 +372,10 @@ impl World {
             broker: Broker::new(),
             links: Vec::new(),
             pins: BTreeMap::new(),
+            walls: vec![Walls::default(); shape.clients],
+            walls_built: 0,
+            under_way: BTreeMap::new(),
+            last_key: 0,
             rng,
             grants,
             ever_denied: BTreeSet::new(),
@@ -333,6 +404,10 @@ impl World {
         world.truth.history = world.shape.channel.history as u64;
         world.truth.clocks_went_wild = world.shape.lifetime_ms.is_some();
         world.truth.pushes_are_copied = world.faults.is_on(Fault::PushReplayed)
+            || world.faults.is_on(Fault::RequestCopied)
+            || world.faults.is_on(Fault::RequestLost)
+            || world.faults.is_on(Fault::RequestLate)
+            || world.faults.is_on(Fault::AnswerLost)
             || (world.faults.is_on(Fault::MessageCopied) && !world.shape.links_keep_order);
         // Copying every log before every append is dear, so only where it is used.
         let calm = world.faults.timed().is_empty();
@@ -458,6 +533,59 @@ impl World {
         match event {
             Event::Opens { link } => self.opens(link),
             Event::OpenFails { link } => self.open_fails(link),
+            Event::OpensInVain { link } => self.opens_in_vain(link),
+            Event::RequestArrives {
+                key,
+                node,
+                door,
+                body,
+                is_copy,
+            } => self.request_arrives(key, node, door, body, is_copy),
+            Event::LetterArrives {
+                key,
+                home,
+                life,
+                front,
+                letter,
+            } => self.take_at_home(key, home, life, front, *letter),
+            Event::HomeIsSilent { key } => {
+                self.home_is_silent(key);
+                Ok(())
+            }
+            Event::Responds { key, response } => self.responds(key, response),
+            Event::HoldEnds {
+                node,
+                life,
+                conn,
+                key,
+            } => self.on_node(node, life, |node, _, effects| {
+                node.hold_ends(conn, key, effects);
+                Ok(())
+            }),
+            Event::EvaluationEnds { node, life, conn } => {
+                self.on_node(node, life, |node, now, effects| {
+                    node.forget(now, conn, false, effects)
+                })
+            }
+            Event::HungUp { node, life, conn } => match self.of_conn.get(&(node, conn)).copied() {
+                Some(link) if self.nodes[node].life == life => self.node_hears(link),
+                _ => Ok(()),
+            },
+            Event::Probes {
+                client,
+                life,
+                probe,
+                found,
+            } => match self.clients[client].life == life {
+                true => self.tell(client, Input::Probed { probe, found }),
+                false => Ok(()),
+            },
+            Event::WallsFall { client, walls } => {
+                if self.walls_built == walls || self.rng.bool() {
+                    self.walls[client] = Walls::default();
+                }
+                Ok(())
+            }
             Event::Arrives { link, way } => self.arrives(link, way),
             Event::Strays { link, way, message } => self.strays(link, way, message),
             Event::Replays {
@@ -597,6 +725,7 @@ impl World {
                 self.act(client, Act::Subscribe(channel))?;
                 self.act(client, Act::Resume(channel))
             }
+            Event::LetsGo { client, channel } => self.act(client, Act::Pause(channel)),
             Event::StrikesOnce { .. } if self.faults.is_frozen() => Ok(()),
             Event::StrikesOnce { fault } => self.strike(fault),
             Event::GrantReturns { principal, channel } => {

@@ -2,6 +2,8 @@
 
 #[path = "scenarios/moves.rs"]
 mod moves;
+#[path = "scenarios/networks.rs"]
+mod networks;
 
 use std::time::Duration;
 

@@ -1,13 +1,14 @@
-//! Two lanes of steps at a time: one compiles, the other mostly waits, for pages, processes and packages.
+//! Three lanes of steps at a time: one compiles and computes, the others mostly wait.
 //!
 //! Each step is a process of this program with its output in a file, which is shown when the step has
 //! ended. Cargo's own locks keep two builds out of one directory.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -23,31 +24,68 @@ use super::{Outcome, Step};
 /// Which steps run one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// The compiler, or a program that computes, keeps the cores busy; and what starts servers, once that is done, since
-    /// the other lane is the longer one.
+    /// The compiler, or a program that computes, keeps the cores busy.
     Computes,
-    /// A browser, a server, a package manager has to be waited for.
-    Waits,
+    /// Package managers, and what they install, have to be waited for.
+    Installs,
+    /// Servers and pages have to be waited for.
+    Serves,
+}
+
+impl Lane {
+    const ALL: [Self; 3] = [Self::Computes, Self::Installs, Self::Serves];
+}
+
+/// The steps that have ended, well or not.
+#[derive(Default)]
+struct Ended {
+    names: Mutex<BTreeSet<&'static str>>,
+    changed: Condvar,
+}
+
+impl Ended {
+    fn note(&self, name: &'static str) {
+        self.names.lock().expect("no holder panics").insert(name);
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, name: &'static str) {
+        let names = self.names.lock().expect("no holder panics");
+        let is_missing = |names: &mut BTreeSet<_>| !names.contains(name);
+        drop(
+            self.changed
+                .wait_while(names, is_missing)
+                .expect("no holder panics"),
+        );
+    }
 }
 
 /// Begins the line of an error on the standard error of a step's process (`main.rs`).
 const ERROR: &str = "error: ";
 
-/// Runs all steps, both lanes at the same time; outcomes come in the order of the table of steps.
+/// Runs all steps, the lanes at the same time; outcomes come in the order of the table of steps.
 pub(super) fn run(consent: Consent) -> anyhow::Result<Vec<Outcome>> {
     let program = keep_this_program()?;
     let output = Mutex::new(());
-    let lane = |lane: Lane| {
-        let steps = STEPS.iter().filter(move |step| step.lane == lane);
-        steps
-            .map(|step| run_apart(&program, step, consent, &output))
-            .collect::<Vec<Outcome>>()
+    let ended = Ended::default();
+    let run_lane = |lane: Lane| {
+        let steps = STEPS.iter().filter(|step| step.lane == lane);
+        let outcomes = steps.map(|step| {
+            if let Some(before) = step.after {
+                ended.wait_for(before);
+            }
+            let outcome = run_apart(&program, step, consent, &output);
+            ended.note(step.name);
+            outcome
+        });
+        outcomes.collect::<Vec<Outcome>>()
     };
     let mut outcomes = thread::scope(|scope| {
-        let waits = scope.spawn(|| lane(Lane::Waits));
-        let mut outcomes = lane(Lane::Computes);
-        outcomes.extend(waits.join().expect("a lane does not panic"));
-        outcomes
+        let lanes = Lane::ALL.map(|lane| scope.spawn(move || run_lane(lane)));
+        let outcomes = lanes
+            .into_iter()
+            .map(|lane| lane.join().expect("a lane does not panic"));
+        outcomes.flatten().collect::<Vec<Outcome>>()
     });
     outcomes.sort_by_key(|outcome| STEPS.iter().position(|step| step.name == outcome.name));
     Ok(outcomes)
@@ -134,12 +172,31 @@ mod tests {
     }
 
     #[test]
-    fn both_lanes_have_steps_and_nothing_runs_in_two() {
-        for lane in [Lane::Computes, Lane::Waits] {
+    fn every_lane_has_steps_and_nothing_runs_in_two() {
+        for lane in Lane::ALL {
             assert!(STEPS.iter().any(|step| step.lane == lane), "{lane:?}");
         }
         for (index, step) in STEPS.iter().enumerate() {
             assert!(STEPS[..index].iter().all(|other| other.name != step.name));
         }
+    }
+
+    #[test]
+    fn a_step_waits_for_one_that_stands_before_it() {
+        for (index, step) in STEPS.iter().enumerate() {
+            if let Some(before) = step.after {
+                assert!(
+                    STEPS[..index].iter().any(|other| other.name == before),
+                    "{before}"
+                );
+            }
+        }
+        let ended = Ended::default();
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| ended.wait_for("first"));
+            ended.note("another");
+            ended.note("first");
+            waits.join().expect("it was told");
+        });
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every step, in two lanes, or the named ones in order.
+//! `cargo xtask test`: every step, in three lanes, or the named ones in order.
 //!
 //! A step that fails does not stop the others: one run tells all that is wrong. No step is ever
 //! skipped: what it needs is installed, or it fails and says what is missing.
@@ -22,6 +22,8 @@ struct Step {
     /// What it proves, for `--help` and docs/testing.md.
     about: &'static str,
     lane: Lane,
+    /// A step of another lane that makes what this one uses.
+    after: Option<&'static str>,
     run: fn(Consent) -> anyhow::Result<()>,
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn run(names: &[String], consent: Consent) -> anyhow::Result<bool> {
 /// The steps and what they prove, one a line.
 pub(crate) fn list() -> String {
     let mut text = String::from(
-        "Steps. All of them run in two lanes, one that computes and one that waits; named ones in their order:\n",
+        "Steps. All of them run in three lanes, one that computes and two that wait; named ones in their order:\n",
     );
     for step in &STEPS {
         text.push_str(&format!("  {:<11} {}\n", step.name, step.about));

@@ -12,6 +12,7 @@ use crate::codes;
 use crate::fuzz;
 use crate::links;
 use crate::lint;
+use crate::middleboxes;
 use crate::node;
 use crate::npm;
 use crate::packages;
@@ -35,108 +36,126 @@ pub(super) static STEPS: [Step; 18] = [
         name: "fmt",
         about: "Rust is formatted",
         lane: Lane::Computes,
+        after: None,
         run: fmt,
     },
     Step {
         name: "clippy",
         about: "no warning of compiler, clippy or rustdoc, all targets of all crates",
         lane: Lane::Computes,
+        after: None,
         run: clippy,
     },
     Step {
         name: "purity",
         about: "core and channel logic stay without IO: their dependencies are the listed ones",
         lane: Lane::Computes,
+        after: None,
         run: |_| purity::check(),
     },
     Step {
         name: "docs",
         about: "links between files lead somewhere, and codes have one text",
         lane: Lane::Computes,
+        after: None,
         run: docs,
     },
     Step {
         name: "unit",
         about: "unit tests and examples of all crates",
         lane: Lane::Computes,
+        after: None,
         run: unit,
     },
     Step {
         name: "install",
         about: "what steps need from package registries is there: browser, compilers, npm packages",
-        lane: Lane::Waits,
+        lane: Lane::Installs,
+        after: None,
         run: install,
     },
     Step {
         name: "wasm",
         about: "the browser module builds and imports nothing but its bindings",
-        lane: Lane::Waits,
+        lane: Lane::Installs,
+        after: None,
         run: wasm::build,
     },
     Step {
         name: "npm",
         about: "the npm package and the board's page: build, types, tests",
-        lane: Lane::Waits,
+        lane: Lane::Installs,
+        after: None,
         run: npm,
     },
     Step {
         name: "size",
         about: "an application's core path stays within its budget of bytes",
-        lane: Lane::Waits,
+        lane: Lane::Installs,
+        after: None,
         run: |consent| size::run_all(false, consent),
     },
     Step {
         name: "sim",
         about: "1,000 simulated worlds, in which every kind of fault struck; every seed that once failed",
         lane: Lane::Computes,
+        after: None,
         run: simulate,
     },
     Step {
         name: "planted",
         about: "wrong variants of real rules, which the simulation must catch, are caught",
         lane: Lane::Computes,
+        after: None,
         run: |_| planted::sample(),
     },
     Step {
         name: "parity",
         about: "100 simulated worlds leave the same traces compiled to wasm32, the server without its network half",
         lane: Lane::Computes,
+        after: None,
         run: |consent| parity::check(PARITY_SEEDS, consent),
     },
     Step {
         name: "fuzz",
         about: "every fuzz target with its corpus, whole and damaged",
         lane: Lane::Computes,
+        after: None,
         run: |_| fuzz::sample(),
     },
     Step {
         name: "e2e",
-        about: "real server processes, killed and restarted, against native clients and raw sockets",
-        lane: Lane::Computes,
+        about: "real server processes, killed and restarted, against native clients and raw sockets; nginx and HAProxy",
+        lane: Lane::Serves,
+        after: Some("unit"),
         run: e2e,
     },
     Step {
         name: "independent",
         about: "a client written from docs/protocol.md alone, without our code, against the real server",
-        lane: Lane::Computes,
+        lane: Lane::Serves,
+        after: None,
         run: independent,
     },
     Step {
         name: "browser",
         about: "two pages in Chromium and a native client on one board",
-        lane: Lane::Waits,
+        lane: Lane::Serves,
+        after: Some("npm"),
         run: browser::test,
     },
     Step {
         name: "packages",
         about: "the packed npm package, installed and used as strangers would: bundlers, runtimes, types",
-        lane: Lane::Waits,
+        lane: Lane::Installs,
+        after: None,
         run: packages::test,
     },
     Step {
         name: "quickstarts",
         about: "every quickstart, word for word in an empty folder, with the packed packages",
-        lane: Lane::Waits,
+        lane: Lane::Installs,
+        after: None,
         run: quickstarts::test,
     },
 ];
@@ -166,6 +185,7 @@ fn install(consent: Consent) -> anyhow::Result<()> {
     WasmToolchain::find_or_install(consent)?;
     WasmToolchain::find_or_install_for_tests(consent)?;
     browser::find_or_install(consent)?;
+    middleboxes::install(consent)?;
     NPM_FOLDERS
         .iter()
         .try_for_each(|folder| node::install(&place::root().join(folder), consent))
@@ -205,7 +225,8 @@ fn simulate(_: Consent) -> anyhow::Result<()> {
     sim::run_sample(SIM_SEEDS)
 }
 
-fn e2e(_: Consent) -> anyhow::Result<()> {
+fn e2e(consent: Consent) -> anyhow::Result<()> {
+    middleboxes::install(consent)?;
     // Tests start programs of other packages; `cargo test` would only build their own.
     programs::build_with_tests()?;
     run_tests(cargo_test(&["--test", "*"])?.env("TEST_BIN_DIR", programs::dir()))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 
 use super::Shown;
@@ -11,75 +12,116 @@ use crate::channel::PeerId;
 #[derive(Default)]
 pub(super) struct Here {
     peers: BTreeMap<u64, Local>,
-    /// Whose a connection is that has shown something.
+    /// Whose a connection is that has said something.
     links: BTreeMap<PeerId, u64>,
     /// Who has no connection left, and until when another one may come.
     leaving: BTreeSet<(MonoTime, u64)>,
     bytes: usize,
 }
 
+/// One peer. Of its connections the newest that has said something counts: what an older one says comes late.
+#[derive(Default)]
 struct Local {
-    shown: Shown,
-    /// Its connections that have shown something: two while it moves.
-    links: Vec<PeerId>,
+    /// What each has said last; `None`: that it shows nothing. Two while it moves.
+    words: BTreeMap<PeerId, Option<Shown>>,
+    /// What it showed when the last one went.
+    kept: Option<Shown>,
     leaves_at: Option<MonoTime>,
+}
+
+impl Local {
+    fn shown(&self) -> Option<&Shown> {
+        let newest = match planted!(LatePresenceCounts) {
+            true => self.words.first_key_value(),
+            false => self.words.last_key_value(),
+        };
+        match newest {
+            Some((_, word)) => word.as_ref(),
+            None => self.kept.as_ref(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let shown = self.words.values().flatten().chain(&self.kept);
+        shown.map(Shown::bytes).sum()
+    }
+}
+
+/// What the end of a connection means to its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// It shows something else now: what its other connection has said.
+    Changed(u64),
+    /// It has none left, and leaves at that time.
+    Last(u64),
 }
 
 impl Here {
     /// Returns whether that is something new.
     pub(super) fn set(&mut self, conn: PeerId, peer: u64, shown: Shown) -> bool {
-        let bytes = shown.bytes();
-        let mut is_new = false;
-        let local = self.peers.entry(peer).or_insert_with(|| {
-            is_new = true;
-            Local {
-                shown: shown.clone(),
-                links: Vec::new(),
-                leaves_at: None,
+        self.links.insert(conn, peer);
+        self.change(peer, |local| {
+            local.kept = None;
+            local.words.insert(conn, Some(shown));
+        })
+    }
+
+    /// Whoever this connection belongs to shows nothing any more. Returns its peer if that is something new.
+    pub(super) fn clear(&mut self, conn: PeerId) -> Option<u64> {
+        let peer = *self.links.get(&conn)?;
+        let is_new = self.change(peer, |local| {
+            local.words.insert(conn, None);
+        });
+        is_new.then_some(peer)
+    }
+
+    /// A connection is gone.
+    pub(super) fn leave(&mut self, conn: PeerId, at: MonoTime) -> Left {
+        let Some(peer) = self.links.remove(&conn) else {
+            return Left::Nothing;
+        };
+        let is_new = self.change(peer, |local| {
+            let word = local.words.remove(&conn).flatten();
+            if local.words.is_empty() {
+                local.leaves_at = word.as_ref().map(|_| at);
+                local.kept = word;
             }
         });
-        if is_new {
-            self.bytes += bytes;
-        } else {
-            self.bytes = self.bytes - local.shown.bytes() + bytes;
-            is_new = local.shown != shown;
-            local.shown = shown;
+        match self.peers.get(&peer).and_then(|local| local.leaves_at) {
+            Some(at) => {
+                self.leaving.insert((at, peer));
+                Left::Last(peer)
+            }
+            None if is_new => Left::Changed(peer),
+            None => Left::Nothing,
         }
+    }
+
+    /// Changes a peer. Returns whether it shows something else now. One that shows nothing, and may not do so again, is
+    /// forgotten.
+    fn change(&mut self, peer: u64, change: impl FnOnce(&mut Local)) -> bool {
+        let local = self.peers.entry(peer).or_default();
+        let (before, bytes) = (local.shown().cloned(), local.bytes());
         if let Some(at) = local.leaves_at.take() {
             self.leaving.remove(&(at, peer));
         }
-        if self.links.insert(conn, peer).is_none() {
-            local.links.push(conn);
+        change(local);
+        self.bytes = self.bytes - bytes + local.bytes();
+        let is_new = local.shown() != before.as_ref();
+        if local.words.values().flatten().next().is_none() && local.kept.is_none() {
+            self.forget(peer);
         }
         is_new
-    }
-
-    /// Whoever this connection belongs to shows nothing any more.
-    pub(super) fn clear(&mut self, conn: PeerId) -> Option<u64> {
-        let peer = *self.links.get(&conn)?;
-        self.forget(peer);
-        Some(peer)
-    }
-
-    /// A connection is gone. Returns its peer if that was the last one; it leaves at that time.
-    pub(super) fn leave(&mut self, conn: PeerId, at: MonoTime) -> Option<u64> {
-        let peer = self.links.remove(&conn)?;
-        let local = self.peers.get_mut(&peer)?;
-        local.links.retain(|link| *link != conn);
-        if !local.links.is_empty() {
-            return None;
-        }
-        local.leaves_at = Some(at);
-        self.leaving.insert((at, peer));
-        Some(peer)
     }
 
     pub(super) fn forget(&mut self, peer: u64) {
         let Some(local) = self.peers.remove(&peer) else {
             return;
         };
-        self.bytes -= local.shown.bytes();
-        for link in &local.links {
+        self.bytes -= local.bytes();
+        for link in local.words.keys() {
             self.links.remove(link);
         }
         if let Some(at) = local.leaves_at {
@@ -99,11 +141,15 @@ impl Here {
     }
 
     pub(super) fn shown(&self, peer: u64) -> Option<&Shown> {
-        self.peers.get(&peer).map(|local| &local.shown)
+        self.peers.get(&peer)?.shown()
     }
 
     pub(super) fn peers(&self) -> impl Iterator<Item = u64> {
-        self.peers.keys().copied()
+        let shown = self
+            .peers
+            .iter()
+            .filter(|(_, local)| local.shown().is_some());
+        shown.map(|(peer, _)| *peer)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -112,5 +158,55 @@ impl Here {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: u64 = 7;
+    const LATER: MonoTime = MonoTime(5_000);
+
+    fn shown(data: &'static str) -> Shown {
+        Shown {
+            principal: "ana".into(),
+            data: data.into(),
+        }
+    }
+
+    fn data(here: &Here) -> Option<&[u8]> {
+        here.shown(PEER).map(|shown| &shown.data[..])
+    }
+
+    #[test]
+    fn what_an_older_connection_says_late_changes_nothing_until_it_is_the_only_one() {
+        let (old, new) = (PeerId(1), PeerId(2));
+        let mut here = Here::default();
+        assert!(here.set(old, PEER, shown("a")));
+        assert!(!here.set(new, PEER, shown("a")));
+        assert_eq!(here.clear(old), None);
+        assert!(!here.set(old, PEER, shown("late")));
+        assert_eq!(data(&here), Some(&b"a"[..]));
+        assert_eq!(here.leave(new, LATER), Left::Changed(PEER));
+        assert_eq!(data(&here), Some(&b"late"[..]));
+        assert_eq!(here.leave(old, LATER), Left::Last(PEER));
+        assert_eq!(data(&here), Some(&b"late"[..]), "for its grace");
+        assert_eq!(here.take_overdue(LATER), Some(PEER));
+        assert_eq!((data(&here), here.len(), here.bytes()), (None, 0, 0));
+    }
+
+    #[test]
+    fn whoever_shows_nothing_is_not_listed_though_an_older_connection_did() {
+        let (old, new) = (PeerId(1), PeerId(2));
+        let mut here = Here::default();
+        assert!(here.set(old, PEER, shown("a")));
+        assert!(!here.set(new, PEER, shown("a")));
+        assert_eq!(here.clear(new), Some(PEER));
+        assert_eq!((data(&here), here.peers().count()), (None, 0));
+        assert!(here.set(new, PEER, shown("b")));
+        assert_eq!(data(&here), Some(&b"b"[..]));
+        assert_eq!(here.leave(old, LATER), Left::Nothing);
+        assert_eq!(here.bytes(), shown("b").bytes());
     }
 }

@@ -17,7 +17,7 @@ use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{ErrorCode, Peer};
 
-use self::here::Here;
+use self::here::{Here, Left};
 use self::nodes::Nodes;
 use super::input::{PeerId, Subscriber};
 use crate::log::NodeId;
@@ -125,11 +125,13 @@ impl Presence {
         } else {
             self.settings.grace
         };
-        if let Some(peer) = self.here.leave(conn, now + grace)
-            && grace.is_zero()
-        {
-            self.here.forget(peer);
-            self.note_own(peer);
+        match self.here.leave(conn, now + grace) {
+            Left::Last(peer) if grace.is_zero() => {
+                self.here.forget(peer);
+                self.note_own(peer);
+            }
+            Left::Changed(peer) => self.note_own(peer),
+            Left::Last(_) | Left::Nothing => {}
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a request of another principal, in another codec, or out of its turn changes nothing.
 
+mod desk;
 mod handle;
 mod polls;
 mod refused;
@@ -13,6 +14,7 @@ mod replies;
 mod request;
 mod session;
 
+pub use desk::{Desk, DeskHeard, Polled};
 pub use handle::Handle;
 pub use polls::{OutOfTurn, Polls};
 pub use refused::Refused;
@@ -21,15 +23,6 @@ pub use request::{Door, HttpRequest, Post};
 pub use session::HttpSession;
 
 use tidewire_core::wire::Codec;
-
-/// The media type of a codec's messages.
-#[must_use]
-pub const fn media_type(codec: Codec) -> &'static str {
-    match codec {
-        Codec::Protobuf => "application/vnd.tidewire.v1+proto",
-        Codec::Json => "application/vnd.tidewire.v1+json",
-    }
-}
 
 /// A message without frames.
 #[must_use]

@@ -1,5 +1,7 @@
 //! The numbers of a session's polls.
 
+use tidewire_core::planted;
+
 /// Which poll may come, and whether one is held. Each number is answered once.
 #[derive(Clone, Debug)]
 pub struct Polls {
@@ -30,7 +32,7 @@ impl Polls {
 
     /// A poll has come. `Ok(true)`: the one before it is held, and is answered without frames now.
     pub fn take(&mut self, number: u32) -> Result<bool, OutOfTurn> {
-        if !self.is_next(number) {
+        if !self.is_next(number) && !planted!(PollNumbersIgnored) {
             return Err(OutOfTurn);
         }
         self.next = number.checked_add(1);

@@ -42,6 +42,8 @@ pub enum HttpRequest {
 pub struct Post {
     /// The session that the frames are for.
     pub handle: Option<Handle>,
+    /// Which POST of that session it is; 0: its client does not count.
+    pub number: u32,
     /// Who sends it.
     pub hello: Hello,
     /// `hello` and its pushes, as one message.
@@ -110,8 +112,11 @@ impl HttpRequest {
                 hello,
                 message: encode(codec, rest),
             }),
-            (Door::Push, 0, handle) => read_post(codec, handle, hello, rest),
-            (Door::Push, ..) => Err(unexpected("polls go to /v1/poll")),
+            (Door::Push, 0, None) => read_post(codec, None, hello, rest),
+            (Door::Push, _, None) => Err(unexpected(
+                "hello.poll counts the POSTs of a session: name it in hello.session",
+            )),
+            (Door::Push, _, handle) => read_post(codec, handle, hello, rest),
         }
     }
 }
@@ -144,10 +149,12 @@ fn read_post(
     }));
     let first = ClientKind::Hello(Hello {
         session: Bytes::new(),
+        poll: 0,
         ..hello.clone()
     });
     Ok(HttpRequest::Post(Post {
         handle,
+        number: hello.poll,
         hello,
         message: encode(codec, std::iter::once(first).chain(pushes)),
         replies,
@@ -259,6 +266,7 @@ mod tests {
                     Door::Poll,
                     vec![hello_with(|h| h.session = Bytes::from_static(&[1; 16]))],
                 ),
+                // Without a session there is nothing to count.
                 (Door::Push, vec![hello_with(|h| h.poll = 2)]),
                 (Door::Push, vec![plain(), ping()]),
                 (Door::Push, vec![plain(), push()]),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use tidewire_core::planted;
 use tidewire_core::wire::{Codec, ErrorCode};
 
-use super::{OutOfTurn, Polls, Refused, media_type};
+use super::{OutOfTurn, Polls, Refused};
 
 /// What a session over HTTP was opened with.
 #[derive(Clone, Debug)]
@@ -13,13 +14,20 @@ pub struct HttpSession {
     codec: Codec,
     /// `None`: it has a stream.
     polls: Option<Polls>,
+    /// The newest POST whose frames were handed over.
+    posted: u32,
 }
 
 impl HttpSession {
     /// Of this principal, who was let in just now.
     #[must_use]
     pub const fn new(who: Arc<str>, codec: Codec, polls: Option<Polls>) -> Self {
-        Self { who, codec, polls }
+        Self {
+            who,
+            codec,
+            polls,
+            posted: 0,
+        }
     }
 
     /// Whether a request is for it: of its principal, in its codec, in its turn if it is a poll. Changes nothing.
@@ -29,12 +37,13 @@ impl HttpSession {
             return Err(Refused::new(ErrorCode::WrongPrincipal, detail));
         }
         if self.codec != codec {
-            let detail = format!("this session speaks {}", media_type(self.codec));
+            let detail = format!("this session speaks {}", self.codec.media_type());
             return Err(Refused::new(ErrorCode::Unsupported, detail).with_status(415));
         }
         match (poll, &self.polls) {
             (None, _) => Ok(()),
             (Some(number), Some(polls)) if polls.is_next(number) => Ok(()),
+            (Some(_), Some(_)) if planted!(PollNumbersIgnored) => Ok(()),
             (Some(_), _) => Err(out_of_turn()),
         }
     }
@@ -43,6 +52,14 @@ impl HttpSession {
     pub fn take_poll(&mut self, number: u32) -> Result<bool, Refused> {
         let polls = self.polls.as_mut().ok_or_else(out_of_turn)?;
         polls.take(number).map_err(|OutOfTurn| out_of_turn())
+    }
+
+    /// Takes a POST. `false`: it is a copy, or comes behind a newer one: what it says for the session was said, or does
+    /// not hold any more. 0: its client does not count.
+    pub fn take_post(&mut self, number: u32) -> bool {
+        let is_newest = number == 0 || number > self.posted || planted!(LatePostCounts);
+        self.posted = self.posted.max(number);
+        is_newest
     }
 
     /// The poll that is held gets its answer.
@@ -76,6 +93,8 @@ mod tests {
         assert_eq!(session.take_poll(2), Ok(true));
         session.answer_poll();
         assert_eq!(session.take_poll(3), Ok(false));
+        assert!([0, 1, 3, 0].map(|number| session.take_post(number)) == [true; 4]);
+        assert!([3, 2, 1].map(|number| session.take_post(number)) == [false; 3]);
         let mut stream = HttpSession::new("ana".into(), proto, None);
         assert_eq!(stream.take_poll(2).map_err(|r| r.status), Err(409));
     }

@@ -151,6 +151,7 @@ pub fn cases() -> Vec<Case> {
                     Low {
                         first: 1,
                         after: Some(1),
+                        epoch: 5,
                     },
                     &[sent(1, 1), behind(sent(2, 1), 1)],
                 ),
@@ -161,6 +162,7 @@ pub fn cases() -> Vec<Case> {
                     Low {
                         first: 2,
                         after: Some(1),
+                        epoch: 5,
                     },
                     &[behind(sent(3, 1), 2)],
                 ),
@@ -251,7 +253,7 @@ pub fn cases() -> Vec<Case> {
                         channel: name(),
                         stored: StoredChannel {
                             last_n: 3,
-                            low: low(4),
+                            low: low_in(4, 0),
                             committed: vec![CommittedRow {
                                 n: 2,
                                 deadline: UnixTime(100),
@@ -333,13 +335,13 @@ pub fn cases() -> Vec<Case> {
                 settle(&[committed(1), committed(2)], &[committed(1), committed(2)]),
                 keep_epoch(6, b"six"),
                 // Row 3 is there, but row 1 is to be judged.
-                attempt(3, 3, low(1), &[sent(3, 2)]).unjudged(),
+                attempt(3, 3, low_in(1, 6), &[sent(3, 2)]).unjudged(),
                 judge(6, 1, &[lost(2)]),
-                attempt(3, 3, low(3), &[sent(3, 3)]),
+                attempt(3, 3, low_in(3, 6), &[sent(3, 3)]),
                 // Who asks later hears the same, and a row that comes late is judged as well.
                 judge(6, 3, &[lost(2)]),
-                settle(&[committed(3)], &[committed(3)]),
-                attempt(4, 4, low(3), &[]).unjudged(),
+                settle(&[committed(3)], &[committed(3)]).unjudged(),
+                attempt(4, 4, low_in(3, 6), &[]).unjudged(),
                 judge(6, 2, &[lost(2), lost(3)]).reopened(),
                 settle(&[committed(2)], &[lost(2)]),
             ],
@@ -369,7 +371,7 @@ pub fn cases() -> Vec<Case> {
                     ..attempt(
                         1,
                         1,
-                        low(1),
+                        low_in(1, 6),
                         &[OutboxRow {
                             epoch: 6,
                             ..sent(1, 1)
@@ -399,7 +401,7 @@ pub fn cases() -> Vec<Case> {
                     expected: OutboxReply::Loaded {
                         channel: name(),
                         stored: StoredChannel {
-                            low: low(1),
+                            low: low_in(1, 7),
                             max_epoch: 7,
                             proof: Bytes::from_static(b"seven"),
                             ..StoredChannel::default()
@@ -415,7 +417,7 @@ pub fn cases() -> Vec<Case> {
                 attempt(1, 2, low(1), &[sent(1, 1), sent(2, 1)]),
                 settle(&[committed(1)], &[committed(1)]),
                 give_up_epoch(5, 0).kept(0, b""),
-                settle(&[committed(2)], &[committed(2)]),
+                settle(&[committed(2)], &[committed(2)]).unjudged(),
                 Step {
                     reopen: true,
                     request: OutboxRequest::Load { channel: name() },
@@ -423,7 +425,7 @@ pub fn cases() -> Vec<Case> {
                         channel: name(),
                         stored: StoredChannel {
                             last_n: 2,
-                            low: low(3),
+                            low: low_in(3, 0),
                             committed: [1, 2]
                                 .map(|n| CommittedRow {
                                     n,
@@ -431,6 +433,41 @@ pub fn cases() -> Vec<Case> {
                                     epoch: 0,
                                 })
                                 .to_vec(),
+                            ..StoredChannel::default()
+                        },
+                    },
+                },
+            ],
+        },
+        Case {
+            name: "an outcome keeps the epoch that it was seen in, with its proof",
+            steps: vec![
+                append(&[row(1)], &[1]),
+                attempt(1, 1, low(1), &[sent(1, 1)]),
+                Step {
+                    request: OutboxRequest::Settle {
+                        channel: name(),
+                        epoch: 5,
+                        proof: Bytes::from_static(b"five"),
+                        rows: vec![committed(1)],
+                    },
+                    ..settle(&[], &[committed(1)])
+                },
+                Step {
+                    reopen: true,
+                    request: OutboxRequest::Load { channel: name() },
+                    expected: OutboxReply::Loaded {
+                        channel: name(),
+                        stored: StoredChannel {
+                            last_n: 1,
+                            low: low(2),
+                            max_epoch: 5,
+                            proof: Bytes::from_static(b"five"),
+                            committed: vec![CommittedRow {
+                                n: 1,
+                                deadline: UnixTime(100),
+                                epoch: 5,
+                            }],
                             ..StoredChannel::default()
                         },
                     },
@@ -449,7 +486,7 @@ pub fn cases() -> Vec<Case> {
                     expected: OutboxReply::Loaded {
                         channel: name(),
                         stored: StoredChannel {
-                            low: low(1),
+                            low: low_in(1, 5),
                             max_epoch: 5,
                             proof: Bytes::from_static(b"five"),
                             ..StoredChannel::default()
@@ -463,7 +500,9 @@ pub fn cases() -> Vec<Case> {
 
 impl Step {
     fn unjudged(mut self) -> Self {
-        if let OutboxReply::Attempted { has_unjudged, .. } = &mut self.expected {
+        if let OutboxReply::Attempted { has_unjudged, .. }
+        | OutboxReply::Settled { has_unjudged, .. } = &mut self.expected
+        {
             *has_unjudged = true;
         }
         self
@@ -505,7 +544,15 @@ fn item() -> Bytes {
 }
 
 const fn low(first: u64) -> Low {
-    Low { first, after: None }
+    low_in(first, 5)
+}
+
+const fn low_in(first: u64, epoch: u64) -> Low {
+    Low {
+        first,
+        after: None,
+        epoch,
+    }
 }
 
 fn row(handle: u64) -> NewRow {
@@ -612,7 +659,7 @@ fn load(rows: &[OutboxRow], low: Low) -> Step {
             stored: StoredChannel {
                 last_n: rows.last().map_or(low.first - 1, |row| row.n),
                 rows: rows.to_vec(),
-                low,
+                low: Low { epoch: 0, ..low },
                 ..StoredChannel::default()
             },
         },
@@ -665,11 +712,13 @@ fn settle(rows: &[Settlement], expected: &[Settlement]) -> Step {
         OutboxRequest::Settle {
             channel: name(),
             epoch: 5,
+            proof: Bytes::new(),
             rows: rows.to_vec(),
         },
         OutboxReply::Settled {
             channel: name(),
             rows: expected.to_vec(),
+            has_unjudged: false,
         },
     )
 }
@@ -684,6 +733,7 @@ fn judge(epoch: u64, last: u64, ended: &[Settlement]) -> Step {
                 last,
                 evicted_before: UnixTime(101),
             },
+            proof: Bytes::new(),
         },
         OutboxReply::Judged {
             channel: name(),

@@ -125,15 +125,26 @@ impl MemoryOutbox {
             OutboxRequest::Settle {
                 channel,
                 epoch,
+                proof,
                 rows,
             } => {
                 let stored = self.channel(&channel);
+                stored.saw(epoch, proof);
                 let rows = rows.into_iter().map(|row| stored.settle(row, epoch));
                 let rows = rows.collect();
-                OutboxReply::Settled { channel, rows }
+                OutboxReply::Settled {
+                    channel,
+                    rows,
+                    has_unjudged: stored.first_unjudged(epoch).is_some(),
+                }
             }
-            OutboxRequest::Judge { channel, judgement } => {
+            OutboxRequest::Judge {
+                channel,
+                judgement,
+                proof,
+            } => {
                 let stored = self.channel(&channel);
+                stored.saw(judgement.epoch, proof);
                 stored.judge(&judgement);
                 let is_lost = |end: &&Settlement| {
                     let unsure = end.status == MutationStatus::Indeterminate;
@@ -224,6 +235,7 @@ impl Stored {
         Low {
             first: unjudged.map_or(first, |n| n.min(first)),
             after: after.min(),
+            epoch: self.max_epoch.max(epoch),
         }
     }
 
@@ -239,6 +251,14 @@ impl Stored {
         }
         let unjudged = self.committed.iter().filter(|row| row.epoch < highest);
         unjudged.map(|row| row.n).min()
+    }
+
+    /// An outcome is of this epoch.
+    fn saw(&mut self, epoch: u64, proof: Bytes) {
+        if epoch > self.max_epoch && epoch != self.given_up && !proof.is_empty() {
+            self.max_epoch = epoch;
+            self.proof = proof;
+        }
     }
 
     fn judge(&mut self, judgement: &Judgement) {

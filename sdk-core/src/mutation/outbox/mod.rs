@@ -99,6 +99,9 @@ pub enum OutboxRequest {
         channel: ChannelName,
         /// The epoch that this was seen in.
         epoch: u64,
+        /// What proves it, if that is at hand: it is kept as by `KeepEpoch`, which may have failed and come later.
+        /// Whoever comes next has to claim it, or a log of a lower one would seem to go on.
+        proof: Bytes,
         /// Which rows, and how each ended; a no-op ends as it was neutralised.
         rows: Vec<Settlement>,
     },
@@ -112,6 +115,8 @@ pub enum OutboxRequest {
         channel: ChannelName,
         /// What the base says.
         judgement: Judgement,
+        /// As in `Settle`.
+        proof: Bytes,
     },
     /// Keep the highest epoch seen, unless a higher one is kept already, and the newest proof of it.
     /// Reply: `Kept`.
@@ -253,13 +258,16 @@ impl Settlement {
     }
 }
 
-/// What a push may say as `low`, as of one transaction. An older one is never too high.
+/// What a push may say as `low`, as of one transaction. In its epoch an older one is never too high; in a higher one
+/// what was committed below it may be lost, and has to be judged first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Low {
     /// The lowest number that is in the store, or is still to be judged; else the next one.
     pub first: u64,
     /// The lowest number that a marked row comes after.
     pub after: Option<u64>,
+    /// The highest epoch that was known of. No push of a higher one may say this.
+    pub epoch: u64,
 }
 
 impl Low {
@@ -375,6 +383,8 @@ pub enum OutboxReply {
         channel: ChannelName,
         /// How each row of the request ends for good.
         rows: Vec<Settlement>,
+        /// Some committed rows were seen in a lower epoch only, and are still to be judged.
+        has_unjudged: bool,
     },
     /// What was committed once and is so no more, as far as the store remembers it.
     Judged {
@@ -414,7 +424,15 @@ mod tests {
 
     #[test]
     fn low_keeps_the_refusal_that_a_sent_row_depends_on() {
-        let low = |first, after, lacks| Low { first, after }.of(lacks);
+        let low = |first, after, lacks| {
+            let epoch = 5;
+            Low {
+                first,
+                after,
+                epoch,
+            }
+            .of(lacks)
+        };
         assert_eq!(low(2, None, false), 2);
         assert_eq!(low(3, Some(1), false), 1);
         assert_eq!(low(3, Some(5), false), 3);

@@ -65,6 +65,9 @@ impl Opened {
         let mut changed = 0;
         loop {
             match self.session.poll_output() {
+                Output::Request { .. } | Output::Abort { .. } | Output::Probe { .. } => {
+                    unreachable!("WebSocket alone is offered")
+                }
                 Output::FetchToken => self
                     .session
                     .handle_input(self.now, Input::Token(Ok("dev:ana".into()))),

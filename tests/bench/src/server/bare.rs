@@ -61,10 +61,22 @@ pub(super) async fn run(listener: TcpListener, answer: &[usize]) -> anyhow::Resu
 
 async fn serve(stream: TcpStream, groups: &Groups, answer: Bytes) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let mut path = String::new();
+    let (queue, ready) = mpsc::channel(QUEUE_MAX);
+    let mut group = Group::default();
     #[expect(clippy::result_large_err, reason = "the library's signature")]
     let upgrade = |request: &Request, mut response: Response| -> Result<_, ErrorResponse> {
-        path = request.uri().path().to_owned();
+        {
+            let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let path = request.uri().path().to_owned();
+            group = Arc::clone(groups.entry(path).or_default());
+        }
+        if answer.is_empty() {
+            // Before the client hears that it is in: whatever is sent from then on reaches it.
+            group
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(queue.clone());
+        }
         let protocol = HeaderValue::from_static(SUBPROTOCOL_PROTO);
         response
             .headers_mut()
@@ -72,20 +84,12 @@ async fn serve(stream: TcpStream, groups: &Groups, answer: Bytes) -> anyhow::Res
         Ok(response)
     };
     let socket = accept_hdr_async_with_config(stream, upgrade, Some(config())).await?;
-    let group = {
-        let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(groups.entry(path).or_default())
-    };
     let (read_half, write_half) = socket.into_inner().into_split();
-    let (queue, ready) = mpsc::channel(QUEUE_MAX);
     tokio::spawn(write(ready, write_half));
     if !answer.is_empty() {
         return reply(read_half, &queue, &answer).await;
     }
-    group
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(queue);
+    drop(queue);
     relay(read_half, &group).await
 }
 

@@ -12,6 +12,7 @@ mod connect;
 mod crowd;
 mod disk;
 mod fanout;
+mod first_data;
 mod lane;
 mod latency;
 mod link;
@@ -33,5 +34,6 @@ pub use serve::{Serve, serve};
 
 pub use {
     channels::run as channels, connect::run as connect, disk::run as disk, fanout::run as fanout,
-    latency::run as latency, memory::run as memory, resume::run as resume,
+    first_data::run as first_data, latency::run as latency, memory::run as memory,
+    resume::run as resume,
 };

@@ -7,9 +7,11 @@ mod faults;
 mod hostile;
 mod hostile_values;
 mod letting_go;
+mod middleboxes;
 mod moving;
 mod pausing;
 mod presence;
+mod proxies;
 mod quickstart;
 #[cfg(target_os = "linux")]
 mod quiet;

@@ -100,9 +100,11 @@ async fn when_one_of_two_servers_drains_no_view_leaves_live_and_no_write_waits()
     // Statuses of ana's channel and connection, as they change.
     let watched = ana.clone();
     let (end, mut ended) = oneshot::channel::<()>();
+    let mut connection = watched.client.connection();
+    // Before the drain begins, whenever the task is first on.
+    let mut phases = vec![connection.borrow_and_update().phase];
     let watching = tokio::spawn(async move {
-        let mut connection = watched.client.connection();
-        let (mut phases, mut left_live) = (Vec::new(), false);
+        let mut left_live = false;
         loop {
             left_live |= watched.channel.status() != ChannelStatus::Live;
             let phase = connection.borrow_and_update().phase;

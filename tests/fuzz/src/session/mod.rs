@@ -430,6 +430,9 @@ impl World {
                         self.next = None;
                     }
                 }
+                Output::Request { .. } | Output::Abort { .. } | Output::Probe { .. } => {
+                    unreachable!("WebSocket alone is offered")
+                }
                 Output::FetchToken => {
                     assert!(!self.token_due, "two tokens are asked for at a time");
                     self.token_due = true;

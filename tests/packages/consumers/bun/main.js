@@ -1,5 +1,5 @@
 import * as tidewire from "tidewire";
 import { play } from "../play.js";
 
-const [server, channel] = Bun.argv.slice(2);
-console.log(JSON.stringify(await play(tidewire, { server, channel })));
+const [server, channel, transport] = Bun.argv.slice(2);
+console.log(JSON.stringify(await play(tidewire, { server, channel, transport })));

@@ -1,5 +1,5 @@
 import * as tidewire from "tidewire";
 import { play } from "../play.js";
 
-const [server, channel] = Deno.args;
-console.log(JSON.stringify(await play(tidewire, { server, channel })));
+const [server, channel, transport] = Deno.args;
+console.log(JSON.stringify(await play(tidewire, { server, channel, transport })));

@@ -50,6 +50,7 @@ impl Client {
                     && let Some(watch) = running.of(channel)
                 {
                     watch.is_paused = false;
+                    watch.asked += 1;
                     let id = watch.id;
                     running.session.resume(now, id);
                 }
@@ -107,6 +108,7 @@ impl Client {
             .entry(id)
             .or_insert_with(|| Watch::new(id, channel, author));
         watch.is_released = false;
+        watch.asked += 1;
         watch.was_denied |= denied;
         Ok(())
     }

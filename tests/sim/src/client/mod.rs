@@ -3,19 +3,20 @@
 mod act;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewire_core::time::{MonoTime, Now, UnixTime};
 use tidewire_core::wire::{CloseCode, ErrorCode};
 use tidewire_core::{
-    ChannelId, ChannelName, ChannelStatus, Config, ConnId, ConnectionPhase, Event, Input,
-    OutboxReply, OutboxRequest, Output, Session,
+    ChannelId, ChannelName, ChannelStatus, Config, ConnId, ConnectionPhase, Door, Event, Input,
+    OutboxReply, OutboxRequest, Output, RequestId, Session, TransportKind,
 };
 use tidewire_server::channel::Author;
 
 pub use self::store::{Store, index};
+use crate::http::carried;
 use crate::link::LinkId;
 use crate::node::UNIX_START_MS;
 use crate::shape::Shape;
@@ -24,6 +25,7 @@ use crate::violation::{Checked, Violation, ensure};
 use crate::watch::Watch;
 use crate::words::live::Asked;
 use crate::words::told::Told;
+use crate::words::verdicts::Verdicts;
 
 /// More outputs than this within one simulated second is spinning (L4). A burst of 400 mutations is
 /// told several times per mutation.
@@ -46,6 +48,12 @@ pub enum Wish {
     Open(ConnId, Bytes),
     /// Send on a link.
     Send(ConnId, Bytes),
+    /// Make a request.
+    Request(ConnId, RequestId, Door, Bytes),
+    /// Give one up.
+    Abort(ConnId, RequestId),
+    /// Find out who answers in the network.
+    Probe(u64),
     /// Close a link.
     Close(ConnId, CloseCode),
     /// Ask the application for a token.
@@ -58,6 +66,8 @@ pub enum Wish {
     Retry(usize),
     /// The next link has taken over while the one before lived.
     Moved,
+    /// And it is a better one.
+    Climbed,
     /// A next link is there, and channels ask on it.
     Asks,
     /// Something worth a line in the timeline.
@@ -91,6 +101,7 @@ pub struct Client {
     names: Arc<[ChannelName]>,
     store_is_inline: bool,
     links_keep_order: bool,
+    opens_max: usize,
     running: Option<Running>,
 }
 
@@ -112,11 +123,18 @@ struct Running {
     opened: VecDeque<u64>,
     asked: Asked,
     told: Told,
+    verdicts: Verdicts,
     links_keep_order: bool,
     /// The links that were welcomed after the last turn.
     links: Vec<ConnId>,
     /// A move that is under way: to which link, and since when channels ask there.
     moving: Option<(ConnId, u64)>,
+    /// Links that were opened and not closed.
+    open: BTreeSet<ConnId>,
+    /// Links over HTTP.
+    over_http: BTreeSet<ConnId>,
+    /// POSTs that were not answered, and on which link.
+    posts: BTreeMap<RequestId, ConnId>,
 }
 
 impl Client {
@@ -143,6 +161,7 @@ impl Client {
             names,
             store_is_inline: shape.store_ms.is_none(),
             links_keep_order: shape.links_keep_order,
+            opens_max: OPENS_MAX * shape.transports.len(),
             running: None,
         }
     }
@@ -194,9 +213,13 @@ impl Client {
             opened: VecDeque::new(),
             asked: Asked::default(),
             told: Told::default(),
+            verdicts: Verdicts::default(),
             links_keep_order: self.links_keep_order,
             links: Vec::new(),
             moving: None,
+            open: BTreeSet::new(),
+            over_http: BTreeSet::new(),
+            posts: BTreeMap::new(),
         });
         self.drive(now_ms, truth)
     }
@@ -254,13 +277,18 @@ impl Client {
         let Some(running) = &mut self.running else {
             return Ok(Vec::new());
         };
-        if let Input::Received { conn, message } = &input {
+        if let Some((conn, message)) = carried(&input)? {
             let index = |name: &str| self.names.iter().position(|known| known.as_str() == name);
-            running.asked.on_message(*conn, message, index);
-            running.told.on_message(*conn, message);
+            running.asked.on_message(conn, &message, index);
+            running.told.on_message(conn, &message);
+        }
+        running.verdicts.on_input(&input);
+        if let Input::Response { request, .. } = &input {
+            running.posts.remove(request);
         }
         if let Input::Closed { conn, .. } = &input {
             running.told.on_closed(*conn);
+            running.open.remove(conn);
         }
         running.feed(now, &self.names, input, truth)?;
         self.drive(now_ms, truth)
@@ -323,14 +351,44 @@ impl Client {
                 format!("{OUTPUTS_PER_SECOND_MAX} outputs within a second, the last ones {last:?}")
             })?;
             match running.session.poll_output() {
-                Output::Open { conn, first, .. } => {
-                    running.opened.retain(|at| at + OPENS_PERIOD_MS > now_ms);
-                    running.opened.push_back(now_ms);
-                    ensure(running.opened.len() <= OPENS_MAX, "L4", || {
-                        format!("{OPENS_MAX} attempts to connect within {OPENS_PERIOD_MS} ms")
-                    })?;
+                Output::Open { conn, first } => {
+                    running.on_open(conn, now_ms, self.opens_max)?;
+                    running.verdicts.on_attempt(conn, TransportKind::WebSocket);
                     wishes.push(Wish::Open(conn, first));
                 }
+                Output::Request {
+                    conn,
+                    request,
+                    door,
+                    body,
+                    last,
+                } => {
+                    running.messages += 1;
+                    ensure(running.messages < MESSAGES_PER_SECOND_MAX, "L4", || {
+                        format!("{MESSAGES_PER_SECOND_MAX} messages within a second")
+                    })?;
+                    if !last && running.over_http.insert(conn) {
+                        running.on_open(conn, now_ms, self.opens_max)?;
+                        let kind = match door {
+                            Door::Stream => TransportKind::Sse,
+                            _ => TransportKind::LongPoll,
+                        };
+                        running.verdicts.on_attempt(conn, kind);
+                    }
+                    if door == Door::Push && !last {
+                        let of_link = running.posts.values().filter(|of| **of == conn).count();
+                        ensure(of_link == 0, "posts", || {
+                            format!("a POST of {conn:?} is made while another one is under way")
+                        })?;
+                        running.posts.insert(request, conn);
+                    }
+                    wishes.push(Wish::Request(conn, request, door, body));
+                }
+                Output::Abort { conn, request } => {
+                    running.posts.remove(&request);
+                    wishes.push(Wish::Abort(conn, request));
+                }
+                Output::Probe { probe } => wishes.push(Wish::Probe(probe)),
                 Output::Send { conn, message } => {
                     running.messages += 1;
                     ensure(running.messages < MESSAGES_PER_SECOND_MAX, "L4", || {
@@ -340,6 +398,8 @@ impl Client {
                 }
                 Output::Close { conn, code } => {
                     running.told.on_closed(conn);
+                    running.open.remove(&conn);
+                    running.posts.retain(|_, of| *of != conn);
                     wishes.push(Wish::Close(conn, code));
                 }
                 Output::FetchToken => {
@@ -394,6 +454,11 @@ impl Client {
             .is_some_and(|next| links.first() == Some(next))
         {
             wishes.push(Wish::Moved);
+            let over_http =
+                |at: Option<&ConnId>| at.is_some_and(|at| running.over_http.contains(at));
+            if over_http(running.links.first()) && !over_http(links.first()) {
+                wishes.push(Wish::Climbed);
+            }
         }
         if links.len() > 1 && links.get(1) != running.links.get(1) {
             wishes.push(Wish::Asks);
@@ -406,8 +471,10 @@ impl Client {
         for watch in running.watches.values_mut() {
             watch.check(&running.session, truth)?;
             if running.session.status(watch.id) == Some(&ChannelStatus::Live) {
-                let (asked, in_order) = (&running.asked, running.links_keep_order);
                 let conn = running.session.stream_link(watch.id);
+                // A POST that is late, or made again, is no order.
+                let is_socket = conn.is_some_and(|conn| !running.over_http.contains(&conn));
+                let (asked, in_order) = (&running.asked, running.links_keep_order && is_socket);
                 asked.check(conn, watch.channel, watch.base(), in_order, truth)?;
             }
             running
@@ -416,6 +483,7 @@ impl Client {
             watch.check_pace(now_ms, &running.session)?;
         }
         running.told.check_connection(&running.session)?;
+        running.verdicts.check(&running.session)?;
         Ok(wishes)
     }
 
@@ -435,6 +503,18 @@ impl Client {
 }
 
 impl Running {
+    fn on_open(&mut self, conn: ConnId, now_ms: u64, opens_max: usize) -> Checked {
+        self.opened.retain(|at| at + OPENS_PERIOD_MS > now_ms);
+        self.opened.push_back(now_ms);
+        ensure(self.opened.len() <= opens_max, "L4", || {
+            format!("{opens_max} attempts to connect within {OPENS_PERIOD_MS} ms")
+        })?;
+        self.open.insert(conn);
+        ensure(self.open.len() <= 2, "links", || {
+            format!("more than two links live: {:?}", self.open)
+        })
+    }
+
     fn watch_of(&self, channel: usize) -> Option<&Watch> {
         self.watches
             .values()
@@ -458,12 +538,17 @@ impl Running {
         match &input {
             Input::Outbox(reply) => self.on_reply(names, reply, truth)?,
             Input::Token(_) => self.wants_token = false,
-            Input::Received { .. } => self.watches.values_mut().for_each(Watch::on_message),
+            Input::Received { .. } | Input::Event { .. } | Input::Response { .. } => {
+                self.watches.values_mut().for_each(Watch::on_message);
+            }
             _ => {}
         }
         let current = self.session.welcomed_links().first().copied();
         let ended = match input {
             Input::Closed { conn, .. } | Input::SendFailed { conn, .. } => Some(conn),
+            Input::Response {
+                conn, ref response, ..
+            } if response.status != 200 => Some(conn),
             _ => None,
         };
         self.session.handle_input(now, input);

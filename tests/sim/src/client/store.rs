@@ -12,7 +12,7 @@ use tidewire_core::{
 use tidewire_server::channel::Author;
 
 use crate::node::author_of;
-use crate::truth::{Made, Truth};
+use crate::truth::{Decision, Made, Truth};
 use crate::violation::{Checked, Violation, ensure};
 
 /// One store.
@@ -144,10 +144,12 @@ impl Truth {
         let author = self.stores[store].author;
         let head = self.head(channel);
         let is_there = head.and_then(|head| self.decision(channel, author, end.n, head));
+        // A late copy may have been refused in the new log: lost it is all the same.
+        let is_gone = is_there != Some(Decision::Committed);
         let is_right = match end.status {
             // Of an evicted row of the table nobody can tell.
-            MutationStatus::Indeterminate => is_there.is_none() || self.evicted > 0,
-            _ => is_there.is_none() || self.clocks_lied,
+            MutationStatus::Indeterminate => is_gone || self.evicted > 0,
+            _ => is_gone || self.clocks_lied,
         };
         ensure(is_right, "S9", || {
             format!("{end:?} after {before:?}, but the log says {is_there:?}")

@@ -5,3 +5,4 @@ pub mod claims;
 pub mod health;
 pub mod live;
 pub mod told;
+pub mod verdicts;

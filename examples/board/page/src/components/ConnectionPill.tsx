@@ -13,7 +13,7 @@ const LABEL: Record<Connection["state"], string> = {
   closed: "Disconnected",
 };
 
-const TRANSPORT: Record<string, string> = { websocket: "WebSocket", sse: "SSE", long_poll: "Long poll" };
+const TRANSPORT: Record<string, string> = { websocket: "WebSocket", sse: "SSE", "long-poll": "Long poll" };
 
 /** How the page is connected, and what waits for it. */
 export function ConnectionPill() {
@@ -25,7 +25,7 @@ export function ConnectionPill() {
   const offline = state !== "connected";
 
   return (
-    <div className="connection" data-state={state} data-testid="connection">
+    <div className="connection" data-state={state} data-transport={transport} data-testid="connection">
       <button type="button" className="connection__pill" popoverTarget="connection-details">
         <span className="connection__dot" />
         <span role="status">

@@ -12,6 +12,9 @@ const KNOBS: readonly (readonly [Knob, string])[] = [
   ["reorder", "patches"],
   ["drop_patches", "one in two"],
   ["drop_acks", "all of them"],
+  ["block_websocket", "for everyone"],
+  ["block_sse", "for everyone"],
+  ["collect_sse", "for everyone"],
 ];
 
 /** Makes things go wrong, and shows what the frames say about it. */

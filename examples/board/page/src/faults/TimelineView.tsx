@@ -1,4 +1,5 @@
 import { memo } from "react";
+import { useConnection } from "tidewire/react";
 import { useStore } from "../state/store.ts";
 import type { Row, Timeline } from "./timeline.ts";
 
@@ -12,6 +13,7 @@ export function TimelineView({ timeline }: { timeline: Timeline }) {
   const problem = useStore(timeline.problem, (value) => value);
   const all = useStore(timeline.all, (value) => value);
   const paused = useStore(timeline.paused, (value) => value);
+  const { transport } = useConnection();
   return (
     <section className="timeline" aria-labelledby="timeline-title">
       <div className="timeline__head">
@@ -23,6 +25,9 @@ export function TimelineView({ timeline }: { timeline: Timeline }) {
           <input type="checkbox" checked={paused} onChange={(event) => timeline.paused.set(event.target.checked)} /> pause
         </label>
       </div>
+      {transport && transport !== "websocket" && (
+        <p className="timeline__empty">Frames over SSE and polls are not shown here: this follows WebSockets.</p>
+      )}
       {problem && <p className="timeline__problem">{problem}</p>}
       {rows.length === 0 && !problem && <p className="timeline__empty">Change a card: its frames show up here.</p>}
       <ol className="timeline__rows" tabIndex={0} aria-labelledby="timeline-title" data-testid="timeline">

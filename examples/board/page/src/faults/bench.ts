@@ -135,6 +135,9 @@ export const NAMES: Record<Knob, string> = {
   reorder: "Reorder",
   drop_patches: "Drop patches",
   drop_acks: "Drop acks",
+  block_websocket: "No WebSocket",
+  block_sse: "No SSE",
+  collect_sse: "Buffer SSE",
 };
 
 const ACTS = {

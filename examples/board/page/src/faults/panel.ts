@@ -1,7 +1,10 @@
 // What the demo's server offers the panel: examples/board/src/panel.rs. The admin door is not for pages.
 
 /** What stays on until it is switched off. */
-export type Knob = "delay" | "duplicate" | "reorder" | "drop_patches" | "drop_acks";
+export type Knob = "delay" | "duplicate" | "reorder" | "drop_patches" | "drop_acks" | Wall;
+
+/** What stands between everybody and the server. */
+export type Wall = "block_websocket" | "block_sse" | "collect_sse";
 
 /** What happens once. `who` is a principal, `null` everybody. */
 export type Act =
