@@ -59,8 +59,8 @@ pub use io::{
 #[cfg(any(test, feature = "testing"))]
 pub use mutation::outbox::conformance;
 pub use mutation::{
-    After, CancelError, ClientId, CommittedRow, Durability, Follow, Judgement, Low, MemoryOutbox,
-    MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus, NewRow, Opened,
-    OutboxReply, OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
+    AHEAD_MAX, After, CancelError, ClientId, CommittedRow, Durability, Follow, Judgement, Low,
+    MemoryOutbox, MutateError, MutateOptions, MutationHandle, MutationId, MutationStatus, NewRow,
+    Opened, OutboxReply, OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
 pub use session::{PresenceError, Session, SubscribeError};

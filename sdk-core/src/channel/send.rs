@@ -142,6 +142,7 @@ impl Channel {
         if is_newer {
             self.low = low;
         }
+        let from = *range.start();
         for (n, row) in self.queue.range_mut(range) {
             if row.stage == Stage::Storing {
                 // Those that are there follow.
@@ -149,7 +150,7 @@ impl Channel {
                 row.gone = !is_there && !row.ending;
             }
         }
-        self.take_stored(turn, rows, true);
+        self.take_stored(turn, rows, from);
     }
 
     /// Rows that are in the store no more: another session has brought them to their end. What is in the

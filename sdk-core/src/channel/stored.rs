@@ -9,6 +9,9 @@ use crate::mutation::{MutationHandle, MutationStatus, OutboxRow, Settlement, Sto
 use crate::planted;
 use crate::wire::{self, ErrorCode};
 
+/// Above all numbers: of none of these rows a push may be made.
+const NOT_READ: u64 = u64::MAX;
+
 impl Channel {
     /// The store has said what it has of this channel. Only now is anything asked of it or of a server.
     pub(crate) fn handle_loaded(&mut self, turn: &mut Turn<'_>, stored: StoredChannel) {
@@ -25,7 +28,7 @@ impl Channel {
             self.marks.insert(committed.n, handle);
         }
         if !planted!(LoadedRowsForgotten) {
-            self.take_stored(turn, stored.rows, false);
+            self.take_stored(turn, stored.rows, NOT_READ);
         }
         if let Some(conn) = self.link {
             self.handle_connected(turn, conn);
@@ -35,19 +38,20 @@ impl Channel {
     /// Other sessions wrote rows.
     pub(crate) fn handle_foreign(&mut self, turn: &mut Turn<'_>, rows: Vec<OutboxRow>) {
         if self.loaded && !self.released {
-            self.take_stored(turn, rows, false);
+            self.take_stored(turn, rows, NOT_READ);
         }
     }
 
-    /// Takes rows as they stand in the store. `sendable`: they were read for a push.
+    /// Takes rows as they stand in the store. Those from `read_from` on were read for a push.
     pub(super) fn take_stored(
         &mut self,
         turn: &mut Turn<'_>,
         stored: Vec<OutboxRow>,
-        sendable: bool,
+        read_from: u64,
     ) {
         let mut ended = Vec::new();
         for row in stored {
+            let sendable = row.n >= read_from;
             ended.extend(self.take_row(turn, row, sendable));
         }
         // Once all are known: the store may have ended those that come after them as well.
@@ -73,7 +77,8 @@ impl Channel {
         }
         row.marked |= marked;
         row.deadline = stored.deadline;
-        row.after_n = stored.after;
+        self.queue.comes_after(n, stored.after);
+        let row = self.queue.by_number(n)?;
         if row.ending {
             return None;
         }

@@ -13,8 +13,8 @@ use std::fmt;
 pub use dirty::Follow;
 pub use options::{Durability, MutateOptions};
 pub use outbox::{
-    After, CommittedRow, Judgement, Low, MemoryOutbox, NewRow, Opened, OutboxReply, OutboxRequest,
-    OutboxRow, OutboxStore, Settlement, StoredChannel,
+    AHEAD_MAX, After, CommittedRow, Judgement, Low, MemoryOutbox, NewRow, Opened, OutboxReply,
+    OutboxRequest, OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
 
 use crate::channel::name::ChannelName;

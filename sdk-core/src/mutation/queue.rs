@@ -8,17 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::outbox::AHEAD_MAX;
 use super::{MutateOptions, MutationHandle, MutationStatus};
 use crate::planted;
 use crate::time::UnixTime;
 
 /// What an item without changes takes in a push, at most.
 const NOOP_BYTES: usize = 64;
-
-/// How many numbers a row may be sent ahead of an undecided one that it comes after. Policy at the limit:
-/// it waits for that decision. The refusal has to stay listed at the server until both are decided, and
-/// of those it lists 64.
-const AHEAD_MAX: u64 = 32;
 
 /// One pending mutation.
 #[derive(Debug)]
@@ -228,6 +224,19 @@ impl MutationQueue {
         !is_first
     }
 
+    /// The store says what a row comes after; 0: nothing any more.
+    pub(crate) fn comes_after(&mut self, n: u64, after_n: u64) {
+        let after = self.number_of(after_n);
+        let Some(at) = self.place_of(n) else { return };
+        let row = &mut self.rows[at];
+        row.after_n = after_n;
+        if row.after.is_none() && after.is_some() {
+            // Whose row became known only now.
+            row.after = after;
+            self.dependents += 1;
+        }
+    }
+
     fn number_of(&self, n: u64) -> Option<MutationHandle> {
         self.place_of(n).map(|at| self.rows[at].handle)
     }
@@ -355,11 +364,12 @@ impl MutationQueue {
     }
 
     /// Whether an unsent row has to wait for the decision about the one that it comes after, or for the
-    /// store's word whether that is a no-op.
+    /// store's word whether that is a no-op. A decision counts once the store has it: a store that failed to
+    /// keep it would mark the row as if nothing were decided.
     pub(crate) fn waits(&self, n: u64, row: &Row) -> bool {
         let first = row.after.and_then(|after| self.row(after));
-        let open = first.filter(|first| first.stage != Stage::Settling);
-        open.is_some_and(|first| first.ending || first.n.is_some_and(|first| n - first > AHEAD_MAX))
+        first
+            .is_some_and(|first| first.ending || first.n.is_some_and(|first| n - first > AHEAD_MAX))
     }
 
     /// The unsent rows that come directly after this one.

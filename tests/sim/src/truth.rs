@@ -304,20 +304,25 @@ impl Truth {
         self.decision_at(*id, row)
     }
 
-    /// How a mutation was decided on lines that go on from `base`: those of logs that were lost meanwhile too.
+    /// How a mutation was decided as the log stood in an epoch, which may be lost meanwhile.
     #[must_use]
-    pub fn decisions_from(
+    pub fn decisions_in(
         &self,
         channel: usize,
         author: Author,
         n: u64,
-        base: FactId,
+        epoch: u64,
     ) -> Vec<Decision> {
-        let row = self.row(channel, author, n).into_iter();
-        row.flat_map(|row| row.decided.iter().map(move |&id| (id, row)))
-            .filter(|(id, _)| self.is_on_line(base, *id))
-            .filter_map(|(id, row)| self.decision_at(id, row))
-            .collect()
+        let is_of_epoch = |id: &FactId| {
+            let cursor = self.fact(*id).entry.cursor;
+            cursor.epoch == epoch && self.at(channel, cursor) == Some(*id)
+        };
+        let mut found = Vec::new();
+        for end in (0..self.facts.len()).map(FactId).filter(is_of_epoch) {
+            let decision = self.decision(channel, author, n, end);
+            found.extend(decision.filter(|decision| !found.contains(decision)));
+        }
+        found
     }
 
     fn decision_at(&self, id: FactId, row: &Asked) -> Option<Decision> {

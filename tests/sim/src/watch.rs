@@ -556,6 +556,7 @@ impl Watch {
     pub fn on_settle(
         &mut self,
         rows: &[Settlement],
+        epoch: u64,
         cursor: Option<Cursor>,
         truth: &Truth,
     ) -> Checked {
@@ -568,9 +569,9 @@ impl Watch {
                 .flatten()
                 .filter_map(|base| truth.decision(channel, author, settlement.n, base))
                 .collect();
-            if let Some(was) = was.filter(|_| known.is_empty()) {
+            if known.is_empty() {
                 // One answer may bring the outcome, and behind it the loss of the log that it was in.
-                known = truth.decisions_from(channel, author, settlement.n, was);
+                known = truth.decisions_in(channel, author, settlement.n, epoch);
             }
             let id = self.id_of_number(settlement.n)?;
             let fate = truth.fate(author, channel, settlement.n);

@@ -20,8 +20,8 @@
 use bytes::Bytes;
 
 use super::{
-    After, CommittedRow, Judgement, Low, NewRow, OutboxReply, OutboxRequest, OutboxRow, Settlement,
-    StoredChannel,
+    AHEAD_MAX, After, CommittedRow, Judgement, Low, NewRow, OutboxReply, OutboxRequest, OutboxRow,
+    Settlement, StoredChannel,
 };
 use crate::channel::name::ChannelName;
 use crate::mutation::{MutationHandle, MutationStatus};
@@ -230,6 +230,25 @@ pub fn cases() -> Vec<Case> {
                     }],
                 ),
             ],
+        },
+        Case {
+            name: "what comes far behind an undecided one waits for it, and whoever asks learns of that one",
+            steps: {
+                let far = AHEAD_MAX + 2;
+                let numbers: Vec<u64> = (1..=far).collect();
+                let mut rows: Vec<NewRow> = numbers.iter().map(|&n| row(n)).collect();
+                rows[far as usize - 1].after = After::Row(1);
+                let waiting = behind(fresh(far), 1);
+                let mut there: Vec<OutboxRow> = (1..far).map(|n| sent(n, 1)).collect();
+                there.push(waiting.clone());
+                vec![
+                    append(&rows, &numbers),
+                    attempt(1, far, low(1), &there),
+                    attempt(far, far, low(1), &[sent(1, 1), waiting]),
+                    settle(&[committed(1)], &[committed(1)]),
+                    attempt(far, far, low(2), &[sent(far, 1)]),
+                ]
+            },
         },
         Case {
             name: "an outcome is the first one that was stored, a no-op's its own",

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{
-    After, CommittedRow, Judgement, Low, NewRow, Opened, OutboxReply, OutboxRequest, OutboxRow,
-    OutboxStore, Settlement, StoredChannel,
+    AHEAD_MAX, After, CommittedRow, Judgement, Low, NewRow, Opened, OutboxReply, OutboxRequest,
+    OutboxRow, OutboxStore, Settlement, StoredChannel,
 };
 use crate::channel::name::ChannelName;
 use crate::mutation::{ClientId, Durability, MutationHandle, MutationStatus};
@@ -93,8 +93,8 @@ impl MemoryOutbox {
                 deadlines,
             } => {
                 let stored = self.channel(&channel);
-                stored.mark(from, through, epoch, latest, &deadlines);
-                let rows = stored.rows(from, through);
+                let cause = stored.mark(from, through, epoch, latest, &deadlines);
+                let mut rows = stored.rows(from, through);
                 let (mut ended, mut committed) = (Vec::new(), Vec::new());
                 if (rows.len() as u64) <= through.saturating_sub(from) {
                     // Some are gone.
@@ -102,6 +102,9 @@ impl MemoryOutbox {
                     ended.extend(stored.failed.iter().filter(|end| is_gone(end.n)).cloned());
                     let all = stored.committed.iter().map(|row| row.n);
                     committed.extend(all.filter(|&n| is_gone(n)));
+                }
+                if let Some(cause) = cause.filter(|&n| n < from) {
+                    rows.splice(..0, stored.rows(cause, cause));
                 }
                 OutboxReply::Attempted {
                     from,
@@ -337,7 +340,7 @@ impl Stored {
     }
 
     /// Sets marks up to a row, and counts whoever is about to send those from `from` on. What fails with
-    /// what it comes after is a no-op from now on.
+    /// what it comes after is a no-op from now on. Returns what a row below has to wait for.
     fn mark(
         &mut self,
         from: u64,
@@ -345,7 +348,7 @@ impl Stored {
         epoch: u64,
         latest: UnixTime,
         deadlines: &[(u64, UnixTime)],
-    ) {
+    ) -> Option<u64> {
         let first = self.rows.front().map_or(0, |row| row.n);
         let start = match first <= self.last_dependent {
             true => 0,
@@ -362,6 +365,10 @@ impl Stored {
             let is_decided = has_cause && self.row(row.after).is_none();
             let fails = has_cause && self.failure(row.after).is_some()
                 || is_decided && self.is_unknown(row.after);
+            let is_far = row.n - row.after > AHEAD_MAX;
+            if has_cause && !is_marked && !is_decided && !fails && is_far {
+                return Some(row.after);
+            }
             let row = &mut self.rows[at];
             if row.n >= from {
                 row.epoch = row.epoch.max(epoch);
@@ -383,6 +390,7 @@ impl Stored {
             let deadline = deadline.filter(|_| row.ended.is_none());
             row.deadline = Some(deadline.map_or(latest, |at| at.min(latest)));
         }
+        None
     }
 
     fn neutralise(&mut self, rows: Vec<Settlement>) -> (Vec<Settlement>, Vec<u64>) {

@@ -22,6 +22,11 @@ use crate::channel::name::ChannelName;
 use crate::planted;
 use crate::time::UnixTime;
 
+/// How many numbers a row may be sent ahead of an undecided one that it comes after; every store of a session holds
+/// to it. Policy at the limit: the row waits for that decision. The refusal has to stay listed at the server until both are decided, and
+/// of those it lists 64: with more of them between the two, nothing could be decided any more.
+pub const AHEAD_MAX: u64 = 32;
+
 /// Keeps the outbox of one principal: what a driver carries out [`OutboxRequest`]s on.
 ///
 /// Rules of the contract:
@@ -67,7 +72,8 @@ pub enum OutboxRequest {
     ///
     /// Marks are set in the order of `n`, from the lowest row on, and none above a row without one. A
     /// row that comes after one that ended otherwise than committed becomes a no-op first; one that comes
-    /// after a committed one that is gone comes after nothing any more.
+    /// after a committed one that is gone comes after nothing any more. One that comes after an undecided row
+    /// more than [`AHEAD_MAX`] below stays without a mark.
     Attempt {
         /// Which channel.
         channel: ChannelName,
@@ -359,7 +365,8 @@ pub enum OutboxReply {
         through: u64,
         /// What their push may say as `low`.
         low: Low,
-        /// All rows of the range that are there, by number.
+        /// All rows of the range that are there, by number; and before them the one that a row of the range has to
+        /// wait for, if it lies below: who asks may not know of it.
         rows: Vec<OutboxRow>,
         /// Rows of the range that have ended otherwise than committed and are gone.
         ended: Vec<Settlement>,

@@ -669,11 +669,11 @@ impl Running {
             }
             OutboxRequest::Attempt { from, through, .. } => watch.on_attempt(*from, *through),
             OutboxRequest::Neutralise { rows, .. } => watch.on_neutralise(rows)?,
-            OutboxRequest::Settle { rows, .. } => {
+            OutboxRequest::Settle { rows, epoch, .. } => {
                 let id = watch.id;
                 let cursor = self.session.cursor(id);
                 if let Some(watch) = self.watches.get_mut(&id) {
-                    watch.on_settle(rows, cursor, truth)?;
+                    watch.on_settle(rows, *epoch, cursor, truth)?;
                 }
             }
             _ => {}
