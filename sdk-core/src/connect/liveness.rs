@@ -18,6 +18,8 @@ pub(crate) struct Liveness {
     /// When to look next. It stays put while frames arrive, so that no timer is reset per message.
     check_at: MonoTime,
     probe_until: Option<MonoTime>,
+    /// The probe was repeated, since the timer that should have judged it came late.
+    repeated: bool,
 }
 
 /// What to do about a link.
@@ -37,6 +39,7 @@ impl Liveness {
             heard_at: now,
             check_at: now + silence_max,
             probe_until: None,
+            repeated: false,
         }
     }
 
@@ -52,6 +55,7 @@ impl Liveness {
             return Verdict::Alive;
         }
         self.probe_until = Some(now + self.probe_timeout);
+        self.repeated = false;
         Verdict::Probe
     }
 
@@ -68,9 +72,11 @@ impl Liveness {
             return Verdict::Alive;
         }
         if let Some(until) = self.probe_until {
-            // A late turn still hands queued frames over first: probe again instead of judging.
-            if now >= until + self.probe_timeout {
+            // After a late turn queued frames are still to be handed over: probe again instead of judging. But
+            // once: in a hidden tab every timer is late, and a dead link would never be found.
+            if now >= until + self.probe_timeout && !self.repeated {
                 self.probe_until = Some(now + self.probe_timeout);
+                self.repeated = true;
                 return Verdict::Probe;
             }
             if now >= until {
@@ -124,5 +130,26 @@ mod tests {
         assert_eq!(link.suspect(at(504)), Verdict::Probe);
         assert_eq!(link.suspect(at(505)), Verdict::Alive);
         assert_eq!(link.check(at(507)), Verdict::Dead);
+    }
+
+    #[test]
+    fn where_every_timer_is_late_a_dead_link_is_found_all_the_same() {
+        let mut link = Liveness::new(SILENCE, PROBE, at(0));
+        link.on_frame(at(10));
+        let verdicts: Vec<_> = (1..=3).map(|minute| link.check(at(60 * minute))).collect();
+        assert_eq!(verdicts, [Verdict::Probe, Verdict::Probe, Verdict::Dead]);
+    }
+
+    #[test]
+    fn where_every_timer_is_late_a_living_link_lives() {
+        let mut link = Liveness::new(SILENCE, PROBE, at(0));
+        for second in (25..=600).step_by(5) {
+            if second % 25 == 0 {
+                link.on_frame(at(second));
+            }
+            if second % 60 == 0 {
+                assert_ne!(link.check(at(second)), Verdict::Dead, "at {second} s");
+            }
+        }
     }
 }

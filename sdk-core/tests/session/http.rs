@@ -132,45 +132,6 @@ fn ack(through: u64) -> Bytes {
     }))
 }
 
-fn live(kind: TransportKind) -> Driver {
-    let mut d = welcomed(kind);
-    let subscribe = d
-        .requests
-        .iter()
-        .position(|asked| asked.door == Door::Push)
-        .unwrap();
-    let subscribe = d.requests.remove(subscribe);
-    d.respond(&subscribe, 200, Bytes::new());
-    let at = Cursor::new(5, 1, 11);
-    let mut answer = BytesMut::new();
-    for frame in [
-        ServerKind::SnapshotBegin(SnapshotBegin {
-            channel: CHANNEL.into(),
-            cursor: Some(at),
-            known: Some(Known::default()),
-            head: Some(at),
-            ..SnapshotBegin::default()
-        }),
-        ServerKind::SnapshotEnd(SnapshotEnd {
-            channel: CHANNEL.into(),
-            records: 0,
-            digest: digest(&[]),
-            cursor: Some(at),
-        }),
-    ] {
-        encode_server(frame, &mut answer);
-    }
-    match kind {
-        TransportKind::Sse => d.event(&answer),
-        _ => {
-            let poll = d.take_request();
-            d.respond(&poll, 200, answer.freeze());
-        }
-    }
-    assert_eq!(d.session.status(d.channel), Some(&ChannelStatus::Live));
-    d
-}
-
 fn posts(d: &mut Driver) -> Vec<Asked> {
     let (posts, others) = std::mem::take(&mut d.requests)
         .into_iter()
@@ -242,7 +203,7 @@ fn polls_are_numbered_and_each_whole_answer_is_followed_by_the_next_one() {
 
 #[test]
 fn a_poll_that_says_nothing_makes_nobody_spin_and_one_that_is_not_held_waits_for_its_pause() {
-    let mut d = live(TransportKind::LongPoll);
+    let mut d = Driver::live_over(TransportKind::LongPoll);
     let poll = d.take_request();
     d.respond(&poll, 200, Bytes::new());
     assert_eq!(posts(&mut d).len() + d.requests.len(), 0);
@@ -264,7 +225,7 @@ fn a_poll_that_says_nothing_makes_nobody_spin_and_one_that_is_not_held_waits_for
 
 #[test]
 fn one_post_is_under_way_and_what_comes_meanwhile_goes_with_the_next() {
-    let mut d = live(TransportKind::Sse);
+    let mut d = Driver::live_over(TransportKind::Sse);
     d.mutate(put("a"));
     let first = post(&mut d);
     assert_eq!(names(&first), ["hello", "push"]);
@@ -279,7 +240,7 @@ fn one_post_is_under_way_and_what_comes_meanwhile_goes_with_the_next() {
 
 #[test]
 fn a_post_that_fails_goes_again_after_a_pause_with_what_came_meanwhile() {
-    let mut d = live(TransportKind::Sse);
+    let mut d = Driver::live_over(TransportKind::Sse);
     d.mutate(put("a"));
     let first = post(&mut d);
     d.respond(&first, 0, Bytes::new());
@@ -298,7 +259,7 @@ fn retry_after_is_a_floor_for_the_next_post() {
         (503, Bytes::new(), Some(7)),
         (429, refusal(ErrorCode::RateLimited, Some(7_000)), None),
     ] {
-        let mut d = live(TransportKind::Sse);
+        let mut d = Driver::live_over(TransportKind::Sse);
         d.mutate(put("a"));
         let first = post(&mut d);
         d.respond_with(
@@ -324,7 +285,7 @@ fn three_posts_that_fail_in_a_row_end_the_link_but_the_servers_own_word_does_not
         (Bytes::from_static(b"<html>"), true),
         (refusal(ErrorCode::Overloaded, Some(10)), false),
     ] {
-        let mut d = live(TransportKind::Sse);
+        let mut d = Driver::live_over(TransportKind::Sse);
         d.mutate(put("a"));
         for _ in 0..3 {
             let posted = post(&mut d);
@@ -339,7 +300,7 @@ fn three_posts_that_fail_in_a_row_end_the_link_but_the_servers_own_word_does_not
 
 #[test]
 fn a_post_without_an_answer_is_given_up_after_fifteen_seconds() {
-    let mut d = live(TransportKind::LongPoll);
+    let mut d = Driver::live_over(TransportKind::LongPoll);
     d.mutate(put("a"));
     let first = post(&mut d);
     d.advance(14_999);
@@ -350,7 +311,7 @@ fn a_post_without_an_answer_is_given_up_after_fifteen_seconds() {
 
 #[test]
 fn a_token_that_is_refused_is_fetched_once_sent_and_the_post_repeated() {
-    let mut d = live(TransportKind::Sse);
+    let mut d = Driver::live_over(TransportKind::Sse);
     d.mutate(put("a"));
     let first = post(&mut d);
     let fetches = d.token_fetches;
@@ -377,7 +338,7 @@ fn anything_but_a_whole_200_to_a_poll_opens_another_session_with_the_cursors() {
         (502, Bytes::from_static(b"<html>")),
         (204, Bytes::new()),
     ] {
-        let mut d = live(TransportKind::LongPoll);
+        let mut d = Driver::live_over(TransportKind::LongPoll);
         let poll = d.take_request();
         d.respond(&poll, status, body);
         assert!(d.closed, "{status}");
@@ -402,7 +363,7 @@ fn anything_but_a_whole_200_to_a_poll_opens_another_session_with_the_cursors() {
 
 #[test]
 fn of_a_posts_answer_only_answers_count() {
-    let mut d = live(TransportKind::Sse);
+    let mut d = Driver::live_over(TransportKind::Sse);
     let handle = d.mutate(put("a"));
     let posted = post(&mut d);
     let mut body = BytesMut::new();
@@ -425,7 +386,7 @@ fn of_a_posts_answer_only_answers_count() {
 
 #[test]
 fn every_second_heartbeat_of_a_stream_is_answered_unless_something_was_posted() {
-    let mut d = live(TransportKind::Sse);
+    let mut d = Driver::live_over(TransportKind::Sse);
     let beat = server_message(ServerKind::Heartbeat(Heartbeat::default()));
     d.event(&beat);
     assert!(posts(&mut d).is_empty());
@@ -440,7 +401,7 @@ fn every_second_heartbeat_of_a_stream_is_answered_unless_something_was_posted() 
     d.event(&beat);
     assert!(posts(&mut d).is_empty(), "it heard of us since");
 
-    let mut d = live(TransportKind::LongPoll);
+    let mut d = Driver::live_over(TransportKind::LongPoll);
     for _ in 0..4 {
         let poll = d.take_request();
         d.respond(&poll, 200, beat.clone());
@@ -450,7 +411,7 @@ fn every_second_heartbeat_of_a_stream_is_answered_unless_something_was_posted() 
 
 #[test]
 fn answers_to_posts_are_no_sign_of_life_of_the_stream() {
-    let mut d = live(TransportKind::Sse);
+    let mut d = Driver::live_over(TransportKind::Sse);
     for _ in 0..4 {
         d.advance(9_000);
         if d.closed {
@@ -470,7 +431,7 @@ fn answers_to_posts_are_no_sign_of_life_of_the_stream() {
 
 #[test]
 fn whoever_leaves_says_so_with_the_last_post() {
-    let mut d = live(TransportKind::LongPoll);
+    let mut d = Driver::live_over(TransportKind::LongPoll);
     d.requests.clear();
     d.session.close(d.now);
     d.drain();
@@ -489,7 +450,7 @@ fn what_stands_in_an_event_and_is_no_message_ends_the_link() {
         ("message", "", false),
         ("of a later version", "!", false),
     ] {
-        let mut d = live(TransportKind::Sse);
+        let mut d = Driver::live_over(TransportKind::Sse);
         let (conn, event) = (d.conn, stream_event(kind, data));
         d.input(Input::Event { conn, event });
         assert_eq!(d.closed, ends, "{kind:?} {data:?}");
