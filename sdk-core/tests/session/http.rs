@@ -20,21 +20,6 @@ pub(crate) fn dialled(kind: TransportKind) -> Driver {
     d
 }
 
-/// The same, welcomed: the channel's subscribe is posted.
-fn welcomed(kind: TransportKind) -> Driver {
-    let mut d = dialled(kind);
-    let welcome = server_message(d.http_welcome());
-    let opened = d.take_request();
-    match kind {
-        TransportKind::Sse => {
-            d.input(Input::Opened { conn: d.conn });
-            d.event(&welcome);
-        }
-        _ => d.respond(&opened, 200, welcome),
-    }
-    d
-}
-
 impl Driver {
     pub(crate) fn http_welcome(&self) -> ServerKind {
         match self.welcome_frame() {
