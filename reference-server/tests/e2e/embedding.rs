@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Bytes;
-use tidewire_core::wire::{ClientKind, ErrorFrame, Ping, Pong, PresenceSet, Refresh, ServerKind};
+use tidewire_core::wire::{
+    ClientKind, Codec, ErrorFrame, Ping, Pong, PresenceSet, Refresh, ServerKind,
+};
 use tidewire_server::broker::{
     Answer, Broker, BrokerReply, BrokerRequest, Inbox, Letter, Listed, MemoryBroker, NodeId, RunId,
     Sent, Unavailable, Watch,
@@ -18,6 +20,7 @@ use tidewire_server::{
 };
 use tokio::net::TcpListener;
 
+use crate::http::{Asker, Polls};
 use crate::support::{Client, card, hello, http, push, put, subscribe, until};
 
 const ROOM: &str = "board:main";
@@ -75,6 +78,7 @@ async fn check(token: String) -> Result<Principal, AuthError> {
         "dev:bad name" => Ok(Principal::new("a\nb")),
         "dev:stale" => Ok(Principal::new("stale").expires(UnixTime(1))),
         "dev:brief" => Ok(Principal::new("brief").expires(unix_ms_in(1500))),
+        "dev:lasting" => Ok(Principal::new("brief").expires(unix_ms_in(600_000))),
         _ => Ok(Principal::new(
             token.strip_prefix("dev:").unwrap_or("nobody"),
         )),
@@ -185,6 +189,45 @@ async fn a_token_that_expires_ends_the_connection_unless_it_was_refreshed() {
         (ErrorCode::TokenExpired as u32, Some(1008))
     );
     assert!(begun.elapsed() >= Duration::from_millis(1400));
+}
+
+#[tokio::test]
+async fn a_token_that_expires_ends_a_session_over_http_unless_it_was_refreshed() {
+    let server = Server::builder(Config::default())
+        .authenticate(|token, _| check(token))
+        .build()
+        .unwrap();
+    let address = spawn(server).await;
+    let asker = Asker::new(&address, Codec::Protobuf, "brief");
+    let begun = Instant::now();
+    let mut brief = asker.welcomed(&[]).await;
+    let mut polls = Polls::open(&asker, &[]).await;
+    let mut kept = asker.welcomed(&[]).await;
+    let refresh = ClientKind::Refresh(Refresh {
+        token: "dev:lasting".into(),
+    });
+    assert_eq!(kept.asker.post(&[refresh]).await, []);
+    kept.asker.hello.token = "dev:lasting".into();
+    let is_refreshed = |frame| matches!(frame, ServerKind::Refreshed(_)).then_some(());
+    kept.events.find(is_refreshed).await;
+    let fatal = |frame| match frame {
+        ServerKind::Error(error) if error.fatal => Some(error.code),
+        _ => None,
+    };
+    let expired = ErrorCode::TokenExpired as u32;
+    assert_eq!(brief.events.find(fatal).await, expired);
+    assert_eq!(
+        brief.events.try_next().await.unwrap(),
+        None,
+        "the stream ends"
+    );
+    assert_eq!(polls.find(fatal).await, expired);
+    assert!(begun.elapsed() >= Duration::from_millis(1400));
+    // The one that was refreshed goes on past that.
+    let ping = ClientKind::Ping(Ping { t: 7 });
+    assert_eq!(kept.asker.post(&[ping]).await, []);
+    let is_pong = |frame| (frame == ServerKind::Pong(Pong { t: 7 })).then_some(());
+    kept.events.find(is_pong).await;
 }
 
 /// The refusal of a frame, which leaves the connection alone.
