@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidewire::{Channel, Client, Codec, Collection, Config, TokenProvider};
 
+use crate::over;
 use crate::wait::{until, within};
 
 /// A card, as far as the tests look at it.
@@ -53,7 +54,7 @@ pub fn client(url: &str, name: &str) -> Client {
 /// When it cannot be built.
 #[must_use]
 pub fn json_client(url: &str, name: &str) -> Client {
-    Client::builder(url)
+    over::builder(url)
         .token(format!("dev:{name}"))
         .codec(Codec::Json)
         .config(quick())
@@ -67,7 +68,7 @@ pub fn json_client(url: &str, name: &str) -> Client {
 /// When it cannot be built.
 #[must_use]
 pub fn client_with(url: &str, provider: impl TokenProvider) -> Client {
-    Client::builder(url)
+    over::builder(url)
         .token(provider)
         .config(quick())
         .build()
@@ -107,6 +108,7 @@ impl Board {
         within("the first view", board.channel.ready())
             .await
             .expect("the board can be read");
+        over::assert_over(&board.client);
         board
     }
 

@@ -6,9 +6,11 @@
 
 mod board;
 mod front;
+mod over;
 mod program;
 #[cfg(target_os = "linux")]
 mod quiet;
+mod restless;
 mod server;
 mod wait;
 

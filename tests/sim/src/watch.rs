@@ -407,6 +407,14 @@ impl Watch {
         }
     }
 
+    /// The store has left a row without the mark that it was asked for.
+    pub fn on_unmarked(&mut self, n: u64) {
+        let id = self.by_number.get(&n);
+        if let Some(row) = id.and_then(|id| self.rows.get_mut(id)) {
+            row.attempted = false;
+        }
+    }
+
     /// The core wants rows to become no-ops: none of them may have been sent, and there is a reason.
     pub fn on_neutralise(&mut self, rows: &[Settlement]) -> Checked {
         for settlement in rows {

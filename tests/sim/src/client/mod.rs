@@ -583,10 +583,18 @@ impl Running {
                     }
                 }
             }
-            OutboxReply::Attempted { channel, rows, .. } => {
+            OutboxReply::Attempted {
+                channel,
+                rows,
+                from,
+                ..
+            } => {
                 if let Some(watch) = self.named(names, channel, truth)? {
                     for row in rows {
                         watch.on_stored(row, truth)?;
+                        if row.n >= *from && row.attempts == 0 {
+                            watch.on_unmarked(row.n);
+                        }
                     }
                 }
             }
