@@ -28,10 +28,13 @@ pub(crate) async fn drain(app: &App, reason: &str) {
         reason: reason.into(),
         alone: app.serving.as_ref().is_none_or(Serving::leave),
     });
-    if tokio::time::timeout(grace, connections.empty())
-        .await
-        .is_err()
-    {
+    let is_empty = async {
+        tokio::select! {
+            () = connections.empty() => {}
+            never = app.sessions.end_abandoned() => match never {},
+        }
+    };
+    if tokio::time::timeout(grace, is_empty).await.is_err() {
         let left = connections.all();
         tracing::info!(clients = left.len(), "the grace is over, closing");
         for batch in left.chunks(CLOSE_BATCH) {

@@ -159,6 +159,7 @@ mod variants {
 
         // Mutations, in the server.
         TableNotBounded: "a table lists no more rejections than it has room for";
+        PassedNotMarked: "what `low` has passed was perhaps rejected: what comes after it is not applied";
         ForgottenNotMarked: "numbers whose rejections were forgotten are marked";
         RightReadEarly: "the right to write is that of the moment when a push is evaluated";
         DuplicateDecidedAgain: "`n ≤ last` is a duplicate";

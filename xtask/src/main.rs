@@ -29,6 +29,7 @@ mod size;
 mod soak;
 mod test;
 mod toolchain;
+mod transports;
 mod wasm;
 
 use std::process::ExitCode;

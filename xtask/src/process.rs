@@ -29,6 +29,11 @@ pub(crate) fn run_through(command: &mut Command) -> anyhow::Result<()> {
 
 /// Like [`run_through`] for a test runner: the error says again which tests failed and why.
 pub(crate) fn run_tests(command: &mut Command) -> anyhow::Result<()> {
+    run_tests_counted(command).map(drop)
+}
+
+/// The same; returns how many tests of Rust have passed.
+pub(crate) fn run_tests_counted(command: &mut Command) -> anyhow::Result<u64> {
     eprintln!("  $ {}", show(command));
     let mut child = command
         .stdin(Stdio::null())
@@ -36,18 +41,22 @@ pub(crate) fn run_tests(command: &mut Command) -> anyhow::Result<()> {
         .spawn()
         .with_context(|| format!("cannot start `{}`", show(command)))?;
     let mut failures = Failures::new();
+    let mut passed = 0;
     let stdout = child.stdout.take().context("the output is piped")?;
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         failures.read(&line);
+        let result = line.strip_prefix("test result: ok. ");
+        let count = result.and_then(|it| it.split_once(" passed"));
+        passed += count.map_or(Ok(0), |(count, _)| count.parse::<u64>())?;
     }
     let status = child.wait()?;
     if !status.success() {
         bail!("`{}` ended with {status}{}", show(command), failures.text());
     }
-    Ok(())
+    Ok(passed)
 }
 
 /// Runs a command quietly and returns what it printed on standard output.

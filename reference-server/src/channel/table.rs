@@ -37,6 +37,14 @@ impl Decision<'_> {
         row.check = self.check;
         row.deadline_max = row.deadline_max.max(self.deadline_ms);
         row.low = row.low.max(self.low);
+        let mut rejected = row.rejected.iter().rev();
+        if let Some((passed, _)) = rejected.find(|(n, _)| *n < self.low)
+            && !planted!(PassedNotMarked)
+        {
+            // An author needs it no more, unless it has lost a number and closes that gap: a copy of what it sent to come
+            // after this one may arrive all the same.
+            row.forgotten = row.forgotten.max(*passed);
+        }
         row.rejected.retain(|(rejected, _)| *rejected >= self.low);
         if planted!(RejectionsForgottenEarly) {
             row.rejected.clear();

@@ -86,6 +86,11 @@ impl Live {
         Ok(answered)
     }
 
+    /// The poll that its client owes, if it polls and none is held.
+    pub(crate) fn awaited_poll(&self) -> Option<u32> {
+        self.desk().awaited_poll()
+    }
+
     /// Its client hung up: it does not come back to this session.
     pub(crate) fn hang_up(&self) {
         self.desk().hang_up();

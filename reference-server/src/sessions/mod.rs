@@ -34,6 +34,9 @@ pub(crate) use token_cache::TokenCache;
 /// How long a home may take to answer, beside what it holds a poll for.
 const HOME: Duration = Duration::from_secs(5);
 
+/// How long a client may owe its next poll while the node drains; at most twice that. It polls at once, or after a second.
+const POLL_OWED: Duration = Duration::from_secs(3);
+
 /// Letters that are remembered, since a broker may deliver one twice. The oldest are forgotten.
 const LETTERS_KEPT: usize = 4096;
 
@@ -169,6 +172,30 @@ impl Sessions {
             Ok(Ok(told)) => told.into_answer(),
             // Its home is gone, or as good as gone.
             _ => Err(Refused::moved()),
+        }
+    }
+
+    /// While the node drains: ends sessions whose clients have left between two polls, which nothing says. Who is still
+    /// there opens another one.
+    pub(crate) async fn end_abandoned(&self) -> Infallible {
+        let mut owed = HashMap::new();
+        loop {
+            tokio::time::sleep(POLL_OWED).await;
+            let live: Vec<_> = self
+                .live()
+                .iter()
+                .map(|(id, live)| (*id, Arc::clone(live)))
+                .collect();
+            let before = std::mem::take(&mut owed);
+            for (id, live) in live {
+                let Some(number) = live.awaited_poll() else {
+                    continue;
+                };
+                if before.get(&id) == Some(&number) {
+                    live.hang_up();
+                }
+                owed.insert(id, number);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which transport the scenarios go over: `TIDEWIRE_TRANSPORT` says it, so that one list of them serves all.
+//! Which transport the scenarios go over: `TEST_TRANSPORT` says it, so that one list of them serves all.
 
 use std::env;
 use std::sync::LazyLock;
@@ -18,12 +18,12 @@ enum Over {
     Chain,
 }
 
-static OVER: LazyLock<Over> = LazyLock::new(|| match env::var("TIDEWIRE_TRANSPORT").as_deref() {
+static OVER: LazyLock<Over> = LazyLock::new(|| match env::var("TEST_TRANSPORT").as_deref() {
     Err(_) => Over::Anything,
     Ok("sse") => Over::One(TransportKind::Sse),
     Ok("long-poll") => Over::One(TransportKind::LongPoll),
     Ok("chain") => Over::Chain,
-    Ok(other) => panic!("TIDEWIRE_TRANSPORT is sse, long-poll or chain, not {other}"),
+    Ok(other) => panic!("TEST_TRANSPORT is sse, long-poll or chain, not {other}"),
 });
 
 /// A client's builder that goes over the transport of this run.

@@ -26,6 +26,9 @@ const POLL_PAUSE_MS_MAX: u64 = 3_000;
 /// A drain takes 30 s at most, and its node starts 3 s later.
 const DRAIN_MS_MAX: u64 = 34_000;
 
+/// Longer than any store takes.
+const STORES_MS: u64 = 1_000;
+
 /// How long the calm is watched: longer than it takes to notice a dead connection.
 const CALM_MS: u64 = 100_000;
 
@@ -112,6 +115,8 @@ fn live(world: &mut World, converged_ms: &mut Option<u64>) -> Checked {
     world.run_for(world.shape.quiet_ms)?;
     world.heal()?;
     *converged_ms = Some(converge(world)?);
+    // What stores were asked last may end hundreds of rows.
+    world.run_for(STORES_MS)?;
     let calm_from = world.trace.events();
     world.run_for(CALM_MS)?;
     check_calm(world, world.trace.events() - calm_from)?;

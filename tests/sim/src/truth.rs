@@ -507,6 +507,8 @@ impl Truth {
                 row.deadline_max = row.deadline_max.max(*deadline_ms);
                 row.low = row.low.max(*low);
                 row.check = *check;
+                let passed = row.rejected.iter().map(|(at, _)| *at);
+                row.forgotten = passed.filter(|at| at < low).fold(row.forgotten, u64::max);
                 row.rejected.retain(|(at, _)| at >= low);
                 let has_preconditions = self
                     .row(channel, *author, *n)

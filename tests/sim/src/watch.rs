@@ -322,9 +322,12 @@ impl Watch {
                 id
             }
         };
+        let after = self.by_number.get(&stored.after).copied();
         let Some(row) = self.rows.get_mut(&id) else {
             return Ok(());
         };
+        // What it comes after may have become known only now.
+        row.after = row.after.or(after);
         row.attempted |= stored.attempts > 0;
         if let Some(status) = &stored.ended
             && !row.has_ended()

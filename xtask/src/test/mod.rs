@@ -15,6 +15,7 @@ use crate::setup::Consent;
 
 use self::lanes::Lane;
 use self::steps::STEPS;
+pub(crate) use self::steps::cargo_test;
 
 /// One part of the test run.
 struct Step {

@@ -26,12 +26,13 @@ use crate::setup::Consent;
 use crate::sim::{self, SeedRange};
 use crate::size;
 use crate::toolchain::WasmToolchain;
+use crate::transports;
 use crate::wasm;
 
 use super::lanes::Lane;
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 18] = [
+pub(super) static STEPS: [Step; 19] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
@@ -129,6 +130,13 @@ pub(super) static STEPS: [Step; 18] = [
         lane: Lane::Serves,
         after: Some("unit"),
         run: e2e,
+    },
+    Step {
+        name: "transports",
+        about: "the scenarios of native clients over streams, over polls, and in a network that changes all the time",
+        lane: Lane::Serves,
+        after: None,
+        run: |_| transports::check(),
     },
     Step {
         name: "independent",
@@ -245,7 +253,7 @@ fn independent(consent: Consent) -> anyhow::Result<()> {
 
 /// `cargo test` for what [`lint::check`] has built, with the same random cases each time: a run that passes here passes elsewhere. A bare
 /// `cargo test` tries others.
-fn cargo_test(args: &[&str]) -> anyhow::Result<Command> {
+pub(crate) fn cargo_test(args: &[&str]) -> anyhow::Result<Command> {
     let mut cargo = lint::cargo()?;
     cargo
         .args(["test", "--locked", "--workspace"])

@@ -149,6 +149,18 @@ fn a_mutation_fails_with_the_one_that_it_depends_on() {
 }
 
 #[test]
+fn what_comes_after_a_rejection_that_low_has_passed_is_not_applied() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    harness.push(&ana, 1, 1, vec![item(vec![set("absent", "v", "1")])]);
+    // Whoever has lost a number closes the gap by `low`, past what a later row may come after.
+    harness.push(&ana, 2, 2, put_items(0..1));
+    harness.push(&ana, 3, 2, vec![after(1), after(2)]);
+    let codes = codes(&ana.take());
+    assert_eq!(codes[2..], [ErrorCode::DepFailed as u32, 0]);
+}
+
+#[test]
 fn a_row_is_evicted_by_log_time_and_then_too_old_pushes_are_refused() {
     let mut harness = Harness::new();
     let (ana, ben) = (harness.join(1, 1), harness.join(2, 2));

@@ -118,6 +118,12 @@ impl<P> Desk<P> {
         }
     }
 
+    /// The poll that its client owes, if it polls and none is held.
+    #[must_use]
+    pub fn awaited_poll(&self) -> Option<u32> {
+        self.rules.as_ref().and_then(HttpSession::awaited_poll)
+    }
+
     /// Its client hung up: it does not come back to this session.
     pub fn hang_up(&mut self) {
         self.hung_up = true;

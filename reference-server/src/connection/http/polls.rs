@@ -39,6 +39,12 @@ impl Polls {
         Ok(std::mem::replace(&mut self.is_held, true))
     }
 
+    /// The poll that is waited for, while none is held.
+    #[must_use]
+    pub const fn awaited(&self) -> Option<u32> {
+        if self.is_held { None } else { self.next }
+    }
+
     /// Whether a poll is held.
     #[must_use]
     pub const fn is_held(&self) -> bool {
@@ -64,7 +70,9 @@ mod tests {
             assert_eq!(polls.take(early_or_late), Err(OutOfTurn));
         }
         assert!(!polls.is_held());
+        assert_eq!(polls.awaited(), Some(2));
         assert_eq!(polls.take(2), Ok(false));
+        assert_eq!(polls.awaited(), None);
         assert_eq!(polls.take(2), Err(OutOfTurn));
         assert_eq!(polls.take(4), Err(OutOfTurn));
         // A client that gave up waiting: the one before it ends.

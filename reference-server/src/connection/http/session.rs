@@ -62,6 +62,12 @@ impl HttpSession {
         is_newest
     }
 
+    /// The poll that its client owes, if it polls and none is held.
+    #[must_use]
+    pub fn awaited_poll(&self) -> Option<u32> {
+        self.polls.as_ref().and_then(Polls::awaited)
+    }
+
     /// The poll that is held gets its answer.
     pub fn answer_poll(&mut self) {
         if let Some(polls) = &mut self.polls {

@@ -215,6 +215,34 @@ pub fn cases() -> Vec<Case> {
             ],
         },
         Case {
+            name: "`low` stays below what was sent to come after something, also once that was committed",
+            steps: vec![
+                append(&[row(1), row(2), after(row(3), After::Row(1))], &[1, 2, 3]),
+                attempt(
+                    1,
+                    3,
+                    Low {
+                        after: Some(1),
+                        ..low(1)
+                    },
+                    &[sent(1, 1), sent(2, 1), behind(sent(3, 1), 1)],
+                ),
+                settle(&[committed(1), refused(2)], &[committed(1), refused(2)]),
+                attempt(
+                    3,
+                    3,
+                    Low {
+                        after: Some(1),
+                        ..low(3)
+                    },
+                    &[sent_behind(sent(3, 2), 1)],
+                ),
+                settle(&[committed(3)], &[committed(3)]),
+                append(&[row(4)], &[4]),
+                attempt(4, 4, low(4), &[sent(4, 1)]),
+            ],
+        },
+        Case {
             name: "what comes after a failure is a no-op before it is marked",
             steps: vec![
                 append(&[row(1), after(row(2), After::Row(1))], &[1, 2]),
@@ -600,6 +628,7 @@ fn fresh(n: u64) -> OutboxRow {
         item: item(),
         deadline: None,
         after: 0,
+        sent_after: 0,
         attempts: 0,
         epoch: 0,
         ended: None,
@@ -622,6 +651,14 @@ const fn due(mut row: OutboxRow, ms: u64) -> OutboxRow {
 
 const fn behind(mut row: OutboxRow, after: u64) -> OutboxRow {
     row.after = after;
+    if row.attempts > 0 {
+        row.sent_after = after;
+    }
+    row
+}
+
+const fn sent_behind(mut row: OutboxRow, after: u64) -> OutboxRow {
+    row.sent_after = after;
     row
 }
 

@@ -231,7 +231,7 @@ impl Stored {
     fn low(&self, epoch: u64) -> Low {
         let is_sent = |row: &&OutboxRow| row.attempts > 0 && row.n <= self.last_dependent;
         let sent = self.rows.iter().take_while(is_sent);
-        let after = sent.map(|row| row.after).filter(|&after| after > 0);
+        let after = sent.map(|row| row.sent_after).filter(|&after| after > 0);
         let first = self.rows.front().map_or(self.last_n + 1, |row| row.n);
         let unjudged = self.first_unjudged(epoch);
         let unjudged = unjudged.filter(|_| !planted!(LowPassesUnjudged));
@@ -311,6 +311,7 @@ impl Stored {
                 item: row.item,
                 deadline: row.deadline,
                 after,
+                sent_after: 0,
                 attempts: 0,
                 epoch: 0,
                 ended: row.ended,
@@ -376,7 +377,7 @@ impl Stored {
             if fails && !is_marked {
                 row.end(MutationStatus::dep_failed());
             } else if is_decided && !fails {
-                // It was committed: nothing depends on how any more, and `low` may pass it.
+                // It was committed: nothing depends on how any more.
                 row.after = 0;
             }
             if is_marked {
@@ -384,6 +385,7 @@ impl Stored {
                 continue;
             }
             row.attempts = 1;
+            row.sent_after = row.after;
             let known = deadlines.iter().find(|(n, _)| *n == row.n);
             let deadline = known.map(|(_, at)| *at).or(row.deadline);
             // Nothing of a no-op can be late, and one that the server takes no more would leave a gap.

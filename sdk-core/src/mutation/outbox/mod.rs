@@ -213,6 +213,9 @@ pub struct OutboxRow {
     pub deadline: Option<UnixTime>,
     /// The number of the row that it comes after; 0 = none.
     pub after: u64,
+    /// The number that it may have been sent as coming after, for as long as it lives; 0 = none. A copy of that is on its
+    /// way perhaps, also once the other one was committed.
+    pub sent_after: u64,
     /// How many times a session was about to send it; 0: it was never sent. More than 0 is the mark.
     pub attempts: u32,
     /// The highest epoch that a session was about to send it in.
@@ -270,7 +273,7 @@ impl Settlement {
 pub struct Low {
     /// The lowest number that is in the store, or is still to be judged; else the next one.
     pub first: u64,
-    /// The lowest number that a marked row comes after.
+    /// The lowest number that a marked row was sent as coming after.
     pub after: Option<u64>,
     /// The highest epoch that was known of. No push of a higher one may say this.
     pub epoch: u64,

@@ -27,9 +27,9 @@ use crate::words::live::Asked;
 use crate::words::told::Told;
 use crate::words::verdicts::Verdicts;
 
-/// More outputs than this within one simulated second is spinning (L4). A burst of 400 mutations is
-/// told several times per mutation.
-const OUTPUTS_PER_SECOND_MAX: u64 = 4_000;
+/// More outputs than this within one simulated second is spinning (L4). Bursts of 400 mutations, of all tabs of a
+/// store, are told several times per mutation.
+const OUTPUTS_PER_SECOND_MAX: u64 = 8_000;
 
 /// More messages than this within one simulated second is spinning (L4).
 const MESSAGES_PER_SECOND_MAX: u64 = 600;
