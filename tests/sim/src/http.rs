@@ -417,6 +417,13 @@ impl World {
         {
             self.note_subscribes(link, &message);
         }
+        if let (Ok(true), Some(number)) = (&taken, letter.poll) {
+            // Poll 1 has opened the session.
+            let before = self.polls.insert(letter.session, number).unwrap_or(1);
+            ensure(number == before + 1, "polls", || {
+                format!("poll {number} was taken after {before}")
+            })?;
+        }
         match taken {
             Err(refused) => self.answer_to(key, Answer::Refused(refused)),
             Ok(true) => {}

@@ -280,6 +280,8 @@ pub struct World {
     /// Requests that were not answered yet.
     pub(crate) under_way: BTreeMap<Key, UnderWay>,
     pub(crate) last_key: Key,
+    /// The poll that each session has taken last.
+    pub(crate) polls: BTreeMap<[u8; 16], u32>,
     pub(crate) rng: Rng,
     pub(crate) grants: Grants,
     pub(crate) ever_denied: BTreeSet<(String, usize)>,
@@ -376,6 +378,7 @@ impl World {
             walls_built: 0,
             under_way: BTreeMap::new(),
             last_key: 0,
+            polls: BTreeMap::new(),
             rng,
             grants,
             ever_denied: BTreeSet::new(),
