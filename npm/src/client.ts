@@ -4,7 +4,7 @@ import type { ChannelHost } from "./channel.js";
 import { Channel, closedError } from "./channel.js";
 import type { Names } from "./checks.js";
 import { checkFunction, checkKnown } from "./checks.js";
-import type { Core, CoreEvent } from "./core.js";
+import type { Core, CoreEvent, CoreWhy } from "./core.js";
 import { callCore, TidewireError } from "./errors.js";
 import { watchPlatform } from "./hints.js";
 import { canFetch, canStream, Http } from "./http.js";
@@ -23,7 +23,7 @@ const EVENTS: Names<ClientEvents> = { connection: 1, warning: 1 };
 /** All of them, the best first. */
 const TRANSPORTS: readonly Transport[] = ["websocket", "sse", "long-poll"];
 
-const IDLE: Omit<Connection, "since"> = { state: "idle", transport: undefined, reason: undefined };
+const IDLE: Omit<Connection, "since" | "online"> = { state: "idle", transport: undefined, reason: undefined };
 
 /** One connection to a server, shared by all channels. Made by `createClient`. */
 export class Client {
@@ -31,7 +31,7 @@ export class Client {
   #findWasm: FindWasm;
   #deliveries = new Deliveries();
   #listeners = new Listeners<ClientEvents>(this.#deliveries);
-  #connection: Connection = Object.freeze({ ...IDLE, since: Date.now() });
+  #connection: Connection = withOnline({ ...IDLE, since: Date.now() });
 
   /** `undefined`: nobody needs it, or it is on its way. */
   #core: Core | undefined;
@@ -353,8 +353,8 @@ export class Client {
     return state === "closed" ? (reason ?? closedError("the connection was closed: use connect()")) : undefined;
   }
 
-  #moved(connection: Connection): void {
-    this.#connection = Object.freeze(connection);
+  #moved(connection: Omit<Connection, "online">): void {
+    this.#connection = withOnline(connection);
     this.#listeners.emit("connection", this.#connection);
   }
 
@@ -420,8 +420,15 @@ function asTidewireError(thrown: unknown, code = "internal", retryable = false):
   return new TidewireError(code, message, { retryable, cause: thrown });
 }
 
-function fromReason([code, detail, retryable]: readonly [string, string, boolean]): TidewireError {
-  return new TidewireError(code, detail === "" ? code : detail, { retryable });
+function withOnline(connection: Omit<Connection, "online">): Connection {
+  const { state } = connection;
+  return Object.freeze({ ...connection, online: state === "connected" || state === "draining" });
+}
+
+/** A reason, and where there is one, its cause. */
+function fromReason([code, detail, retryable, ...cause]: CoreWhy): TidewireError {
+  const options = cause.length === 0 ? { retryable } : { retryable, cause: fromReason(cause) };
+  return new TidewireError(code, detail === "" ? code : detail, options);
 }
 
 function ignore(): void {}

@@ -137,7 +137,7 @@ export class Http {
         redirect: "manual",
         keepalive: last,
       });
-      if (response.type === "opaqueredirect") throw new Error("the server's URL leads elsewhere: connect to where it leads");
+      if (response.type === "opaqueredirect") throw new Error(leadsElsewhere(this.#base));
       const kind = response.headers.get("content-type") ?? "";
       retryAfterMs = retryAfter(response.headers.get("retry-after"));
       if (isStream && response.status === 200 && kind.startsWith("text/event-stream")) {
@@ -152,7 +152,7 @@ export class Http {
         status = response.status;
       }
     } catch (thrown) {
-      detail = messageOf(thrown);
+      detail = messageOf(thrown) + originHint(this.#base);
     } finally {
       place?.();
     }
@@ -231,6 +231,19 @@ function retryAfter(text: string | null): number {
   if (text === null) return -1;
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
   return ms >= 0 ? ms : -1;
+}
+
+/** A page may not see where a redirect leads; mostly it is to TLS. */
+function leadsElsewhere(base: string): string {
+  const secure = base.startsWith("http:") ? `, perhaps to ${base.replace("http:", "https:")}` : "";
+  return `the server's URL leads elsewhere${secure}: connect to where it leads`;
+}
+
+/** Why a page of another origin is told so little. */
+function originHint(base: string): string {
+  const { origin } = (globalThis as { location?: { origin?: string } }).location ?? {};
+  if (!origin || origin === "null" || new URL(base).origin === origin) return "";
+  return ` (the server's log says so if its allow_origin lacks this page's origin, ${origin})`;
 }
 
 /** What the platform says, and why if it says that. */

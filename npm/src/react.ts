@@ -295,7 +295,7 @@ export function useConnection(): Connection {
   return useSyncExternalStore(
     subscribe,
     () => client.connection,
-    () => (server ??= Object.freeze({ state: "idle", transport: undefined, since: Date.now(), reason: undefined })),
+    () => (server ??= Object.freeze({ state: "idle", online: false, transport: undefined, since: Date.now(), reason: undefined })),
   );
 }
 

@@ -271,11 +271,13 @@ export type Transport = "websocket" | "sse" | "long-poll";
 /** The life of the connection. A new object for every change. */
 export interface Connection {
   readonly state: "idle" | "connecting" | "connected" | "waiting" | "draining" | "closed";
+  /** Whether the server hears us: `connected` or `draining`. */
+  readonly online: boolean;
   /** Over which transport, once connecting. */
   readonly transport: Transport | undefined;
   /** Since when, in Unix milliseconds. */
   readonly since: number;
-  /** Why, if something went wrong. `retryable`: the client tries again by itself. */
+  /** Why, if something went wrong. `retryable`: the client tries again by itself. That of `gave_up` has a `cause`. */
   readonly reason: TidewireError | undefined;
 }
 

@@ -27,11 +27,12 @@ const seen = new Map<string, Set<string>>();
 function expectState({ client }: Setup, state: Connection["state"], code?: string, transport = state === "connecting"): void {
   const { reason, since, ...rest } = client.connection;
   const hasTransport = transport || state === "connected" || state === "draining";
-  expect({ ...rest, code: reason?.code }).toEqual({ state, code, transport: hasTransport ? "websocket" : undefined });
+  const online = state === "connected" || state === "draining";
+  expect({ ...rest, code: reason?.code }).toEqual({ state, code, online, transport: hasTransport ? "websocket" : undefined });
   expect(Object.isFrozen(client.connection)).toBe(true);
   expect(Math.abs(Date.now() - since)).toBeLessThan(10_000);
   const row = rows.get(state);
-  expect(row?.transport).toContain(hasTransport ? "`websocket`" : "–");
+  expect(row?.transport).toContain(hasTransport ? "the one" : "–");
   if (code === undefined) expect(row?.reason).toContain("–");
   else if (state !== "connecting") expect(row?.reason).toContain(`\`${code}\``);
   if (reason) {

@@ -64,12 +64,12 @@ describe("the connection", () => {
       }
     }
     const { client, board } = setup({ retry: { ...fast, attempts: 2 }, WebSocket: Refusing }, server);
-    await expect(board.ready()).rejects.toMatchObject({ code: "gave_up" });
-    expect(client.connection.state).toBe("closed");
+    await expect(board.ready()).rejects.toMatchObject({ code: "gave_up", cause: { code: "network", retryable: true } });
+    expect(client.connection).toMatchObject({ state: "closed", online: false });
     refuse = false;
     client.connect();
     await board.ready();
-    expect(client.connection.state).toBe("connected");
+    expect(client.connection).toMatchObject({ state: "connected", online: true });
   });
 
   it("counts a constructor that throws as a failed attempt", async () => {

@@ -1,4 +1,4 @@
-//! The reader of server-sent events that native clients are to use, `eventsource-client`, against tests/fixtures/sse: where it
+//! The reader of server-sent events that native clients use, `eventsource-client`, against tests/fixtures/sse: where it
 //! reads otherwise than the standard and our own reader says, it stands in a list.
 
 #[path = "../../tests/fixtures/sse.rs"]

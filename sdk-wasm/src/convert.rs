@@ -11,7 +11,7 @@ use tidewire_core::wire::{
     RecordRef, Unchanged, Unset,
 };
 use tidewire_core::{
-    ChannelDelay, ChannelStatus, ConnectionState, Event, MutationStatus, Recovery,
+    ChannelDelay, ChannelStatus, ConnectionState, Event, MutationStatus, Reason, Recovery,
 };
 use wasm_bindgen::JsValue;
 
@@ -254,10 +254,15 @@ fn connection(state: &ConnectionState, push: &mut impl FnMut(JsValue)) {
             .map_or(JsValue::UNDEFINED, |kind| kind.name().into()),
     );
     push(number(state.since.0));
-    if let Some(reason) = &state.reason {
-        push(reason.code().into());
-        push(reason.detail().into());
-        push(reason.is_retryable().into());
+    let mut reason = state.reason.as_ref();
+    while let Some(told) = reason {
+        push(told.code().into());
+        push(told.detail().into());
+        push(told.is_retryable().into());
+        reason = match told {
+            Reason::GaveUp { cause } => Some(cause),
+            _ => None,
+        };
     }
 }
 

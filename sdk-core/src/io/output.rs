@@ -195,6 +195,17 @@ pub struct ConnectionState {
     pub reason: Option<Reason>,
 }
 
+impl ConnectionState {
+    /// Whether the server hears us: what is changed now is on its way to it.
+    #[must_use]
+    pub const fn is_online(&self) -> bool {
+        matches!(
+            self.phase,
+            ConnectionPhase::Connected | ConnectionPhase::Draining
+        )
+    }
+}
+
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionPhase {
@@ -239,7 +250,10 @@ pub enum Reason {
         detail: String,
     },
     /// Somebody else answers in the server's place: a network that wants a sign-in first.
-    Blocked,
+    Blocked {
+        /// How the last attempt failed, as far as that says anything.
+        detail: String,
+    },
     /// Nothing was heard for too long.
     Timeout,
     /// The page or program was frozen.
@@ -269,7 +283,10 @@ pub enum Reason {
         detail: String,
     },
     /// The allowed number of attempts is used up.
-    GaveUp,
+    GaveUp {
+        /// Why the last one failed.
+        cause: Box<Reason>,
+    },
 }
 
 impl From<TokenError> for Reason {
@@ -288,13 +305,13 @@ impl Reason {
         match self {
             Self::Application => "closed",
             Self::Network { .. } => "network",
-            Self::Blocked => "blocked",
+            Self::Blocked { .. } => "blocked",
             Self::Timeout => "heartbeat_timeout",
             Self::Suspended => "suspended",
             Self::Goaway { .. } => "going_away",
             Self::Refused { code, .. } | Self::Violated { code } => code.name(),
             Self::Token { .. } => "token",
-            Self::GaveUp => "gave_up",
+            Self::GaveUp { .. } => "gave_up",
         }
     }
 
@@ -306,15 +323,20 @@ impl Reason {
             Self::Network { detail } | Self::Goaway { detail } | Self::Token { detail, .. } => {
                 detail.clone()
             }
-            Self::Blocked => {
-                "another server answers in this one's place: the network may want a sign-in first"
-                    .into()
+            Self::Blocked { detail } => {
+                let more = if detail.is_empty() { "" } else { ": " };
+                format!(
+                    "another server answers in this one's place, as networks do that want a sign-in first{more}{detail}"
+                )
             }
             Self::Timeout => "nothing was heard from the server for too long".into(),
             Self::Suspended => "the page or program is frozen".into(),
             Self::Refused { detail, .. } => detail.clone(),
             Self::Violated { .. } => "the server sent what the protocol does not allow".into(),
-            Self::GaveUp => "the allowed number of attempts is used up".into(),
+            Self::GaveUp { cause } => {
+                let cause = cause.detail();
+                format!("the allowed number of attempts is used up; the last one failed: {cause}")
+            }
         }
     }
 
@@ -322,9 +344,9 @@ impl Reason {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Application | Self::GaveUp => false,
+            Self::Application | Self::GaveUp { .. } => false,
             Self::Network { .. }
-            | Self::Blocked
+            | Self::Blocked { .. }
             | Self::Timeout
             | Self::Suspended
             | Self::Goaway { .. } => true,

@@ -175,7 +175,11 @@ impl Session {
         if is_back {
             self.fetch_token();
         } else if self.chain.is_blocked() {
-            self.report_phase(Some(Reason::Blocked));
+            let detail = match &self.state.reason {
+                Some(Reason::Network { detail }) => detail.clone(),
+                _ => String::new(),
+            };
+            self.report_phase(Some(Reason::Blocked { detail }));
         }
     }
 }

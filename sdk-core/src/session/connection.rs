@@ -435,10 +435,10 @@ impl Session {
         self.chain.end_round();
         self.each_channel(|channel, turn| channel.handle_disconnected(turn));
         let reason = match reason {
-            Reason::Network { .. } | Reason::Timeout | Reason::Violated { .. }
-                if self.chain.is_blocked() =>
-            {
-                Reason::Blocked
+            Reason::Network { detail } if self.chain.is_blocked() => Reason::Blocked { detail },
+            Reason::Timeout | Reason::Violated { .. } if self.chain.is_blocked() => {
+                let detail = String::new();
+                Reason::Blocked { detail }
             }
             reason => reason,
         };
@@ -449,7 +449,9 @@ impl Session {
         if let Some(max) = self.config.retries_max
             && self.backoff.attempts() >= max
         {
-            self.end(Reason::GaveUp);
+            self.end(Reason::GaveUp {
+                cause: Box::new(reason),
+            });
             return;
         }
         let floor = retry_after.map(|after| after.min(RETRY_AFTER_MAX));

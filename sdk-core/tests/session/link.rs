@@ -39,7 +39,15 @@ fn attempts_are_bounded_when_asked() {
             d.wake();
         }
     }
-    assert_eq!(d.session.connection().reason, Some(Reason::GaveUp));
+    let reason = d.session.connection().reason.clone();
+    let cause = Box::new(Reason::from(LinkClosed::default()));
+    assert_eq!(reason, Some(Reason::GaveUp { cause }));
+    let detail = reason.unwrap().detail();
+    assert!(
+        detail.ends_with(&Reason::from(LinkClosed::default()).detail()),
+        "{detail}"
+    );
+    assert!(!d.session.connection().is_online());
     assert_eq!(d.opens, 4);
 }
 

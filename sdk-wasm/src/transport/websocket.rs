@@ -1,6 +1,6 @@
 //! One WebSocket, of the browser or of a constructor that speaks its language.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
@@ -9,13 +9,20 @@ use tidewire_core::wire::{CloseCode, SUBPROTOCOL_PROTO};
 use tidewire_core::{ConnId, Input, LinkClosed, LinkStage};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
+use web_sys::{BinaryType, CloseEvent, Event, EventTarget, MessageEvent, WebSocket};
 
 use crate::driver::Driver;
 
 thread_local! {
-    /// Outlives every socket: Node's `ws` throws an error that nobody listens to, even after `close`.
-    static IGNORE: Closure<dyn Fn()> = Closure::new(|| {});
+    /// Outlives every socket: Node's `ws` throws an error that nobody listens to, even after `close`. A browser says
+    /// nothing more in it; `ws` says what went wrong, right before the close that always follows.
+    static ON_ERROR: Closure<dyn Fn(Event)> = Closure::new(|event: Event| {
+        let message = Reflect::get(&event, &"message".into());
+        let message = message.ok().and_then(|text| text.as_string());
+        FAILED.replace(event.target().zip(message));
+    });
+    /// The socket that has failed last, and what it said.
+    static FAILED: RefCell<Option<(EventTarget, String)>> = const { RefCell::new(None) };
 }
 
 /// A socket and its listeners. Dropping it takes the listeners off and closes the socket.
@@ -73,8 +80,7 @@ impl WebSocketLink {
         socket.set_onopen(Some(opened.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(closed.as_ref().unchecked_ref()));
-        // What went wrong is told by the close that always follows.
-        IGNORE.with(|ignore| socket.set_onerror(Some(ignore.as_ref().unchecked_ref())));
+        ON_ERROR.with(|failed| socket.set_onerror(Some(failed.as_ref().unchecked_ref())));
         Ok(Self {
             conn,
             socket,
@@ -134,7 +140,13 @@ fn bytes_of(data: &JsValue) -> Bytes {
 
 fn link_closed(event: &CloseEvent, stage: LinkStage) -> LinkClosed {
     let code = event.code();
-    let reason = event.reason();
+    let failed = FAILED
+        .take()
+        .filter(|(socket, _)| Some(socket) == event.target().as_ref());
+    let reason = match (event.reason(), failed) {
+        (reason, Some((_, why))) if reason.is_empty() => why,
+        (reason, _) => reason,
+    };
     LinkClosed {
         // 1005 and 1006 are the platform's words for "no close frame".
         code: (!matches!(code, 1005 | 1006)).then_some(code),
