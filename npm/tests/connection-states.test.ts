@@ -69,7 +69,7 @@ describe("idle", () => {
   it("before the first use, since it was made", () => {
     const before = Date.now();
     const { client } = setup();
-    expect(client.connection).toEqual({ state: "idle", transport: undefined, since: expect.any(Number), reason: undefined });
+    expect(client.connection).toEqual({ state: "idle", online: false, transport: undefined, since: expect.any(Number), reason: undefined });
     expect(client.connection.since).toBeGreaterThanOrEqual(before);
   });
 

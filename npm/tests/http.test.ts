@@ -174,6 +174,26 @@ describe("one request", () => {
     }
   });
 
+  it("says which URL to try where the server's only redirects, and where to look when a page's origin may be foreign", async () => {
+    const redirect = async (): Promise<Response> => Object.defineProperty(new Response(), "type", { value: "opaqueredirect" });
+    const fails = async (): Promise<Response> => Promise.reject(new TypeError("Failed to fetch"));
+    const detailOf = async (url: string, answer: () => Promise<Response>, origin?: string): Promise<string> => {
+      vi.stubGlobal("fetch", answer);
+      vi.stubGlobal("location", origin && { origin });
+      onTestFinished(() => void vi.unstubAllGlobals());
+      return new Promise((resolve) => {
+        const response: Answers["response"] = (...all) => resolve(all[6]);
+        const core: Answers = { chunk: vi.fn(), stream_closed: vi.fn(), probed: vi.fn(), response };
+        new Http(url, (tell) => tell(core)).request(1, 2, "/v1/push", new Uint8Array([7]), false);
+      });
+    };
+    expect(await detailOf("ws://tide.test/app/v1/ws", redirect)).toContain("https://tide.test/app");
+    expect(await detailOf("wss://tide.test/v1/ws", redirect)).not.toContain("https://");
+    expect(await detailOf("wss://tide.test/v1/ws", fails, "https://page.test")).toMatch(/allow_origin.*https:\/\/page\.test/);
+    expect(await detailOf("wss://tide.test/v1/ws", fails, "https://tide.test")).toBe("Failed to fetch");
+    expect(await detailOf("wss://tide.test/v1/ws", fails)).toBe("Failed to fetch");
+  });
+
   it("is not told once nobody wants it, and ends", async () => {
     const asked = new Map<number, { signal: AbortSignal; answer: (response: Response) => void }>();
     vi.stubGlobal("fetch", (_: string, { body, signal }: { body: Uint8Array; signal: AbortSignal }) => {

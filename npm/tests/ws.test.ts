@@ -1,10 +1,12 @@
 // Over a real socket, with the constructor that Node 20 needs.
 
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
+import { createServer } from "node:net";
 
 import { describe, expect, it, onTestFinished } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 
+import type { TidewireError } from "../dist/index.js";
 import { createClient } from "../dist/index.js";
 import { FakeServer, FakeSocket } from "./support/server.js";
 import { BOARD, boardServer } from "./support/board.js";
@@ -59,6 +61,33 @@ describe("over the ws package", () => {
     await board.set("cards", "a", { title: "again" }).committed;
     client.close();
     await until(() => listener.clients.size === 0);
+  });
+
+  it("tells what the platform said of each way to fail", async () => {
+    const answer = (head: string) => (socket: Socket) => void socket.end(`HTTP/1.1 ${head}\r\ncontent-length: 0\r\n\r\n`);
+    const listening = async (server: Server): Promise<number> => {
+      onTestFinished(() => void server.close());
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      return (server.address() as AddressInfo).port;
+    };
+    const free = createServer();
+    const nobody = await listening(free);
+    await new Promise((resolve) => free.close(resolve));
+    const missing = await listening(createServer(answer("404 Not Found")));
+    const moved = await listening(createServer(answer("301 Moved Permanently\r\nlocation: https://tide.test/")));
+    const wordless = await listening(createServer((socket) => void socket.destroy()));
+    const said = async (port: number): Promise<string> => {
+      const retry = { attempts: 0, baseMs: 1 };
+      const client = createClient({ url: `http://127.0.0.1:${port}`, token: "dev:ana", WebSocket, retry, transports: ["websocket"] });
+      onTestFinished(() => client.close());
+      const error = await client.channel(BOARD).ready().then(() => undefined, (thrown: TidewireError) => thrown);
+      expect(error).toMatchObject({ code: "gave_up", cause: { code: "network" } });
+      return (error?.cause as Error).message;
+    };
+    expect(await said(nobody)).toContain("ECONNREFUSED");
+    expect(await said(missing)).toContain("404");
+    expect(await said(moved)).toContain("301");
+    expect(await said(wordless)).toContain("socket hang up");
   });
 
   it("may be closed while it connects, or while nobody answers, without an uncaught error", async () => {

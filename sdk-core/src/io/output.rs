@@ -285,7 +285,7 @@ pub enum Reason {
     /// The allowed number of attempts is used up.
     GaveUp {
         /// Why the last one failed.
-        cause: Box<Reason>,
+        cause: Box<Self>,
     },
 }
 
