@@ -1,18 +1,18 @@
 // One channel as a client sees it: the base, the outbox on top of it, and the stream that moves both.
 
 import { EventEmitter } from "node:events";
+import { Ask } from "./ask.js";
+import { order, same } from "./cursor.js";
 import { Document } from "./document.js";
+import { Snapshot } from "./snapshot.js";
 
 const PROGRESS_MS = 10_000;
 const BEHIND_MS = 2_000;
 const COMMITS_KEPT = 4_096;
-/** Codes that end a subscription (§12). */
 /** With a pause: a subscribe gets no answer now. */
 const OVERLOADED = 4001;
+/** Codes that end a subscription (§12). */
 const ENDS = new Set([2004, 6001, 6002, 6003, 4008]);
-
-const order = (a, b) => a.epoch - b.epoch || a.seq - b.seq;
-const same = (a, b) => order(a, b) === 0 && a.tag === b.tag;
 
 /** Events: historyLost({from, to}), lost(n), refused(code, detail), report(code, detail). */
 export class Channel extends EventEmitter {
@@ -24,7 +24,11 @@ export class Channel extends EventEmitter {
   peers = new Map();
   /** How the subscribes so far were answered. */
   answers = { resume: 0, snapshot: 0 };
-  #maxEpoch = 0;
+  maxEpoch = 0;
+  /** The link that its stream is on. */
+  #via = null;
+  /** Its question on the next link, while the session moves. */
+  #next = null;
   /** What came with the answer that named it; opaque. */
   #proof = null;
   #head = 0;
@@ -43,9 +47,9 @@ export class Channel extends EventEmitter {
   #needed = new Set();
   #heldUntil = 0;
 
-  constructor(name, link) {
+  constructor(name, session) {
     super();
-    Object.assign(this, { name, link });
+    Object.assign(this, { name, session });
   }
 
   get pending() {
@@ -69,8 +73,8 @@ export class Channel extends EventEmitter {
 
   /** `outcome` ends as { state: committed | rejected | indeterminate, code?, detail? }. */
   mutate(...changes) {
-    const row = { n: this.#nextN++, item: { changes }, bytes: this.link.codec.sizeOf({ changes }), copies: 0 };
-    if (this.state === "failed" || row.bytes > (this.link.welcome?.limits.mutationBytes ?? Infinity)) throw new Error("refused");
+    const row = { n: this.#nextN++, item: { changes }, bytes: this.session.codec.sizeOf({ changes }), copies: 0 };
+    if (this.state === "failed" || row.bytes > (this.session.welcome?.limits.mutationBytes ?? Infinity)) throw new Error("refused");
     const outcome = new Promise((resolve) => (row.end = resolve));
     this.#outbox.push(row);
     this.#push();
@@ -84,25 +88,59 @@ export class Channel extends EventEmitter {
   }
 
   #tellPresence() {
-    this.link.send({ presenceSet: { channel: this.name, ...(this.#presence && { data: this.#presence }) } });
+    this.#via.send({ presenceSet: { channel: this.name, ...(this.#presence && { data: this.#presence }) } });
   }
 
   // ------------------------------------------------- the link, subscribing and its answers
 
-  connected() {
+  connected(link) {
+    this.#via = link;
     this.#askedAt = -Infinity;
     if (this.state !== "failed") this.#ask();
   }
 
   disconnected() {
+    this.#via = this.#next = null;
     this.#needed.clear();
     this.peers.clear();
     if (this.state !== "failed") this.state = "offline";
   }
 
+  /** The session has a next link: asks there, and goes on here. */
+  askOn(link) {
+    if (this.state !== "failed") this.#next = new Ask(link, this);
+  }
+
+  isOn(link) {
+    return this.#via === link;
+  }
+
+  /** What the next link said continues the base, or replaces it: the stream is there from now on. */
+  move(link, answer) {
+    this.#next = null;
+    this.#via = link;
+    this.#needed.clear();
+    if (answer.base) return this.#swap(answer);
+    this.answers.resume += 1;
+    this.#enter(answer.head, answer.known, answer.proof);
+  }
+
+  /** The next link is the session's link now. */
+  follow(link) {
+    this.#next = null;
+    if (!this.isOn(link)) this.connected(link);
+  }
+
+  /** The next link is gone. */
+  stay(current, gone) {
+    this.#next = null;
+    if (this.isOn(gone)) this.connected(current);
+  }
+
   /** Called a few times a second: everything here that waits for time. */
   tick(now) {
     if (this.state === "offline" || this.state === "failed") return;
+    this.#next?.tick(now);
     if (this.#askAt) return void (now >= this.#askAt && this.#subscribe(now));
     if (this.#behind && order(this.#behind.cursor, this.cursor) <= 0) this.#behind = null;
     const stuck = (this.state !== "live" || this.pushing) && now - this.#progressAt > PROGRESS_MS;
@@ -123,37 +161,45 @@ export class Channel extends EventEmitter {
   #subscribe(now) {
     this.#askedAt = this.#progressAt = now;
     this.#askAt = 0;
-    const { name, cursor } = this;
+    this.#via.send(this.subscription());
+  }
+
+  subscription() {
+    const { name, cursor, maxEpoch } = this;
     const proven = this.#proof?.length ? { proof: this.#proof } : {};
-    this.link.send({ subscribe: { channel: name, maxEpoch: this.#maxEpoch, ...proven, ...(cursor && { have: cursor }) } });
+    return { subscribe: { channel: name, maxEpoch, ...proven, ...(cursor && { have: cursor }) } };
   }
 
   #handleResume({ from, head, known, proof }) {
     if (this.#streaming) return this.#hearAnswer(head);
-    if (head.epoch < this.#maxEpoch || !this.cursor || !same(from, this.cursor)) return this.#ask();
+    if (head.epoch < this.maxEpoch || !this.cursor || !same(from, this.cursor)) return this.#ask();
     this.answers.resume += 1;
     this.#enter(head, known, proof);
   }
 
   /** The first of two subscribes began the stream, and this answers the second: live waits for its head, too. */
   #hearAnswer(head) {
-    if (head.epoch > this.#maxEpoch) return this.#ask();
-    if (head.epoch < this.#maxEpoch || head.seq <= this.#head) return;
+    if (head.epoch > this.maxEpoch) return this.#ask();
+    if (head.epoch < this.maxEpoch || head.seq <= this.#head) return;
     this.#head = head.seq;
     this.#moved();
   }
 
-  #handleSnapshotBegin({ cursor, known, head, proof }) {
-    if (!head || head.epoch !== cursor.epoch || head.seq < cursor.seq) throw new Error("a snapshot that does not name its head");
-    if (cursor.epoch < this.#maxEpoch) return this.#ask();
-    this.#snapshot = { cursor, known, head, proof, base: new Document() };
+  #handleSnapshotBegin(frame) {
+    const snapshot = new Snapshot(frame);
+    if (snapshot.cursor.epoch < this.maxEpoch) return this.#ask();
+    this.#snapshot = snapshot;
     this.state = "snapshotting";
   }
 
-  #handleSnapshotEnd({ records, digest }) {
+  #handleSnapshotEnd(end) {
     if (this.state !== "snapshotting") return;
-    const { cursor, known, head, proof, base } = this.#snapshot;
-    if (base.size !== records || base.digest() !== digest || (this.cursor && order(cursor, this.cursor) < 0)) return this.#ask();
+    const snapshot = this.#snapshot;
+    if (!snapshot.isWhole(end) || (this.cursor && order(snapshot.cursor, this.cursor) < 0)) return this.#ask();
+    this.#swap(snapshot);
+  }
+
+  #swap({ base, cursor, known, head, proof }) {
     const from = this.cursor;
     Object.assign(this, { base, cursor });
     this.answers.snapshot += 1;
@@ -168,9 +214,9 @@ export class Channel extends EventEmitter {
   }
 
   #enter(head, known, proof) {
-    if (proof?.length || head.epoch !== this.#maxEpoch) this.#proof = proof;
-    if (head.epoch > this.#maxEpoch) {
-      this.#maxEpoch = head.epoch;
+    if (proof?.length || head.epoch !== this.maxEpoch) this.#proof = proof;
+    if (head.epoch > this.maxEpoch) {
+      this.maxEpoch = head.epoch;
       for (const n of [...this.#committed].filter((n) => n > known.last && n < this.#low())) {
         this.#committed.delete(n);
         this.emit("lost", n);
@@ -186,12 +232,19 @@ export class Channel extends EventEmitter {
 
   // ------------------------------------------------------------------ the stream
 
-  receive(kind, frame) {
+  receive(kind, frame, link) {
     if (this.state === "offline" || this.state === "failed") return;
+    if (link === this.#via) this.#receive(kind, frame);
+    else if (kind === "patch") this.#applyBeside(frame);
+    else if (kind === "error" && ENDS.has(frame.code) && frame.n === undefined && link === this.#next?.link) this.#handleError(frame);
+    else if (link === this.#next?.link) this.#next.receive(kind, frame);
+  }
+
+  #receive(kind, frame) {
     if (kind !== "presence" && kind !== "error") this.#progressAt = Date.now();
     if (kind === "resume") this.#handleResume(frame);
     else if (kind === "snapshotBegin") this.#handleSnapshotBegin(frame);
-    else if (kind === "snapshotPart") frame.records.forEach((record) => this.#snapshot?.base.put(record));
+    else if (kind === "snapshotPart") this.#snapshot?.add(frame.records);
     else if (kind === "snapshotEnd") this.#handleSnapshotEnd(frame);
     else if (kind === "patch") this.#handlePatch(frame);
     else if (kind === "ack") this.#handleAck(frame);
@@ -203,15 +256,26 @@ export class Channel extends EventEmitter {
     else throw new Error(`${kind} is no frame about a channel`);
   }
 
-  #handlePatch({ epoch, from, fromTag, to, toTag, ops, mids }) {
+  #handlePatch(patch) {
     if (!this.#streaming) return;
+    const { epoch, from, fromTag, to, toTag } = patch;
     const { seq, tag } = this.cursor;
-    if (epoch > this.#maxEpoch || epoch < this.cursor.epoch) return this.#ask();
+    if (epoch > this.maxEpoch || epoch < this.cursor.epoch) return this.#ask();
     if (to < seq || (to === seq && toTag === tag)) return;
     if (to === seq || from > seq || (from === seq && fromTag !== tag)) return this.#ask();
+    this.#apply(patch);
+  }
+
+  /** During a move the link that the stream is not on brings patches, too. Those that do not fit say nothing. */
+  #applyBeside(patch) {
+    if (!this.#streaming || patch.epoch !== this.cursor.epoch || patch.to <= this.cursor.seq) return;
+    if (patch.from < this.cursor.seq || (patch.from === this.cursor.seq && patch.fromTag === this.cursor.tag)) this.#apply(patch);
+  }
+
+  #apply({ epoch, to, toTag, ops, mids }) {
     ops.forEach((op) => this.base.apply(op));
     this.cursor = { epoch, seq: to, tag: toTag };
-    for (const mid of mids.filter(({ author }) => author.equals(this.link.welcome.author))) {
+    for (const mid of mids.filter(({ author }) => author.equals(this.session.welcome.author))) {
       this.#decided = Math.max(this.#decided, mid.n);
       this.#settle(mid.n, mid.code ? mid : null);
     }
@@ -221,6 +285,7 @@ export class Channel extends EventEmitter {
   #moved() {
     this.state = this.cursor.seq >= this.#head ? "live" : "catching-up";
     this.#push();
+    this.#next?.look();
   }
 
   handleHead(head) {
@@ -248,8 +313,8 @@ export class Channel extends EventEmitter {
 
   /** Sends what follows the last pushed row without a gap, inside the window. */
   #push() {
-    if (!this.#streaming || Date.now() < this.#heldUntil || this.link.leave) return;
-    const { pushItems, pushBytes } = this.link.welcome.limits;
+    if (!this.#streaming || Date.now() < this.#heldUntil || this.session.leave) return;
+    const { pushItems, pushBytes } = this.session.welcome.limits;
     const flying = this.#flying();
     let bytes = flying.reduce((sum, row) => sum + row.bytes, 0);
     const batch = [];
@@ -264,7 +329,7 @@ export class Channel extends EventEmitter {
     if (!batch.length) return;
     if (!flying.length) this.#progressAt = Date.now();
     const items = batch.map((row) => row.item);
-    this.link.send({ push: { channel: this.name, epoch: this.#maxEpoch, firstN: batch[0].n, low: this.#low(), items } });
+    this.#via.send({ push: { channel: this.name, epoch: this.maxEpoch, firstN: batch[0].n, low: this.#low(), items } });
   }
 
   #handleAck({ through }) {
@@ -298,7 +363,7 @@ export class Channel extends EventEmitter {
     if (n !== undefined) {
       // Outside the log: certain only if no other copy is under way.
       const row = this.#take(n);
-      row?.end(row.copies === 1 ? { state: "rejected", code, detail } : { state: "indeterminate" });
+      row?.end(row.copies === 1 && !this.#via.copies ? { state: "rejected", code, detail } : { state: "indeterminate" });
       this.#push();
     } else if (ENDS.has(code)) {
       this.state = "failed";

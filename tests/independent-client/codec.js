@@ -1,5 +1,5 @@
-// The two forms that frames travel in (docs/protocol.md §11). Inside, frames have camel-cased fields, ids and
-// values as buffers, numbers as numbers and the digest as a BigInt.
+// The two forms that frames travel in (docs/protocol.md §11, and §15 for what differs over HTTP). Inside, frames have
+// camel-cased fields, ids and values as buffers, numbers as numbers and the digest as a BigInt.
 
 import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
@@ -9,8 +9,12 @@ const Frames = schema.lookupType("tidewire.v1.Frames");
 const Item = schema.lookupType("tidewire.v1.Item");
 
 export const proto = {
+  name: "proto",
   subprotocol: "tidewire.v1.proto",
-  encode: (frame) => Frames.encode(Frames.fromObject({ frames: [frame] })).finish(),
+  mediaType: "application/vnd.tidewire.v1+proto",
+  encode: (...frames) => Frames.encode(Frames.fromObject({ frames })).finish(),
+  join: (messages) => Buffer.concat(messages),
+  fromEvent: (_type, data) => Buffer.from(data, "base64"),
   sizeOf: (item) => Item.encode(Item.fromObject(item)).finish().length,
   decode: (bytes) =>
     Frames.decode(bytes).frames.map((raw) => {
@@ -45,8 +49,12 @@ function write(part, key) {
 }
 
 export const json = {
+  name: "json",
   subprotocol: "tidewire.v1.json",
-  encode: (frame) => JSON.stringify(Object.entries(frame).map(([kind, fields]) => ({ type: snake(kind), ...write(fields) }))),
+  mediaType: "application/vnd.tidewire.v1+json",
+  encode: (...frames) => JSON.stringify(frames.flatMap(Object.entries).map(([kind, fields]) => ({ type: snake(kind), ...write(fields) }))),
+  join: (messages) => `[${messages.map((message) => message.slice(1, -1)).join(",")}]`,
+  fromEvent: (type, data) => (type === "b64" ? Buffer.from(data, "base64").toString() : data),
   sizeOf: (item) => Buffer.byteLength(JSON.stringify(write(item))),
   decode: (text) => JSON.parse(text).map(({ type, ...fields }) => ({ kind: camel(type), frame: read(fields) })),
 };

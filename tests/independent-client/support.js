@@ -10,12 +10,17 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { Client } from "./client.js";
 import * as codecs from "./codec.js";
+import { LongPollLink } from "./transports/long-poll.js";
+import { SseLink } from "./transports/sse.js";
+import { WebSocketLink } from "./transports/websocket.js";
 
 /** The longest that anything here may take on a busy machine. */
 export const PATIENCE_MS = 60_000;
 const LOOK_MS = 20;
-/** What the clients speak: proto or json. */
-const codec = codecs[process.env.TEST_CODEC ?? "proto"];
+/** What the clients speak, proto or json, and over what. */
+export const codec = codecs[process.env.TEST_CODEC ?? "proto"];
+export const transports = { "websocket": WebSocketLink, "sse": SseLink, "long-poll": LongPollLink };
+const transport = transports[process.env.TEST_TRANSPORT ?? "websocket"];
 /** Short, so that a restarted server is found soon. */
 const BACKOFF = { base: 100, cap: 400 };
 
@@ -64,10 +69,12 @@ export class Server {
   #process;
   #clients = [];
   #log = "";
+  #settings;
 
-  /** Ends with the test. */
-  static async start(test) {
+  /** Ends with the test. `settings` are in capitals, as in TIDEWIRE_LOG. */
+  static async start(test, settings = {}) {
     const server = new Server();
+    server.#settings = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`TIDEWIRE_${name}`, String(value)]));
     server.#dir = await mkdtemp(join(tmpdir(), "tidewire-independent-"));
     test.after(() => server.#stop());
     await server.run();
@@ -78,7 +85,10 @@ export class Server {
   async run() {
     const listen = this.url ? new URL(this.url).host : "127.0.0.1:0";
     const args = ["--dev-auth", "--listen", listen, "--broker", "disk", "--data-dir", join(this.#dir, "data")];
-    const child = spawn(serverProgram(), [...args, "--drain-grace-ms", "3000"], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(serverProgram(), [...args, "--drain-grace-ms", "3000"], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...this.#settings },
+    });
     this.#process = child;
     child.stderr.setEncoding("utf8").on("data", (text) => (this.#log += text));
     this.url = await new Promise((resolve, reject) => {
@@ -96,16 +106,16 @@ export class Server {
   }
 
   /** A client of this server; closed with it. */
-  client(token) {
-    const client = new Client(this.url, token, { backoff: BACKOFF, codec });
+  client(token, { url = this.url, ...options } = {}) {
+    const client = new Client(url, token, { backoff: BACKOFF, codec, transport, ...options });
     this.#clients.push(client);
     return client;
   }
 
   /** A client with one live channel. */
-  async join(token, name = "board:main") {
-    const client = this.client(token);
-    const channel = client.channel(name);
+  async join(token, options) {
+    const client = this.client(token, options);
+    const channel = client.channel("board:main");
     await until(`${token} to be live`, () => channel.state === "live");
     return [client, channel];
   }

@@ -1,0 +1,4 @@
+// The same scenarios over another transport, in a process of their own: test files have one each.
+
+process.env.TEST_TRANSPORT = "long-poll";
+await import("./scenarios.test.js");
