@@ -70,6 +70,8 @@ impl Link for StreamLink {
 
     async fn recv(&self) -> Received {
         tokio::select! {
+            // What was said before the end comes before it.
+            biased;
             received = self.live.next() => received,
             // Nobody can tell a client that is done from one that goes on elsewhere.
             () = self.events.closed() => Received::Gone(Ending::AWAY),

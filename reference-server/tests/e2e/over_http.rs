@@ -302,6 +302,52 @@ async fn a_stream_that_is_hung_up_is_noticed_and_its_peer_leaves_cleanly_if_it_s
 }
 
 #[tokio::test]
+async fn what_was_said_before_a_stream_or_a_poll_is_hung_up_still_counts() {
+    let server = Program::start(&["--presence-grace-ms", "3600000"]);
+    let room = "board:leaving";
+    let mut watcher = server.client("wim").await;
+    watcher.subscribe(room).await;
+    let asker = Asker::new(&server.public(), Codec::Protobuf, "ana");
+    let set = ClientKind::PresenceSet(PresenceSet {
+        channel: room.into(),
+        data: Some("1".into()),
+    });
+    let gone = ClientKind::Unsubscribe(Unsubscribe {
+        channel: room.into(),
+    });
+    let peers = |wanted: usize| {
+        move |frame| match frame {
+            ServerKind::Presence(presence) => {
+                let here = presence.peers.iter().filter(|peer| peer.data.is_some());
+                (here.count() == wanted).then_some(())
+            }
+            _ => None,
+        }
+    };
+    for _ in 0..16 {
+        let stream = asker.welcomed(&[subscribe(room, None)]).await;
+        stream.asker.post(std::slice::from_ref(&set)).await;
+        watcher.find(peers(1)).await;
+        stream.asker.post(std::slice::from_ref(&gone)).await;
+        drop(stream);
+        watcher.find(peers(0)).await;
+
+        let mut polls = Polls::open(&asker, &[subscribe(room, None)]).await;
+        let poster = polls.asker.clone();
+        let held = tokio::spawn(async move {
+            loop {
+                polls.next().await;
+            }
+        });
+        poster.post(std::slice::from_ref(&set)).await;
+        watcher.find(peers(1)).await;
+        poster.post(std::slice::from_ref(&gone)).await;
+        held.abort();
+        watcher.find(peers(0)).await;
+    }
+}
+
+#[tokio::test]
 async fn what_the_token_decides_is_said_in_the_stream_and_as_a_status_elsewhere() {
     let server = Program::start(&[]);
     let asker = Asker::new(&server.public(), Codec::Protobuf, "ana");

@@ -16,8 +16,9 @@ export const PHONE = {
   isMobile: true,
 };
 
-export function launch() {
+export function launch(options = {}) {
   return engine.launch({
+    ...options,
     executablePath: chromium(),
     args: [
       "--no-sandbox",

@@ -119,6 +119,10 @@ pub struct Truth {
     opened: BTreeMap<usize, u64>,
     /// The channels whose log has lost something once.
     lossy: BTreeSet<usize>,
+    /// The highest epoch that each channel has had, and the channels whose log began again below that: what comes late of
+    /// the lost one looks newer than what there is, and nobody can tell.
+    highest: BTreeMap<usize, u64>,
+    pub(crate) began_lower: BTreeSet<usize>,
 }
 
 impl Truth {
@@ -428,6 +432,11 @@ impl Truth {
         ensure(epoch_moves_as_it_must, "log", || {
             format!("epoch {} follows {}", cursor.epoch, before.epoch)
         })?;
+        let highest = self.highest.entry(channel).or_default();
+        if cursor.epoch < *highest {
+            self.began_lower.insert(channel);
+        }
+        *highest = (*highest).max(cursor.epoch);
         ensure(
             opens
                 || parent

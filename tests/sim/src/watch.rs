@@ -1011,6 +1011,7 @@ impl Watch {
                     decision != Some(Decision::Committed)
                         || (*code == ErrorCode::Forbidden && truth.pushes_are_copied)
                 }
+                Some(MutationStatus::Lost) if truth.began_lower.contains(&self.channel) => true,
                 Some(
                     MutationStatus::Expired | MutationStatus::Cancelled | MutationStatus::Lost,
                 ) => decision != Some(Decision::Committed) || truth.clocks_lied,

@@ -129,14 +129,14 @@ impl<P> Desk<P> {
         self.hung_up = true;
     }
 
-    /// What comes next from the client.
+    /// What comes next from the client. What it said before it hung up was answered: that it leaves, for instance.
     pub fn heard(&mut self) -> Option<DeskHeard> {
-        if self.hung_up {
-            return Some(DeskHeard::HungUp);
-        }
         if let Some(message) = self.messages.pop_front() {
             self.bytes = self.bytes.saturating_sub(message.len());
             return Some(DeskHeard::Message(message));
+        }
+        if self.hung_up {
+            return Some(DeskHeard::HungUp);
         }
         std::mem::take(&mut self.life).then_some(DeskHeard::Life)
     }
@@ -210,7 +210,10 @@ mod tests {
             desk.accept("ana", PROTO, Some((3, "copy")), 0, "x".into())
                 .is_err()
         );
+        let farewell = desk.accept("ana", PROTO, None, 1, "bye".into());
+        assert_eq!(farewell, Ok(None));
         desk.hang_up();
+        assert_eq!(desk.heard(), Some(DeskHeard::Message("bye".into())));
         assert_eq!(desk.heard(), Some(DeskHeard::HungUp));
         assert_eq!(desk.end(), Some("third"));
     }

@@ -147,10 +147,11 @@ impl Truth {
         // A late copy may have been refused in the new log: lost it is all the same.
         let is_gone = is_there != Some(Decision::Committed);
         let is_right = match end.status {
-            // Of an evicted row of the table nobody can tell, nor where a log began again in an older time: what
-            // comes late of the one before looks newer.
-            MutationStatus::Indeterminate => is_gone || self.evicted > 0 || self.clocks_went_wild,
-            _ => is_gone || self.clocks_lied,
+            // Of an evicted row of the table nobody can tell.
+            MutationStatus::Indeterminate => {
+                is_gone || self.evicted > 0 || self.began_lower.contains(&channel)
+            }
+            _ => is_gone || self.clocks_lied || self.began_lower.contains(&channel),
         };
         ensure(is_right, "S9", || {
             format!("{end:?} after {before:?}, but the log says {is_there:?}")
