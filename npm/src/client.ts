@@ -16,7 +16,7 @@ import { Mutations } from "./mutations.js";
 import type { AnySchema, ClientEvents, ClientOptions, Connection, JsonSchema, Transport } from "./types.js";
 import { socketUrl } from "./url.js";
 import { LINGER_MS } from "./uses.js";
-import { forgetClient, warnOfToken, warnOfTwoClients } from "./warn.js";
+import { forgetClient, warnOfTwoClients } from "./warn.js";
 
 const EVENTS: Names<ClientEvents> = { connection: 1, warning: 1 };
 
@@ -138,7 +138,6 @@ export class Client {
     this.#moved({ state: "connecting", transport: undefined, since: Date.now(), reason: undefined });
     try {
       const url = socketUrl(this.#options.url);
-      warnOfToken(url);
       const websocket = this.#options.WebSocket ?? platformWebSocket();
       const transports = available(this.#options.transports ?? TRANSPORTS, websocket);
       const Core = await loadCore(() => this.#options.wasm ?? this.#findWasm());

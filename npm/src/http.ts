@@ -58,7 +58,7 @@ export class Http {
 
   /** `socketUrl`: of the WebSocket. `tell`: hands an answer to the core, unless it is gone. */
   constructor(socketUrl: string, tell: (answer: (core: Answers) => void) => void) {
-    this.#base = socketUrl.replace(/^ws/, "http").replace(/\/v1\/ws(\?.*)?$/, "");
+    this.#base = socketUrl.replace(/^ws/, "http").replace(/\/v1\/ws$/, "");
     this.#tell = tell;
   }
 

@@ -9,6 +9,9 @@ const SCHEMES: Readonly<Record<string, string>> = {
   "wss:": "wss:",
 };
 
+/** Below the base path; a URL may end in it already. */
+const DOOR = "/v1/ws";
+
 /** Turns what the application wrote into the URL of the socket: `https://host/app` → `wss://host/app/v1/ws`. */
 export function socketUrl(url: string | URL): string {
   const text = String(url);
@@ -25,8 +28,15 @@ export function socketUrl(url: string | URL): string {
   if (parsed.username !== "" || parsed.password !== "") {
     throw new TidewireError("invalid_url", "a URL with a user or password in it ends up in logs: use the option token");
   }
+  // In the text itself: "" has the query of the page.
+  if (/[?#]/.test(text)) {
+    throw new TidewireError(
+      "invalid_url",
+      "a server's URL takes no query and no fragment: leave off what begins with ? or #, and use the option token for a token",
+    );
+  }
   const path = parsed.pathname.replace(/\/+$/, "");
-  return `${scheme}//${parsed.host}${path}/v1/ws${parsed.search}`;
+  return `${scheme}//${parsed.host}${path.endsWith(DOOR) ? path : path + DOOR}`;
 }
 
 function pageUrl(): string | undefined {

@@ -14,7 +14,6 @@ export type Warning =
   | "closed_channel"
   | "inline_functions"
   | "stale_set"
-  | "token_in_url"
   | "two_clients"
   | "vanishing_value";
 
@@ -98,22 +97,6 @@ export function warnOfNewClient(provider: object, client: object): void {
 }
 
 // ---------------------------------------------------------------------- clients
-
-/** Where a page keeps what nobody else should read. */
-const SECRET = /token|jwt|secret|passw|api_?-?key|auth/i;
-
-/** `url`: the socket's. */
-export function warnOfToken(url: string): void {
-  if (/* @__PURE__ */ isReadable() && process.env.NODE_ENV !== "production") {
-    const name = [...new URL(url).searchParams.keys()].find((key) => SECRET.test(key));
-    if (name === undefined) return;
-    tell(
-      "token_in_url",
-      `the URL of the server has the parameter ${JSON.stringify(name)}, and URLs end up in logs: ` +
-        "pass it as createClient({ token }), which travels inside the connection.",
-    );
-  }
-}
 
 /** Longer than a client lingers that hot reload has replaced. */
 const TWO_MS = 10_000;

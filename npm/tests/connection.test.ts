@@ -1,6 +1,9 @@
+import { readFileSync } from "node:fs";
+
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 
 import { createClient, TidewireError } from "../dist/index.js";
+import { socketUrl } from "../dist/url.js";
 import { BOARD, boardServer, ready, setup } from "./support/board.js";
 import { FakeServer } from "./support/server.js";
 import { arrive, until } from "./support/until.js";
@@ -189,23 +192,29 @@ describe("a channel", () => {
   });
 });
 
+/** What native clients read too: `sdk-native/src/endpoint.rs`. */
+const urls = JSON.parse(readFileSync(`${import.meta.dirname}/../../tests/fixtures/urls.json`, "utf8")) as {
+  taken: [url: string, socket: string][];
+  refused: [url: string, says: string][];
+};
+
 describe("a URL", () => {
-  it.each([
-    ["http://a.test", "ws://a.test/v1/ws"],
-    ["https://a.test/", "wss://a.test/v1/ws"],
-    ["wss://a.test:8443/tide/", "wss://a.test:8443/tide/v1/ws"],
-    ["ws://[::1]:80", "ws://[::1]/v1/ws"],
-    ["https://a.test/x?region=eu#top", "wss://a.test/x/v1/ws?region=eu"],
-  ])("%s leads to %s", async (url, socket) => {
+  it.each(urls.taken)("%s leads to %s", async (url, socket) => {
     const { server, board } = setup({ url });
     await board.ready();
     expect(server.sockets[0]?.url).toBe(socket);
   });
 
-  it("that cannot be right is refused at once", () => {
-    for (const url of ["ftp://a.test", "http://", "https://ana:secret@a.test"]) {
-      expect(() => createClient({ url })).toThrow(expect.objectContaining({ code: "invalid_url" }));
-    }
+  it.each(urls.refused)("%s is refused at once: %s", (url, says) => {
+    const refused = expect.objectContaining({ code: "invalid_url", message: expect.stringContaining(says) });
+    expect(() => socketUrl(url)).toThrow(refused);
+    if (url.includes("://")) expect(() => createClient({ url })).toThrow(refused);
+  });
+
+  it("without a port has none", async () => {
+    const { server, board } = setup({ url: "ws://[::1]:80" });
+    await board.ready();
+    expect(server.sockets[0]?.url).toBe("ws://[::1]/v1/ws");
   });
 
   it("that is relative needs a page", async () => {
@@ -215,6 +224,7 @@ describe("a URL", () => {
     onTestFinished(() => void vi.unstubAllGlobals());
     await board.ready();
     expect(server.sockets[0]?.url).toBe("wss://page.test/v1/ws");
+    for (const url of ["/?token=t", "/#top", "?a"]) expect(() => socketUrl(url)).toThrow(/no query and no fragment/);
   });
 });
 

@@ -137,14 +137,14 @@ describe("one request", () => {
     onTestFinished(() => void vi.unstubAllGlobals());
     const response = await new Promise<Response_>((resolve) => {
       const core: Answers = { chunk: vi.fn(), stream_closed: vi.fn(), probed: vi.fn(), response: (...all) => resolve(all) };
-      new Http("wss://tide.test/app/v1/ws?a=b", (tell) => tell(core)).request(1, 2, path, new Uint8Array([7]), false);
+      new Http("wss://tide.test/app/v1/ws", (tell) => tell(core)).request(1, 2, path, new Uint8Array([7]), false);
     });
     return { response, asked: fetched.mock.calls[0] as [string, RequestInit] };
   }
 
   const proto = { "content-type": "application/vnd.tidewire.v1+proto" };
 
-  it("is a POST to the base path, without a query", async () => {
+  it("is a POST to the base path", async () => {
     const { response, asked } = await told(async () => new Response(new Uint8Array([1, 2]), { headers: proto }));
     expect(asked[0]).toBe("https://tide.test/app/v1/push");
     expect(asked[1]).toMatchObject({ method: "POST", body: new Uint8Array([7]), credentials: "same-origin", cache: "no-store" });

@@ -20,7 +20,7 @@ import { tidewire } from "../dist/zustand.js";
 import { BOARD, boardServer, card, ready, setup } from "./support/board.js";
 import { page, until, useBoard, wasm } from "./support/page.js";
 
-const CODES = ["client_in_render", "closed_channel", "inline_functions", "stale_set", "token_in_url", "two_clients", "vanishing_value"];
+const CODES = ["client_in_render", "closed_channel", "inline_functions", "stale_set", "two_clients", "vanishing_value"];
 
 let warnings: string[];
 
@@ -63,10 +63,6 @@ const misuses: Record<string, () => Promise<void>> = {
     server.merge(BOARD, "cards", "a", { title: "theirs" });
     await until(() => store.getState().cards.a?.title === "theirs");
     store.setState({ cards: { ...cards, b: { ...cards.b!, title: "mine" } } });
-  },
-
-  async token_in_url() {
-    await ready({ wasm, url: "http://tide.test/?region=eu&access_token=t" });
   },
 
   async two_clients() {
@@ -124,10 +120,6 @@ const uses: Record<string, () => Promise<void>> = {
       rerender(<App of={next} />);
       rerender(<App of={next} />);
     }
-  },
-
-  async "parameters that are no secrets"() {
-    await ready({ wasm, url: "http://tide.test/?region=eu&v=2" });
   },
 
   async "a client that takes the place of another one, and clients of different servers"() {
