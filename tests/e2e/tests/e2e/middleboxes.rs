@@ -1,15 +1,20 @@
 //! Native clients behind everything that stands between them and servers: the boxes and what each transport meets there
 //! are those of tests/middleboxes.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use tidewire::{Client, ConnectionPhase, ConnectionState, TransportKind};
+use serde_json::json;
+use tidewire::{Client, ClientBuilder, ConnectionPhase, ConnectionState, Reason, TransportKind};
+use tidewire_chaos_proxy::ChaosProxy;
 use tidewire_e2e::{Board, quick, until, within};
 use tidewire_middleboxes::{FIRST_DATA, Fate, Middlebox, ROWS, Row, Server, broker};
 use tidewire_server::TestServer;
 use tidewire_server::faults::{Action, Wall};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::tls::trusting_the_authority;
@@ -19,55 +24,249 @@ const HEARTBEAT: Duration = Duration::from_secs(25);
 
 /// What native clients speak. A row is one of those that work for them if its [`Row::first_that_works`] is among these.
 const SPOKEN: [&str; 3] = ["websocket", "sse", "long-poll"];
+const SPOKEN_KINDS: [TransportKind; 3] = [
+    TransportKind::WebSocket,
+    TransportKind::Sse,
+    TransportKind::LongPoll,
+];
 
 struct Behind {
-    board: Board,
+    url: String,
+    is_tls: bool,
     _servers: Vec<Server>,
     _middlebox: Middlebox,
 }
 
-async fn behind(row: &Row) -> Behind {
-    let broker = broker();
-    let mut servers = Vec::new();
-    for _ in 0..row.servers() {
-        servers.push(Server::start(&broker, HEARTBEAT).await);
+impl Behind {
+    /// A box and what stands behind it.
+    async fn of(row: &Row, heartbeat: Duration) -> Self {
+        let broker = broker();
+        let mut servers = Vec::new();
+        for _ in 0..row.servers() {
+            servers.push(Server::start(&broker, heartbeat).await);
+        }
+        let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+        let middlebox = Middlebox::start(row, &addresses).await;
+        Self {
+            url: middlebox.url(),
+            is_tls: middlebox.is_tls(),
+            _servers: servers,
+            _middlebox: middlebox,
+        }
     }
-    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
-    let middlebox = Middlebox::start(row, &addresses).await;
-    let mut client = Client::builder(middlebox.url())
-        .token("ana")
-        .config(quick());
-    if middlebox.is_tls() {
-        client = client.tls(trusting_the_authority());
+
+    fn client(&self, name: &str) -> ClientBuilder {
+        let client = Client::builder(&self.url)
+            .token(name.to_owned())
+            .config(quick());
+        match self.is_tls {
+            true => client.tls(trusting_the_authority()),
+            false => client,
+        }
     }
-    Behind {
-        board: Board::open(client.build().expect("the url is good")),
-        _servers: servers,
-        _middlebox: middlebox,
+
+    fn board(&self, name: &str) -> Board {
+        opened(self.client(name))
     }
 }
 
+fn opened(client: ClientBuilder) -> Board {
+    Board::open(client.build().expect("the url is good"))
+}
+
+/// What each of two clients adds to one number.
+const EACH: u64 = 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_a_transport_works_there_is_data_soon_and_changes_are_committed() {
+async fn where_a_transport_works_there_is_data_soon_and_each_change_counts_once() {
     let mut count = 0;
     for row in ROWS.iter().filter(|row| {
         row.first_that_works()
             .is_some_and(|it| SPOKEN.contains(&it))
     }) {
-        let it = behind(row).await;
-        let ready = timeout(FIRST_DATA, it.board.channel.ready()).await;
+        let it = Behind::of(row, HEARTBEAT).await;
+        let ana = it.board("ana");
+        let ready = timeout(FIRST_DATA, ana.channel.ready()).await;
         let ready = ready.unwrap_or_else(|_| panic!("{}: no data", row.name));
         ready.unwrap_or_else(|error| panic!("{}: {error}", row.name));
-        let put = it
-            .board
-            .cards
-            .put("a", serde_json::json!({"title": "through"}));
+        let put = ana.cards.put("a", json!({"title": "through", "count": 0}));
         within(row.name, put.expect("it is taken").committed())
             .await
             .expect("nothing refuses it");
+        let bo = it.board("bo");
+        let changes: Vec<_> = [&ana, &bo]
+            .into_iter()
+            .flat_map(|board| (0..EACH).map(|_| board.cards.increment("a", "count", 1)))
+            .map(|change| change.expect("it is taken"))
+            .collect();
+        for change in changes {
+            within(row.name, change.committed())
+                .await
+                .expect("nothing refuses it");
+        }
+        for board in [&ana, &bo] {
+            until(row.name, || {
+                board.is_settled()
+                    && board.cards.ids().len() == 1
+                    && board.card("a").count == 2 * EACH as i64
+            })
+            .await;
+        }
         count += 1;
     }
-    assert!(count >= 7, "only {count} rows");
+    assert_eq!(count, 12, "all rows but the two that let nothing through");
+}
+
+/// How long it may take until a portal is called one, and until there is data once it lifts.
+const PORTAL: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_captive_portal_is_called_blocked_and_there_is_data_soon_after_it_lifts() {
+    let good = Behind::of(
+        Row::named("nginx with nothing but `proxy_pass`: Upgrade stripped"),
+        HEARTBEAT,
+    )
+    .await;
+    let portal = Behind::of(Row::named("captive portal"), HEARTBEAT).await;
+    let network = ChaosProxy::start(address_of(&portal.url), 1)
+        .await
+        .expect("a free port");
+    let board = opened(
+        Client::builder(format!("http://{}", network.address()))
+            .token("ana".to_owned())
+            .config(quick()),
+    );
+    let mut connection = board.client.connection();
+    let is_blocked = |state: &ConnectionState| {
+        let code = state.reason.as_ref().map(Reason::code);
+        state.phase == ConnectionPhase::Waiting && code == Some("blocked")
+    };
+    timeout(PORTAL, connection.wait_for(is_blocked))
+        .await
+        .expect("it is told in time")
+        .expect("the client lives");
+    network.lead_to(address_of(&good.url));
+    network.close();
+    timeout(PORTAL, board.channel.ready())
+        .await
+        .expect("there is data in time")
+        .expect("the board can be read");
+}
+
+fn address_of(url: &str) -> SocketAddr {
+    let address = url.rsplit('/').next().and_then(|it| it.parse().ok());
+    address.expect("it ends with an address")
+}
+
+/// What idle cuts of 3 s leave alone.
+const BRISK: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cuts_the_idle_does_not_cut_a_client_that_hears_heartbeats() {
+    for row in [
+        "nginx that cuts what is idle for 3 s",
+        "HAProxy that cuts what is idle for 3 s",
+    ] {
+        let it = Behind::of(Row::named(row), BRISK).await;
+        let boards: Vec<_> = SPOKEN_KINDS
+            .into_iter()
+            .map(|kind| opened(it.client(kind.name()).transports([kind])))
+            .collect();
+        let mut since = Vec::new();
+        for board in &boards {
+            within(row, board.channel.ready())
+                .await
+                .expect("it can be read");
+            since.push(board.client.connection().borrow().since);
+        }
+        // Nothing is to happen meanwhile.
+        tokio::time::sleep(IDLE).await;
+        for (board, since) in boards.iter().zip(since) {
+            let state = board.client.connection().borrow().clone();
+            assert_eq!(state.phase, ConnectionPhase::Connected, "{row}: {state:?}");
+            assert_eq!(state.since, since, "{row}: {state:?}");
+        }
+    }
+}
+
+/// Who is told to come again in so many seconds is back by then, and not before, over each transport.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retry_after_is_kept_and_not_much_more_than_that() {
+    const SECONDS: u64 = 2;
+    for status in ["429 Too Many Requests", "503 Service Unavailable"] {
+        for kind in SPOKEN_KINDS {
+            let what = format!("{status} over {}", kind.name());
+            let server = Server::start(&broker(), HEARTBEAT).await;
+            let busy = Busy::before(server.address(), status, SECONDS).await;
+            let board = opened(
+                Client::builder(format!("http://{}", busy.address))
+                    .token("ana".to_owned())
+                    .transports([kind])
+                    .config(quick()),
+            );
+            within(&what, board.channel.ready())
+                .await
+                .expect("it can be read");
+            let (refused, back) = busy.moments();
+            let waited = back - refused;
+            let least = Duration::from_secs(SECONDS);
+            assert!(waited >= least, "{what}: {waited:?}");
+            let most = least.mul_f64(1.5) + Duration::from_secs(1);
+            assert!(waited <= most, "{what}: {waited:?}");
+        }
+    }
+}
+
+/// A server that refuses the first request and leads on from the second one.
+struct Busy {
+    address: SocketAddr,
+    moments: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Busy {
+    async fn before(server: SocketAddr, status: &'static str, seconds: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let moments = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&moments);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let is_first = {
+                    let mut moments = noted.lock().expect("nobody panics");
+                    moments.push(Instant::now());
+                    moments.len() == 1
+                };
+                tokio::spawn(async move {
+                    if is_first {
+                        // What was asked is read, or the answer might be lost with it.
+                        let mut head = Vec::new();
+                        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                            if client.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                                return;
+                            }
+                        }
+                        let answer = format!(
+                            "HTTP/1.1 {status}\r\nretry-after: {seconds}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                        );
+                        let _ = client.write_all(answer.as_bytes()).await;
+                        let _ = client.shutdown().await;
+                        return;
+                    }
+                    if let Ok(mut server) = TcpStream::connect(server).await {
+                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        Self { address, moments }
+    }
+
+    /// When the first request came, and the next one.
+    fn moments(&self) -> (Instant, Instant) {
+        let moments = self.moments.lock().expect("nobody panics");
+        (moments[0], moments[1])
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,16 +276,16 @@ async fn where_none_works_a_change_waits_and_the_reason_is_told() {
         .iter()
         .filter(|row| matches!(row.websocket, Fate::Refused(_)))
     {
-        let it = behind(row).await;
-        let put = it
-            .board
+        let it = Behind::of(row, HEARTBEAT).await;
+        let board = it.board("ana");
+        let put = board
             .cards
-            .put("a", serde_json::json!({"title": "waits"}))
+            .put("a", json!({"title": "waits"}))
             .expect("it is taken");
-        let mut connection = it.board.client.connection();
+        let mut connection = board.client.connection();
         let told = connection.wait_for(|state| state.reason.is_some());
         within(row.name, told).await.expect("the client lives");
-        assert!(it.board.cards.is_pending("a"), "{}", row.name);
+        assert!(board.cards.is_pending("a"), "{}", row.name);
         drop(put);
         count += 1;
     }
@@ -133,7 +332,7 @@ async fn behind_walls_the_chain_falls_and_climbs_back_without_a_gap() {
             let id = format!("{over}-{}-{who}", written.len());
             let put = board
                 .cards
-                .put(&id, serde_json::json!({"title": over}))
+                .put(&id, json!({"title": over}))
                 .expect("it is taken");
             within(over, put.committed())
                 .await
@@ -175,7 +374,7 @@ async fn a_chain_that_breaks_at_random_misses_and_doubles_nothing() {
     };
     let (ana, bo) = (client("ana"), client("bo"));
     let sums = |board: &Board| board.channel.collection::<serde_json::Value>("sums");
-    let put = sums(&ana).put("all", serde_json::json!({"n": 0}));
+    let put = sums(&ana).put("all", json!({"n": 0}));
     let put = put.expect("it is taken");
     within("the first change", put.committed())
         .await
