@@ -17,12 +17,13 @@ const DOCUMENT: &str = "docs/transports.md";
 const THREADS: &str = "4";
 
 /// What concerns the network or one transport in particular, and is played once.
-const PLAYED_ONCE: [&str; 5] = [
+const PLAYED_ONCE: [&str; 6] = [
     "middleboxes::",
     "proxies::",
     "tls::",
     // Servers that are broken in their WebSockets.
     "hostile::",
+    "hostile_http::",
     // The README's programs choose for themselves.
     "quickstart::",
 ];

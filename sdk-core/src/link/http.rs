@@ -357,6 +357,11 @@ impl Http {
                 error => over(&response, error.as_ref()),
             };
         }
+        if self.hello.session.is_empty() && is_empty(codec, &response.body) {
+            // Whoever answers so has no session for us, and the next poll would have none to name.
+            let detail = "the first answer says nothing".into();
+            return over(&HttpResponse { detail, ..response }, None);
+        }
         // Where something was said, more may wait.
         self.poll_at = match (is_empty(codec, &response.body), response.unheld) {
             _ if planted!(EmptyPollsSpin) => now,

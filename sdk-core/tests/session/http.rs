@@ -187,6 +187,18 @@ fn polls_are_numbered_and_each_whole_answer_is_followed_by_the_next_one() {
 }
 
 #[test]
+fn a_first_answer_that_says_nothing_is_no_session() {
+    let mut d = dialled(TransportKind::LongPoll);
+    let opened = d.take_request();
+    d.respond(&opened, 200, Bytes::new());
+    assert!(d.requests.is_empty(), "{:?}", d.requests);
+    let state = d.session.connection();
+    assert_eq!(state.phase, ConnectionPhase::Waiting);
+    let detail = state.reason.as_ref().unwrap().detail();
+    assert!(detail.contains("says nothing"), "{detail}");
+}
+
+#[test]
 fn a_poll_that_says_nothing_makes_nobody_spin_and_one_that_is_not_held_waits_for_its_pause() {
     let mut d = Driver::live_over(TransportKind::LongPoll);
     let poll = d.take_request();

@@ -5,6 +5,7 @@ mod conflicts;
 mod editing;
 mod faults;
 mod hostile;
+mod hostile_http;
 mod hostile_values;
 mod letting_go;
 mod middleboxes;
