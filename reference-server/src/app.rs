@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 use tidewire_core::ChannelName;
 use tidewire_core::time::UnixTime;
@@ -120,7 +120,7 @@ impl App {
     /// A page of another origin wants in. Whoever has to find out why needs both names.
     pub(crate) fn note_foreign(&self, headers: &HeaderMap) {
         if let Some(unsaid) = self.refusals.take(self.clock.mono()) {
-            let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+            let text = |name| headers.get(name).map(cut);
             let (origin, host) = (text(header::ORIGIN), text(header::HOST));
             tracing::warn!(
                 origin,
@@ -197,3 +197,13 @@ impl Access for App {
 /// The broker could not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BrokerDown;
+
+/// No name is longer than this in the log: a stranger writes it.
+const NAME_BYTES_MAX: usize = 200;
+
+/// A header's text as the log has it.
+fn cut(value: &HeaderValue) -> &str {
+    let text = value.to_str().unwrap_or("?");
+    // Visible ASCII: every byte is a boundary.
+    &text[..text.len().min(NAME_BYTES_MAX)]
+}

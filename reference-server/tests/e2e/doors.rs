@@ -6,7 +6,7 @@ use tidewire_core::wire::Codec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, DEADLINE, Program, http, until};
+use crate::support::{Client, DEADLINE, Program, exchange, http, until};
 
 #[tokio::test]
 async fn pages_of_this_machine_and_listed_ones_get_in_and_no_others() {
@@ -54,6 +54,27 @@ async fn pages_of_this_machine_and_listed_ones_get_in_and_no_others() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_log_names_a_foreign_page_and_the_host_that_it_asked_for_in_few_words() {
+    let server = Program::start(&[]);
+    let (origin, host) = ("o".repeat(3000), "h".repeat(3000));
+    let request = format!(
+        "POST /v1/push HTTP/1.1\r\nHost: {host}\r\nOrigin: https://{origin}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(exchange(&server.public(), &request).await.0, 403);
+    server.logged("a page may not connect").await;
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("a page may not"));
+    let line = line.expect("it was logged");
+    assert!(
+        line.contains(&format!("https://{}", &origin[..192])),
+        "{line}"
+    );
+    assert!(line.contains(&host[..200]), "{line}");
+    assert!(line.contains("allow_origin"), "{line}");
+    assert!(line.len() < 800, "{line}");
 }
 
 #[tokio::test]
