@@ -27,7 +27,7 @@ const END: &str = "<!-- planted bugs: end -->\n";
 const MARK: &[u8] = b"tidewire-planted-bugs";
 
 /// Seeds that the long count gives each variant, and the sample of every test run.
-const SEEDS_MAX: u64 = 1000;
+const SEEDS_MAX: u64 = 4000;
 const SEEDS_SAMPLE: u64 = 60;
 
 /// What became of one variant.

@@ -1005,7 +1005,9 @@ impl Watch {
             let fits = match row.told.last() {
                 // Who let go of a channel does not hear of losses any more.
                 Some(MutationStatus::Committed) => {
-                    decision == Some(Decision::Committed) || (!is_followed && decision.is_none())
+                    let began_lower = truth.began_lower.contains(&self.channel);
+                    let is_untold = !is_followed || began_lower;
+                    decision == Some(Decision::Committed) || is_untold && decision.is_none()
                 }
                 Some(MutationStatus::Rejected { code, .. }) => {
                     decision != Some(Decision::Committed)
