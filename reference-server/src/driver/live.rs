@@ -229,6 +229,8 @@ mod tests {
         drop(first);
         assert!(live.send("a".into()).await.is_err());
         live.hang_up();
+        // What it said before that comes first.
+        assert!(matches!(live.next().await, Received::Message(_)));
         assert!(matches!(live.next().await, Received::Gone(Ending::AWAY)));
     }
 
