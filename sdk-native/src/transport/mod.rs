@@ -5,7 +5,7 @@ mod proxy;
 mod websocket;
 
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
@@ -60,8 +60,35 @@ fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// `Retry-After`, obeyed in its form of seconds.
+/// `Retry-After`: seconds, or a date that is still to come by this machine's calendar.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = text_of(headers, RETRY_AFTER)?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = text_of(headers, RETRY_AFTER)?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    date.duration_since(SystemTime::now()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    fn after(text: &str) -> Option<Duration> {
+        let value = HeaderValue::from_str(text).unwrap();
+        retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]))
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_to_come() {
+        assert_eq!(after("3"), Some(Duration::from_secs(3)));
+        let soon = SystemTime::now() + Duration::from_secs(60);
+        let read = after(&httpdate::fmt_http_date(soon)).expect("it is to come");
+        assert!((50..=60).contains(&read.as_secs()), "{read:?}");
+        for none in ["soon", "-3", "", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(after(none), None, "{none}");
+        }
+    }
 }
