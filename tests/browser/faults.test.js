@@ -122,30 +122,41 @@ scenario("restart: the server starts again from its disk, and knobs stay as they
   for (const page of [ana, bo]) page.assertNoComplaints({ outage: true });
 });
 
-scenario("walls: the chain falls to SSE and polls, says why, and climbs back", async ({ visit }) => {
-  const { ana, bo, panel } = await visitors(visit);
-  const over = async (transport) => {
-    for (const page of [ana, bo]) {
-      await page.page.locator(`[data-testid="connection"][data-state="connected"][data-transport="${transport}"]`).waitFor();
-    }
-  };
-  await over("websocket");
-  await panel.turn("block_websocket", true);
-  await over("sse");
-  await edit(ana, bo, "over-sse");
-  await agreed(visit, "over-sse", ana, bo);
-  await ana.picture("laptop-faults-sse");
-  await panel.turn("collect_sse", true);
-  await over("long-poll");
-  await edit(ana, bo, "over-polls");
-  await agreed(visit, "over-polls", ana, bo);
-  await ana.picture("laptop-faults-long-poll");
-  await panel.press("calm");
-  await panel.on("block_websocket", false);
-  await over("websocket");
-  await edit(ana, bo, "back");
-  await agreed(visit, "back", ana, bo);
-});
+// Collected, a stream opens and says nothing; blocked, it is refused.
+for (const [knob, polled] of [
+  ["collect_sse", /\w/],
+  ["block_sse", /HTTP 403/],
+]) {
+  scenario(`walls, ${knob}: the chain falls to SSE and polls, says why, and climbs back`, async ({ visit }) => {
+    const { ana, bo, panel } = await visitors(visit);
+    const line = (page) => page.page.getByTestId("connection-why");
+    const over = async (transport, why) => {
+      for (const page of [ana, bo]) {
+        await page.page.locator(`[data-testid="connection"][data-state="connected"][data-transport="${transport}"]`).waitFor();
+        if (why) await line(page).filter({ hasText: why }).waitFor();
+        else await line(page).waitFor({ state: "detached" });
+      }
+    };
+    await over("websocket");
+    await panel.turn("block_websocket", true);
+    await over("sse", /the connection broke, or could not be opened/);
+    await edit(ana, bo, "over-sse");
+    await agreed(visit, "over-sse", ana, bo);
+    await ana.picture(`laptop-faults-${knob}-sse`);
+    await panel.turn(knob, true);
+    await over("long-poll", polled);
+    await edit(ana, bo, "over-polls");
+    await agreed(visit, "over-polls", ana, bo);
+    await ana.picture(`laptop-faults-${knob}-long-poll`);
+    await panel.press("calm");
+    await panel.on("block_websocket", false);
+    await over("websocket");
+    await edit(ana, bo, "back");
+    await agreed(visit, "back", ana, bo);
+    // What is walled off is told on the console, by the browser.
+    for (const page of [ana, bo]) page.assertNoComplaints({ walls: true });
+  });
+}
 
 scenario("freeze: the tab stands still, and catches up when it runs again", async ({ visit }) => {
   const { ana, bo, panel } = await visitors(visit);

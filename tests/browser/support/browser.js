@@ -143,11 +143,13 @@ export class BoardPage {
     await this.page.screenshot({ path: join(pictures, `${name}.png`) });
   }
 
-  /** While the server is down or drains, browsers say so on the console; that alone is expected. */
-  assertNoComplaints({ outage = false } = {}) {
-    const expected =
-      /WebSocket connection to .* failed|net::ERR_(CONNECTION_REFUSED|SOCKET_NOT_CONNECTED)|status of 503/;
-    const unexpected = this.complaints.filter((text) => !(outage && expected.test(text)));
+  /** While the server is down or drains, or walls stand, browsers say so on the console; that alone is expected. */
+  assertNoComplaints({ outage = false, walls = false } = {}) {
+    const expected = [
+      outage && /WebSocket connection to .* failed|net::ERR_(CONNECTION_REFUSED|SOCKET_NOT_CONNECTED)|status of 503/,
+      walls && /WebSocket connection to .* failed|net::ERR_INCOMPLETE_CHUNKED_ENCODING|status of 403/,
+    ];
+    const unexpected = this.complaints.filter((text) => !expected.some((known) => known && known.test(text)));
     assert.deepEqual(unexpected, []);
   }
 

@@ -6,6 +6,7 @@ import { TidewireProvider } from "tidewire/react";
 import { App } from "./App.tsx";
 import { Bench } from "./faults/bench.ts";
 import { identify } from "./identity.ts";
+import { watchFall } from "./state/fall.ts";
 import "./styles/index.css";
 
 const identity = identify(new URL(location.href), sessionStorage);
@@ -16,6 +17,7 @@ const client = createClient({
   token: async () => identity.token,
   WebSocket: tap.WebSocket,
 });
+watchFall(client);
 const bench = new Bench(tap, identity.channel, () => client.principal);
 
 const root = document.getElementById("root");

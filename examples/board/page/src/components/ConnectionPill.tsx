@@ -1,6 +1,7 @@
 import type { Connection } from "tidewire";
 import { useConnection } from "tidewire/react";
 import { useDesk } from "../state/context.ts";
+import { fall } from "../state/fall.ts";
 import { pendingCount } from "../state/marks.ts";
 import { useStore } from "../state/store.ts";
 
@@ -19,6 +20,7 @@ const TRANSPORT: Record<string, string> = { websocket: "WebSocket", sse: "SSE", 
 export function ConnectionPill() {
   const { state, transport, since, reason } = useConnection();
   const pending = useStore(useDesk().marks.store, pendingCount);
+  const why = useStore(fall, (text) => text);
   const label = LABEL[state];
   const carrier = transport && (TRANSPORT[transport] ?? transport);
   const kept = `${pending} ${pending === 1 ? "change" : "changes"} kept`;
@@ -31,6 +33,14 @@ export function ConnectionPill() {
         <span role="status">
           <span className="connection__label">{label}</span>
           {state === "connected" && carrier && <span className="connection__extra"> · {carrier}</span>}
+          {why && (
+            <span className="connection__extra">
+              {" · "}
+              <span className="connection__why" data-testid="connection-why" title={why}>
+                {why}
+              </span>
+            </span>
+          )}
           {offline && pending > 0 && <span className="connection__extra"> · {kept}</span>}
         </span>
       </button>
@@ -44,6 +54,12 @@ export function ConnectionPill() {
             <>
               <dt>Transport</dt>
               <dd>{carrier}</dd>
+            </>
+          )}
+          {why && (
+            <>
+              <dt>Why</dt>
+              <dd>{why}</dd>
             </>
           )}
           {reason && (
