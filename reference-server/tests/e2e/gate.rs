@@ -583,7 +583,6 @@ async fn a_rate_slows_one_connection_down_or_all_of_an_address() {
             "{whose}: {:?}",
             begun.elapsed()
         );
-        let begun = Instant::now();
         for t in 0..2 {
             bob.send([ClientKind::Ping(Ping { t })]).await;
         }
@@ -591,8 +590,9 @@ async fn a_rate_slows_one_connection_down_or_all_of_an_address() {
             bob.next().await;
         }
         if whose == "ADDRESS" {
+            // From the same budget: 22 beyond the burst, however late a busy machine lets bob speak.
             assert!(
-                begun.elapsed() >= Duration::from_millis(10),
+                begun.elapsed() >= Duration::from_millis(430),
                 "{:?}",
                 begun.elapsed()
             );
