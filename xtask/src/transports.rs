@@ -38,7 +38,8 @@ const NEEDS_CALM: [&str; 4] = [
 
 /// A poll that a drained server forwards breaks off when that server ends, and its client connects anew: nothing is lost, but
 /// it is seen.
-const NOT_OVER_POLLS: &str = "when_one_of_two_servers_drains_no_view_leaves_live_and_no_write_waits";
+const NOT_OVER_POLLS: &str =
+    "when_one_of_two_servers_drains_no_view_leaves_live_and_no_write_waits";
 
 /// Plays them all at once, and holds the document to what came of it.
 pub(crate) fn check() -> anyhow::Result<()> {
