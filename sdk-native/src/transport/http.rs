@@ -315,8 +315,9 @@ impl Reading {
                 // Headers alone: whoever collects streams has passed on no byte.
                 Some(Ok(SSE::Connected(_))) => continue,
                 Some(Ok(read)) => {
-                    self.unread.store(0, Ordering::Relaxed);
+                    // A comment ends nothing: it may stand between two lines of an event, which the reader keeps.
                     if let SSE::Event(event) = read {
+                        self.unread.store(0, Ordering::Relaxed);
                         self.event = Some(StreamEvent {
                             kind: event.event_type,
                             data: event.data.into_bytes(),
@@ -368,7 +369,7 @@ struct TooLarge;
 struct BoundedBody {
     /// Never locked: it makes the stream `Sync`, as the reader wants it.
     bytes: Mutex<BoxStream<'static, reqwest::Result<Bytes>>>,
-    /// Bytes since the last event.
+    /// Bytes since the last event, comments too.
     unread: Arc<AtomicUsize>,
 }
 

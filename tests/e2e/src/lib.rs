@@ -6,6 +6,7 @@
 
 mod board;
 mod front;
+mod impostor;
 mod over;
 mod program;
 #[cfg(target_os = "linux")]
@@ -16,6 +17,7 @@ mod wait;
 
 pub use board::{Board, Card, client, client_with, json_client, quick};
 pub use front::Front;
+pub use impostor::{Answer, Impostor, Wrong};
 pub use program::program;
 #[cfg(target_os = "linux")]
 pub use quiet::{Effort, effort};

@@ -82,7 +82,12 @@ fn frame(kind: ServerKind) -> Message {
 }
 
 fn welcome() -> Message {
-    frame(ServerKind::Welcome(Welcome {
+    binary(welcome_message())
+}
+
+/// A welcome to nowhere.
+pub(crate) fn welcome_message() -> Bytes {
+    server_message(ServerKind::Welcome(Welcome {
         session: vec![1; 16].into(),
         principal: "ana".into(),
         author: vec![2; 16].into(),
