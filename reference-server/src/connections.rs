@@ -120,6 +120,11 @@ impl Connections {
         }
     }
 
+    /// Whether everyone is asked to leave.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.goaway.get().is_some()
+    }
+
     /// A new connection listens. Told twice to leave is harmless, never told is not.
     pub(crate) fn listening(&self, peer: &Peer) {
         if let Some(goaway) = self.goaway.get() {

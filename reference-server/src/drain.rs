@@ -29,8 +29,12 @@ pub(crate) async fn drain(app: &App, reason: &str) {
         alone: app.serving.as_ref().is_none_or(Serving::leave),
     });
     let is_empty = async {
+        let nobody_waits = async {
+            connections.empty().await;
+            app.sessions.nothing_forwarded().await;
+        };
         tokio::select! {
-            () = connections.empty() => {}
+            () = nobody_waits => {}
             never = app.sessions.end_abandoned() => match never {},
         }
     };

@@ -36,11 +36,6 @@ const NEEDS_CALM: [&str; 4] = [
     "a_server_that_is_alone_is_empty_soon_after_its_window",
 ];
 
-/// A poll that a drained server forwards breaks off when that server ends, and its client connects anew: nothing is lost, but
-/// it is seen.
-const NOT_OVER_POLLS: &str =
-    "when_one_of_two_servers_drains_no_view_leaves_live_and_no_write_waits";
-
 /// Plays them all at once, and holds the document to what came of it.
 pub(crate) fn check() -> anyhow::Result<()> {
     programs::build_with_tests()?;
@@ -69,9 +64,6 @@ fn play(over: &str) -> anyhow::Result<u64> {
     let mut tests = cargo_test(&["--test", "native", "--", "--test-threads", THREADS])?;
     for skipped in PLAYED_ONCE {
         tests.args(["--skip", skipped]);
-    }
-    if over == "long-poll" {
-        tests.args(["--skip", NOT_OVER_POLLS]);
     }
     if over == "chain" {
         for skipped in NEEDS_CALM {

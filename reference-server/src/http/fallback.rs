@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -78,15 +78,20 @@ async fn answer(app: &Arc<App>, door: Door, request: Request) -> Response {
         return (StatusCode::FORBIDDEN, WALLED).into_response();
     }
     let codec = codec(request.headers());
-    let answer = match take(app, door, codec, request).await {
+    let is_http1 = request.version() < Version::HTTP_2;
+    let mut answer = match take(app, door, codec, request).await {
         Ok(response) => response,
         // People read it if they must.
         Err(refused) => refuse(codec.unwrap_or(Codec::Json), &refused),
     };
-    let answer = match wall {
-        Some(Wall::Collects) => answer.map(collected),
-        _ => answer,
-    };
+    if wall == Some(Wall::Collects) {
+        answer = answer.map(collected);
+    }
+    if is_http1 && app.connections.is_draining() {
+        // The next request goes to another node, instead of to this one for as long as the connection is good.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
     let status = answer.status().as_u16();
     let counted = HttpAnswer { door, status };
     app.metrics.http_answers.get_or_create(&counted).inc();

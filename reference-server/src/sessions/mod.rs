@@ -18,7 +18,7 @@ use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Codec, ErrorCode};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{OnceCell, Semaphore, oneshot};
+use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -49,6 +49,8 @@ pub(crate) struct Sessions {
     live: Mutex<HashMap<[u8; 16], Arc<Live>>>,
     /// Requests that wait for another node's answer.
     asked: Mutex<HashMap<[u8; 16], oneshot::Sender<Told>>>,
+    /// How many of those there are; what a drain waits for.
+    forwarded: watch::Sender<usize>,
     /// Polls that another node waits for. Taken out of here, one is hung up.
     held: Mutex<HashMap<[u8; 16], oneshot::Sender<Infallible>>>,
     /// Reads this node's inbox, from the first session on.
@@ -89,6 +91,7 @@ impl Sessions {
             home,
             live: Mutex::default(),
             asked: Mutex::default(),
+            forwarded: watch::Sender::new(0),
             held: Mutex::default(),
             reader: OnceCell::new(),
             requests: Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS))),
@@ -133,10 +136,17 @@ impl Sessions {
         handle: Handle,
         wish: Wish,
     ) -> Result<Answered, Refused> {
-        match handle.home == app.sessions.home {
-            true => app.sessions.take_here(handle.session, wish).await,
-            false => Self::forward(app, handle, wish).await,
+        if handle.home == app.sessions.home {
+            return app.sessions.take_here(handle.session, wish).await;
         }
+        let mut wish = wish;
+        if let Some((_, hold)) = &mut wish.poll
+            && app.connections.is_draining()
+        {
+            // The next one comes to another node.
+            *hold = Duration::ZERO;
+        }
+        Self::forward(app, handle, wish).await
     }
 
     async fn take_here(&self, session: [u8; 16], wish: Wish) -> Result<Answered, Refused> {
@@ -157,6 +167,7 @@ impl Sessions {
         let patience = hold + HOME;
         let (answer, told) = oneshot::channel();
         app.sessions.asked().insert(id, answer);
+        app.sessions.forwarded.send_modify(|count| *count += 1);
         let mut waits = Waits {
             app,
             id,
@@ -173,6 +184,13 @@ impl Sessions {
             // Its home is gone, or as good as gone.
             _ => Err(Refused::moved()),
         }
+    }
+
+    /// Waits until no request waits for another node.
+    pub(crate) async fn nothing_forwarded(&self) {
+        let mut count = self.forwarded.subscribe();
+        // The sender lives as long as `self`.
+        let _ = count.wait_for(|count| *count == 0).await;
     }
 
     /// While the node drains: ends sessions whose clients have left between two polls, which nothing says. Who is still
@@ -251,7 +269,9 @@ struct Waits<'a> {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let is_unanswered = self.app.sessions.asked().remove(&self.id).is_some();
+        let sessions = &self.app.sessions;
+        let is_unanswered = sessions.asked().remove(&self.id).is_some();
+        sessions.forwarded.send_modify(|count| *count -= 1);
         // Its client has hung up, or its home is too slow: either way the client does not come back to the session.
         if let Some(home) = self.poll_at.filter(|_| is_unanswered)
             && let Ok(runtime) = Runtime::try_current()

@@ -1,19 +1,21 @@
 //! Two servers on one broker, and requests that come to either.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use tidewire_core::wire::{ClientKind, Codec, ErrorCode, Ping, Pong, ServerKind};
 use tidewire_server::broker::{Broker, MemoryBroker, RunId};
 use tidewire_server::{Config, Server};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::http::{Asker, PROTO, Polls, fatal};
 use crate::over_http::{held, is_gone};
-use crate::support::{card, push, put, subscribe, until};
+use crate::support::{DEADLINE, card, push, put, subscribe, until};
 
 /// A server of this process.
 struct Node {
@@ -24,9 +26,13 @@ struct Node {
 
 impl Node {
     async fn start(broker: &Arc<dyn Broker>) -> Self {
+        Self::with_grace(broker, Duration::ZERO).await
+    }
+
+    async fn with_grace(broker: &Arc<dyn Broker>, grace: Duration) -> Self {
         let mut config = Config::default();
         config.dev_auth = true;
-        config.drain_grace = Duration::ZERO;
+        config.drain_grace = grace;
         config.timeouts.goaway_window = Duration::ZERO;
         let server = Server::builder(config).broker(Arc::clone(broker)).build();
         let server = server.unwrap();
@@ -167,6 +173,70 @@ async fn a_poll_that_is_hung_up_elsewhere_ends_its_session_at_home() {
     );
     here.stop().await;
     there.stop().await;
+}
+
+/// A client whose connection leads to a node that drains is answered at once, and its next request comes elsewhere.
+#[tokio::test]
+async fn a_node_that_drains_holds_no_polls_of_other_homes_and_ends_connections() {
+    let broker = broker();
+    let home = Node::start(&broker).await;
+    let drains = Node::with_grace(&broker, Duration::from_secs(60)).await;
+    let ana = Asker::new(&home.address, Codec::Protobuf, "ana");
+    let asker = at(&Polls::open(&ana, &[]).await.asker, &drains);
+    // So that it does not end before its own client leaves.
+    let own = Asker::new(&drains.address, Codec::Protobuf, "ben");
+    let mut own = own.welcomed(&[]).await;
+    let poll = async |number, wait: &str| {
+        let mut hello = asker.hello.clone();
+        hello.poll = number;
+        let headers = [("content-type", PROTO), ("prefer", wait)];
+        let body = asker.body(hello, &[]);
+        let answer = asker
+            .request(Method::POST, "/v1/poll", &headers, body)
+            .await;
+        let (status, headers, frames) = asker.whole(answer).await;
+        let connection = headers.get("connection").cloned();
+        (status, connection.is_some_and(|it| it == "close"), frames)
+    };
+    assert_eq!(poll(2, "wait=0").await, (200, false, vec![]));
+    drains.stop.send(()).unwrap();
+    own.events
+        .find(|frame| matches!(frame, ServerKind::Goaway(_)).then_some(()))
+        .await;
+    // It would be held for 25 s.
+    let asked = Instant::now();
+    assert_eq!(poll(3, "wait=25").await, (200, true, vec![]));
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    drop(own);
+    drains.running.await.unwrap();
+    home.stop().await;
+}
+
+/// A node that nobody is connected to, but for a poll that it has forwarded, stays until that is answered.
+#[tokio::test]
+async fn a_node_does_not_end_under_a_poll_that_it_has_forwarded() {
+    let broker = broker();
+    let home = Node::start(&broker).await;
+    let drains = Node::with_grace(&broker, Duration::from_secs(60)).await;
+    let ana = Asker::new(&home.address, Codec::Protobuf, "ana");
+    let mut polls = Polls::open(&ana, &[]).await;
+    let own = polls.asker.clone();
+    polls.asker = at(&own, &drains);
+    let (mut before, number) = held(&polls.asker, &drains.address).await;
+    drains.stop.send(()).unwrap();
+    // Longer than open requests have once a server stops.
+    let mut running = drains.running;
+    let ended = timeout(Duration::from_secs(2), &mut running).await;
+    assert!(ended.is_err(), "it has ended under poll {number}");
+    assert_eq!(own.post(&[ping(9)]).await, []);
+    let mut answer = Vec::new();
+    let read = timeout(DEADLINE, before.read_to_end(&mut answer));
+    read.await.expect("it ends").expect("it does not break");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let ended = timeout(DEADLINE, running).await;
+    ended.expect("it ends").unwrap();
+    home.stop().await;
 }
 
 #[tokio::test]
