@@ -27,6 +27,7 @@ mod setup;
 mod sim;
 mod size;
 mod soak;
+mod soak_network;
 mod test;
 mod toolchain;
 mod transports;
@@ -117,6 +118,15 @@ enum Soak {
         #[arg(long, value_name = "A..B")]
         seeds: Option<SeedRange>,
     },
+    /// The network: every middlebox, clients forced from transport to transport, idle ones; appends to docs/soak.md.
+    Network {
+        /// How often two clients are forced onto another transport
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        switches: u32,
+        /// How long clients are idle behind a cut of 30 s
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        idle_minutes: u32,
+    },
     /// Planted bugs, each until it is caught; writes the table of docs/testing.md.
     Planted,
     /// 1,000 seeds natively and on wasm32: the same traces.
@@ -165,6 +175,10 @@ fn main() -> ExitCode {
         } => sim::run_range(seeds, json),
         Task::Sim { .. } => unreachable!("clap requires one of them"),
         Task::Soak(Soak::Sim { seeds }) => soak::sim(seeds),
+        Task::Soak(Soak::Network {
+            switches,
+            idle_minutes,
+        }) => soak_network::run(switches, idle_minutes, consent),
         Task::Soak(Soak::Planted) => planted::soak(),
         Task::Soak(Soak::Parity) => parity::check(soak::PARITY_SEEDS, consent),
         Task::Soak(Soak::Fuzz {

@@ -43,8 +43,16 @@ pub const BENCHES: &[Bench] = &[
         run: server::latency,
     },
     Bench {
+        name: "delivery",
+        run: server::delivery,
+    },
+    Bench {
         name: "memory",
         run: server::memory,
+    },
+    Bench {
+        name: "idle",
+        run: server::idle,
     },
     Bench {
         name: "connect",
@@ -53,6 +61,10 @@ pub const BENCHES: &[Bench] = &[
     Bench {
         name: "first-data",
         run: server::first_data,
+    },
+    Bench {
+        name: "switches",
+        run: server::switches,
     },
     Bench {
         name: "resume",

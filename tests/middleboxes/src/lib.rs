@@ -10,7 +10,7 @@ mod forward;
 mod middlebox;
 mod row;
 mod servers;
-mod swallow;
+mod upgrade;
 
 pub use forward::ForwardProxy;
 pub use middlebox::{Middlebox, repository};

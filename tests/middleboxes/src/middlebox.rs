@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::row::{Kind, Row};
-use crate::swallow::Swallow;
+use crate::upgrade::{Upgrade, UpgradeBox};
 
 /// How long a program may take to listen.
 const STARTING: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub struct Middlebox {
 #[allow(dead_code, reason = "kept running by being there")]
 enum Runs {
     Program(Child, TempDir),
-    Swallow(Swallow),
+    Upgrade(UpgradeBox),
     Chaos(ChaosProxy),
 }
 
@@ -54,14 +54,8 @@ impl Middlebox {
             Kind::Nginx(file) => program(Proxy::Nginx, file, servers, false).await,
             Kind::NginxPlain(file) => program(Proxy::Nginx, file, servers, true).await,
             Kind::Haproxy(file) => program(Proxy::Haproxy, file, servers, false).await,
-            Kind::Swallows => {
-                let swallow = Swallow::start(first).await.expect("a free port");
-                Self {
-                    address: swallow.address,
-                    is_tls: false,
-                    _runs: Runs::Swallow(swallow),
-                }
-            }
+            Kind::Swallows => upgrade(first, Upgrade::Swallowed).await,
+            Kind::Resets => upgrade(first, Upgrade::Reset).await,
             Kind::Truncates(bytes) => {
                 let proxy = ChaosProxy::start(first, 1).await.expect("a free port");
                 let limit = Conditions::default().limit(bytes, Ending::Close);
@@ -105,6 +99,17 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(path)
+}
+
+async fn upgrade(server: SocketAddr, upgrade: Upgrade) -> Middlebox {
+    let it = UpgradeBox::start(server, upgrade)
+        .await
+        .expect("a free port");
+    Middlebox {
+        address: it.address,
+        is_tls: false,
+        _runs: Runs::Upgrade(it),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

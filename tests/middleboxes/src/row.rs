@@ -24,6 +24,8 @@ pub enum Kind {
     Haproxy(&'static str),
     /// Lets WebSockets open, and nothing through them.
     Swallows,
+    /// Answers a WebSocket's request with a reset.
+    Resets,
     /// Ends every connection behind so many bytes from the server.
     Truncates(u64),
 }
@@ -62,7 +64,7 @@ const GOOD_HAPROXY: &str = "deploy/haproxy/haproxy.cfg";
 const INSIDE_OF_AN_EVENT: u64 = 2500;
 
 /// Every box.
-pub static ROWS: [Row; 14] = [
+pub static ROWS: [Row; 15] = [
     row(
         "nginx as documented, TLS ended there",
         Kind::Nginx(GOOD_NGINX),
@@ -113,6 +115,7 @@ pub static ROWS: [Row; 14] = [
         Kind::Swallows,
         [Fate::Silent, W, W],
     ),
+    row("WebSockets are reset", Kind::Resets, [Fate::Breaks, W, W]),
     row(
         "responses end inside of an event",
         Kind::Truncates(INSIDE_OF_AN_EVENT),

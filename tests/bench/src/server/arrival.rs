@@ -5,9 +5,9 @@
 
 use anyhow::ensure;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidewire_core::wire::{Codec, Cursor, Limits, ServerKind};
+use tidewire_core::wire::{Codec, Cursor, ServerKind};
 
-use super::link::{Link, introduction};
+use super::link::{Introduction, Link, Over};
 use super::program::Program;
 use crate::Best;
 
@@ -63,12 +63,12 @@ pub(super) async fn compare(
     let mut best = Best::<2>::lowest();
     for _ in 0..rounds {
         let answers = {
-            let program = Program::ours(&["--document", &DOCUMENT_BYTES.to_string()])?;
-            let have = prepare(arrive(&program, 0, None).await?).await?;
+            let program = ours()?;
+            let have = prepare(arrive(Over::WebSocket, &program, 0, None).await?).await?;
             // What the first arrivals make the program do and keep is not counted.
-            let answers = arrive(&program, 1, have).await?.answers;
+            let answers = arrive(Over::WebSocket, &program, 1, have).await?.answers;
             let cost = cost(measure, count, &program, async |n| {
-                arrive(&program, n + 2, have).await
+                arrive(Over::WebSocket, &program, n + 2, have).await
             });
             best.note(0, cost.await?);
             answers
@@ -83,8 +83,13 @@ pub(super) async fn compare(
     Ok(best.figures())
 }
 
+/// The server, with a document for those who arrive.
+pub(super) fn ours() -> anyhow::Result<Program> {
+    Program::ours(&["--document", &DOCUMENT_BYTES.to_string()])
+}
+
 /// What one arrival costs, while all of them are there.
-async fn cost<T>(
+pub(super) async fn cost<T>(
     measure: Measure,
     count: usize,
     program: &Program,
@@ -102,17 +107,20 @@ async fn cost<T>(
 }
 
 /// Comes to the server with `have`, as the client of this number.
-async fn arrive(program: &Program, client: usize, have: Option<Cursor>) -> anyhow::Result<Arrival> {
-    let mut link = Link::open(program.address(), "/v1/ws").await?;
-    link.send(introduction(CHANNEL, id(client), have)).await?;
+pub(super) async fn arrive(
+    over: Over,
+    program: &Program,
+    client: usize,
+    have: Option<Cursor>,
+) -> anyhow::Result<Arrival> {
+    let mut link = Link::introduce(over, program.address(), &introduction(client, have)).await?;
     let mut head = Cursor::default();
     let mut reached = 0;
     let mut answers = Vec::new();
     loop {
         let message = link.next().await?;
         answers.push(message.len());
-        let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
-        for frame in Codec::Protobuf.decode_server(message, bytes_max)? {
+        for frame in link.decode(message)? {
             match frame {
                 ServerKind::SnapshotEnd(end) => {
                     head = end.cursor.unwrap_or_default();
@@ -144,7 +152,8 @@ async fn arrive(program: &Program, client: usize, have: Option<Cursor>) -> anyho
 /// Comes to the bare program, which answers whatever it hears.
 async fn arrive_bare(program: &Program, client: usize, answers: &[usize]) -> anyhow::Result<Link> {
     let mut link = Link::open(program.address(), "/").await?;
-    link.send(introduction(CHANNEL, id(client), None)).await?;
+    let introduction = introduction(client, None).message(Codec::Protobuf, 0);
+    link.send(introduction).await?;
     for bytes in answers {
         ensure!(
             link.next().await?.len() == *bytes,
@@ -154,7 +163,11 @@ async fn arrive_bare(program: &Program, client: usize, answers: &[usize]) -> any
     Ok(link)
 }
 
-/// The client id of the client of this number.
-fn id(client: usize) -> [u8; 16] {
-    (client as u128).to_be_bytes()
+/// What the client of this number says first.
+fn introduction(client: usize, have: Option<Cursor>) -> Introduction<'static> {
+    Introduction {
+        channel: CHANNEL,
+        client: (client as u128).to_be_bytes(),
+        have,
+    }
 }

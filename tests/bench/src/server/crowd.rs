@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tidewire_core::wire::Codec;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep_until;
 
 use super::lane::Lane;
-use super::link::{Link, Receiver};
+use super::link::{Introduction, Link, Over, Receiver};
 use super::patches::Patch;
 use super::program::Program;
 use super::publisher::Publisher;
@@ -23,7 +24,7 @@ use super::publisher::Publisher;
 const CONNECTING_MAX: usize = 64;
 
 /// So many members of a channel publish, in turn; a server lets one send 1,000 frames a second.
-const PUBLISHERS_MAX: usize = 8;
+pub(super) const PUBLISHERS_MAX: usize = 8;
 
 /// Timers fire within a millisecond; what is left until a moment is waited for awake.
 const AWAKE: Duration = Duration::from_millis(2);
@@ -55,6 +56,12 @@ impl Recording {
     pub fn entries(&self) -> usize {
         self.channels.iter().flatten().map(Patch::entries).sum()
     }
+
+    /// One of them.
+    #[must_use]
+    pub fn first(&self) -> Option<&Patch> {
+        self.channels.iter().flatten().next()
+    }
 }
 
 /// What is published.
@@ -85,6 +92,8 @@ struct Shared {
     timed: Cell<bool>,
     /// From the moment at which an entry was due until a member had it.
     latencies: RefCell<Vec<Duration>>,
+    /// Messages with entries that members got.
+    messages: Cell<usize>,
     failure: RefCell<Option<anyhow::Error>>,
     told: Notify,
 }
@@ -98,11 +107,31 @@ impl Crowd {
         channels: usize,
         members: usize,
     ) -> anyhow::Result<Self> {
+        Self::subscribe_over(Over::WebSocket, server, channels, members).await
+    }
+
+    /// The same, where those that do not publish listen over a transport.
+    ///
+    /// Errors: a member is not let in.
+    pub async fn subscribe_over(
+        over: Over,
+        server: &Program,
+        channels: usize,
+        members: usize,
+    ) -> anyhow::Result<Self> {
         let address = server.address();
         Self::gather(channels, members, |channel, member| async move {
             let name = format!("bench:{channel}");
-            let client = ((channel * members + member) as u128).to_be_bytes();
-            let (link, cursor) = Link::subscribe(address, &name, client, None).await?;
+            let over = match member < PUBLISHERS_MAX {
+                true => Over::WebSocket,
+                false => over,
+            };
+            let it = Introduction {
+                channel: &name,
+                client: ((channel * members + member) as u128).to_be_bytes(),
+                have: None,
+            };
+            let (link, cursor) = Link::subscribe(over, address, &it).await?;
             Ok((link, name, cursor.epoch))
         })
         .await
@@ -136,6 +165,7 @@ impl Crowd {
             recording: RefCell::default(),
             timed: Cell::new(false),
             latencies: RefCell::default(),
+            messages: Cell::new(0),
             failure: RefCell::default(),
             told: Notify::new(),
         });
@@ -184,6 +214,12 @@ impl Crowd {
     #[must_use]
     pub fn take_latencies(&self) -> Vec<Duration> {
         self.shared.latencies.take()
+    }
+
+    /// How many messages with entries members got; forgotten thereby.
+    #[must_use]
+    pub fn take_messages(&self) -> usize {
+        self.shared.messages.take()
     }
 
     async fn exchange(&mut self, pace: Pace, mut source: Source<'_>) -> anyhow::Result<()> {
@@ -311,7 +347,7 @@ impl Shared {
     async fn listen(&self, channel: usize, member: usize, mut receiver: Receiver) {
         loop {
             let heard = match receiver.next().await {
-                Ok(message) => self.hear(channel, member, message),
+                Ok(message) => self.hear(channel, member, receiver.codec(), message),
                 Err(error) => Err(error),
             };
             if let Err(error) = heard {
@@ -322,10 +358,20 @@ impl Shared {
         }
     }
 
-    fn hear(&self, channel: usize, member: usize, message: Bytes) -> anyhow::Result<()> {
+    fn hear(
+        &self,
+        channel: usize,
+        member: usize,
+        codec: Codec,
+        message: Bytes,
+    ) -> anyhow::Result<()> {
         let now = Instant::now();
         let mut latencies = self.latencies.borrow_mut();
-        for patch in Patch::read(message)? {
+        let patches = Patch::read(codec, message)?;
+        if !patches.is_empty() {
+            self.messages.set(self.messages.get() + 1);
+        }
+        for patch in patches {
             let lane = &mut self.lanes.borrow_mut()[channel];
             let complete = lane
                 .deliver(member, patch.after, patch.through, |due| {

@@ -1,11 +1,13 @@
-//! `first-data`: from a new native client until its channel is ready, by what stands between it and the server. Server and
-//! client are in this process: the time is that of round trips, and of how long the chain of transports waits.
+//! `first-data`: from a new native client until it has the channel's record, by what stands between it and the server.
+//! Server and client are in this process, with a network of 10 ms each way between them: the time is that of round trips,
+//! and of how long the chain of transports waits.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tidewire::{Client, Config, TransportKind};
+use tidewire_chaos_proxy::{ChaosProxy, Conditions, Direction};
 use tidewire_core::TransportVerdict;
 use tidewire_core::time::UnixTime;
 use tidewire_middleboxes::{Middlebox, Row as Box};
@@ -19,8 +21,8 @@ struct Way {
     name: &'static str,
     websocket: Option<Wall>,
     sse: Option<Wall>,
-    /// Through the box that lets WebSockets open, and nothing through them.
-    is_swallowed: bool,
+    /// Through the box of this row.
+    through: Option<&'static str>,
     /// The client was here before.
     is_remembered: bool,
     goal: &'static str,
@@ -30,13 +32,22 @@ const DIRECT: Way = Way {
     name: "direct",
     websocket: None,
     sse: None,
-    is_swallowed: false,
+    through: None,
     is_remembered: false,
     goal: "",
 };
 
-const WAYS: [Way; 5] = [
+const RESETS: &str = "WebSockets are reset";
+const SWALLOWS: &str = "WebSockets open and swallow every frame";
+
+const WAYS: [Way; 6] = [
     DIRECT,
+    Way {
+        name: "reset",
+        through: Some(RESETS),
+        goal: "<= 300 ms",
+        ..DIRECT
+    },
     Way {
         name: "refused",
         websocket: Some(Wall::Refuses),
@@ -45,7 +56,7 @@ const WAYS: [Way; 5] = [
     },
     Way {
         name: "swallowed",
-        is_swallowed: true,
+        through: Some(SWALLOWS),
         goal: "<= 2000 ms",
         ..DIRECT
     },
@@ -58,7 +69,7 @@ const WAYS: [Way; 5] = [
     },
     Way {
         name: "remembered",
-        websocket: Some(Wall::Refuses),
+        through: Some(RESETS),
         is_remembered: true,
         goal: "<= 1.2",
         ..DIRECT
@@ -83,8 +94,12 @@ pub fn run(scale: Scale) -> anyhow::Result<Vec<Row>> {
 async fn measure(rounds: usize) -> anyhow::Result<[f64; WAYS.len()]> {
     let server = TestServer::start().await;
     let address: SocketAddr = server.url().trim_start_matches("http://").parse()?;
-    let row = Box::named("WebSockets open and swallow every frame");
-    let swallows = Middlebox::start(row, &[address]).await;
+    let resets = Middlebox::start(Box::named(RESETS), &[address]).await;
+    let swallows = Middlebox::start(Box::named(SWALLOWS), &[address]).await;
+    let to_server = away(address).await?;
+    let to_resets = away(resets.address()).await?;
+    let to_swallows = away(swallows.address()).await?;
+    write(server.url()).await?;
     let mut times = [const { Vec::new() }; WAYS.len()];
     for _ in 0..rounds {
         for (way, times) in WAYS.iter().zip(&mut times) {
@@ -92,11 +107,12 @@ async fn measure(rounds: usize) -> anyhow::Result<[f64; WAYS.len()]> {
                 .faults()
                 .wall(TransportKind::WebSocket, way.websocket);
             server.faults().wall(TransportKind::Sse, way.sse);
-            let url = match way.is_swallowed {
-                true => swallows.url(),
-                false => server.url(),
+            let network = match way.through {
+                Some(SWALLOWS) => &to_swallows,
+                Some(_) => &to_resets,
+                None => &to_server,
             };
-            let took = first_data(url, way).await;
+            let took = first_data(format!("http://{}", network.address()), way).await;
             times.push(took.with_context(|| way.name)?);
         }
     }
@@ -104,6 +120,29 @@ async fn measure(rounds: usize) -> anyhow::Result<[f64; WAYS.len()]> {
         times.sort();
         times[times.len() / 2].as_secs_f64() * 1e3
     }))
+}
+
+/// A network before an address. A reset comes through it.
+async fn away(address: SocketAddr) -> anyhow::Result<ChaosProxy> {
+    let network = ChaosProxy::start(address, 1).await?;
+    network.set(Direction::Both, Conditions::default().latency(ONE_WAY))?;
+    Ok(network)
+}
+
+const ONE_WAY: Duration = Duration::from_millis(10);
+
+const CHANNEL: &str = "board:main";
+const COLLECTION: &str = "cards";
+const RECORD: &str = "first";
+
+/// Puts there what everybody waits for.
+async fn write(url: String) -> anyhow::Result<()> {
+    let client = Client::builder(url).token("dev:bo").build()?;
+    let cards = client.channel(CHANNEL)?.collection::<()>(COLLECTION);
+    let put = cards.put(RECORD, serde_json::json!({"title": "data"}))?;
+    tokio::time::timeout(Duration::from_secs(20), put.committed()).await??;
+    client.close().await;
+    Ok(())
 }
 
 async fn first_data(url: String, way: &Way) -> anyhow::Result<Duration> {
@@ -120,9 +159,11 @@ async fn first_data(url: String, way: &Way) -> anyhow::Result<Duration> {
         .token("dev:ana")
         .config(config)
         .build()?;
-    let channel = client.channel("board:main")?;
+    let channel = client.channel(CHANNEL)?;
     tokio::time::timeout(Duration::from_secs(20), channel.ready()).await??;
+    let data = channel.collection::<()>(COLLECTION).json(RECORD);
     let took = start.elapsed();
+    ensure!(data.is_some(), "ready, and without the record");
     client.close().await;
     Ok(took)
 }

@@ -53,7 +53,7 @@ fn note(best: &mut [Best<2>], which: usize, mut latencies: Vec<Duration>) {
 }
 
 /// The smallest one that so large a share does not exceed; `sorted` is not empty.
-fn percentile(sorted: &[Duration], share: f64) -> Duration {
+pub(super) fn percentile(sorted: &[Duration], share: f64) -> Duration {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
 }

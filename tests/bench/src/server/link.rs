@@ -1,10 +1,10 @@
-//! One connection of the load.
+//! One connection of the load: a WebSocket, or what a member hears over HTTP.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tidewire_core::wire::{
@@ -18,25 +18,46 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::events::Events;
+use super::polls::Polls;
+
 type Socket = WebSocketStream<TcpStream>;
 
 /// A message is read whole where it fits.
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 
-/// A WebSocket to a program under test.
+/// What a link goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A WebSocket, in Protobuf.
+    WebSocket,
+    /// A stream of server-sent events.
+    Events(Codec),
+    /// Long polls, in Protobuf.
+    Polls,
+}
+
+/// A way to a program under test.
 #[derive(Debug)]
 pub struct Link {
     sender: Sender,
     receiver: Receiver,
 }
 
-/// Where messages go out.
+/// Where messages go out. Over HTTP members only listen, and there is none.
 #[derive(Debug)]
-pub struct Sender(SplitSink<Socket, Message>);
+pub struct Sender(Option<SplitSink<Socket, Message>>);
 
 /// Where messages come in.
 #[derive(Debug)]
-pub struct Receiver(SplitStream<Socket>);
+pub enum Receiver {
+    /// Over a WebSocket.
+    WebSocket(SplitStream<Socket>),
+    /// Over a stream.
+    Events(Events),
+    /// As answers to polls.
+    Polls(Polls),
+}
 
 impl Link {
     /// Connects, without a word on it yet.
@@ -56,8 +77,31 @@ impl Link {
         let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
         let (sender, receiver) = socket.split();
         Ok(Self {
-            sender: Sender(sender),
-            receiver: Receiver(receiver),
+            sender: Sender(Some(sender)),
+            receiver: Receiver::WebSocket(receiver),
+        })
+    }
+
+    /// Connects to the server and says who it is, without waiting for what is answered.
+    ///
+    /// Errors: no connection, or the server refuses at once.
+    pub async fn introduce(
+        over: Over,
+        address: SocketAddr,
+        it: &Introduction<'_>,
+    ) -> anyhow::Result<Self> {
+        let receiver = match over {
+            Over::WebSocket => {
+                let mut link = Self::open(address, "/v1/ws").await?;
+                link.send(it.message(Codec::Protobuf, 0)).await?;
+                return Ok(link);
+            }
+            Over::Events(codec) => Receiver::Events(Events::open(address, codec, it).await?),
+            Over::Polls => Receiver::Polls(Polls::open(address, it).await?),
+        };
+        Ok(Self {
+            sender: Sender(None),
+            receiver,
         })
     }
 
@@ -66,13 +110,11 @@ impl Link {
     ///
     /// Errors: no connection, or the server refuses.
     pub async fn subscribe(
+        over: Over,
         address: SocketAddr,
-        channel: &str,
-        client: [u8; 16],
-        have: Option<Cursor>,
+        it: &Introduction<'_>,
     ) -> anyhow::Result<(Self, Cursor)> {
-        let mut link = Self::open(address, "/v1/ws").await?;
-        link.send(introduction(channel, client, have)).await?;
+        let mut link = Self::introduce(over, address, it).await?;
         let cursor = link.until_subscribed().await?;
         Ok((link, cursor))
     }
@@ -92,8 +134,7 @@ impl Link {
     async fn until_subscribed(&mut self) -> anyhow::Result<Cursor> {
         loop {
             let message = self.next().await?;
-            let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
-            for frame in Codec::Protobuf.decode_server(message, bytes_max)? {
+            for frame in self.receiver.decode(message)? {
                 if let ControlFlow::Break(cursor) = subscribed(frame)? {
                     return Ok(cursor);
                 }
@@ -106,6 +147,13 @@ impl Link {
     /// Errors: the link is broken.
     pub async fn send(&mut self, message: Bytes) -> anyhow::Result<()> {
         self.sender.send(message).await
+    }
+
+    /// The frames of a message of the server.
+    ///
+    /// Errors: it is none.
+    pub fn decode(&self, message: Bytes) -> anyhow::Result<Vec<ServerKind>> {
+        self.receiver.decode(message)
     }
 
     /// The next message.
@@ -123,20 +171,43 @@ impl Link {
 }
 
 /// What a client says first, in one message: who it is, and that it subscribes to a channel.
-pub(super) fn introduction(channel: &str, client: [u8; 16], have: Option<Cursor>) -> Bytes {
-    let hello = client_message(ClientKind::Hello(Hello {
-        version: PROTOCOL_VERSION,
-        token: "ana".into(),
-        client: Bytes::copy_from_slice(&client),
-        ..Hello::default()
-    }));
-    let subscribe = client_message(ClientKind::Subscribe(Subscribe {
-        channel: channel.into(),
-        have,
-        max_epoch: have.map_or(0, |cursor| cursor.epoch),
-        ..Subscribe::default()
-    }));
-    [hello, subscribe].concat().into()
+#[derive(Clone, Copy, Debug)]
+pub struct Introduction<'a> {
+    /// The channel.
+    pub channel: &'a str,
+    /// The client's id.
+    pub client: [u8; 16],
+    /// Where it has got to.
+    pub have: Option<Cursor>,
+}
+
+impl Introduction<'_> {
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            token: "ana".into(),
+            client: Bytes::copy_from_slice(&self.client),
+            ..Hello::default()
+        }
+    }
+
+    /// `poll`: the number of the poll that it is, if it is one.
+    pub(super) fn message(&self, codec: Codec, poll: u32) -> Bytes {
+        let hello = Hello {
+            poll,
+            ..self.hello()
+        };
+        let subscribe = Subscribe {
+            channel: self.channel.into(),
+            have: self.have,
+            max_epoch: self.have.map_or(0, |cursor| cursor.epoch),
+            ..Subscribe::default()
+        };
+        let mut message = BytesMut::new();
+        codec.encode_client(ClientKind::Hello(hello), &mut message);
+        codec.encode_client(ClientKind::Subscribe(subscribe), &mut message);
+        message.freeze()
+    }
 }
 
 /// Whether a frame says that the subscription is live, and where it stands.
@@ -156,9 +227,10 @@ fn subscribed(frame: ServerKind) -> anyhow::Result<ControlFlow<Cursor>> {
 impl Sender {
     /// Sends one message.
     ///
-    /// Errors: the link is broken.
+    /// Errors: the link is broken, or goes over HTTP.
     pub async fn send(&mut self, message: Bytes) -> anyhow::Result<()> {
-        Ok(self.0.send(Message::Binary(message)).await?)
+        let socket = self.0.as_mut().context("over HTTP members only listen")?;
+        Ok(socket.send(Message::Binary(message)).await?)
     }
 }
 
@@ -167,11 +239,32 @@ impl Receiver {
     ///
     /// Errors: the link ended, with what the program said last.
     pub async fn next(&mut self) -> anyhow::Result<Bytes> {
-        match self.0.next().await {
-            Some(Ok(Message::Binary(message))) => Ok(message),
-            Some(Ok(other)) => bail!("the program under test said {other:?}"),
-            Some(Err(error)) => Err(error.into()),
-            None => bail!("the program under test hung up"),
+        match self {
+            Self::WebSocket(socket) => match socket.next().await {
+                Some(Ok(Message::Binary(message))) => Ok(message),
+                Some(Ok(other)) => bail!("the program under test said {other:?}"),
+                Some(Err(error)) => Err(error.into()),
+                None => bail!("the program under test hung up"),
+            },
+            Self::Events(events) => events.next().await,
+            Self::Polls(polls) => polls.next().await,
         }
+    }
+
+    /// What its messages are in.
+    #[must_use]
+    pub const fn codec(&self) -> Codec {
+        match self {
+            Self::Events(events) => events.codec(),
+            Self::WebSocket(_) | Self::Polls(_) => Codec::Protobuf,
+        }
+    }
+
+    /// The frames of a message of the server.
+    ///
+    /// Errors: it is none.
+    pub fn decode(&self, message: Bytes) -> anyhow::Result<Vec<ServerKind>> {
+        let bytes_max = Limits::DEFAULT.frame_down_bytes as usize;
+        Ok(self.codec().decode_server(message, bytes_max)?)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidewire_core::wire::{ClientKind, Unsubscribe, client_message};
 
 use super::arrival::{Measure, compare};
-use super::link::Link;
+use super::link::{Introduction, Link, Over};
 use super::program::Program;
 use super::{bare, load};
 use crate::{Row, Scale};
@@ -60,7 +60,12 @@ async fn visit(program: &Program, visitor: usize, channels: Range<usize>) -> any
     for channel in channels.map(bare::channel) {
         let link = match &mut link {
             None => {
-                let opened = Link::subscribe(program.address(), &channel, client, None).await?;
+                let it = Introduction {
+                    channel: &channel,
+                    client,
+                    have: None,
+                };
+                let opened = Link::subscribe(Over::WebSocket, program.address(), &it).await?;
                 &mut link.insert(opened).0
             }
             Some((link, _)) => {

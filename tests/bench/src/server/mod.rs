@@ -1,5 +1,5 @@
-//! The server under load. Every row compares it with a bare program that sends the same WebSocket
-//! bytes and decides nothing.
+//! The server under load. Rows compare it with a bare program that sends the same WebSocket bytes and decides nothing, or
+//! other transports with WebSocket.
 //!
 //! Three processes: this one publishes, subscribes and holds the clock ([`Crowd`] over many
 //! [`Link`]s); the program under test runs by itself ([`Program`], [`serve`]), so that its processor
@@ -10,30 +10,39 @@ mod bare;
 mod channels;
 mod connect;
 mod crowd;
+mod delivery;
 mod disk;
+mod events;
 mod fanout;
 mod first_data;
+mod idle;
 mod lane;
 mod latency;
 mod link;
 mod load;
 mod memory;
 mod patches;
+mod polls;
 mod program;
 mod publisher;
+mod requests;
 mod resume;
 mod serve;
+mod switches;
 mod throughput;
 
 pub use crowd::{Crowd, Pace, Recording};
-pub use link::{Link, Receiver, Sender};
+pub use events::Events;
+pub use link::{Introduction, Link, Over, Receiver, Sender};
 pub use load::run as run_load;
 pub use patches::Patch;
+pub use polls::Polls;
 pub use program::Program;
 pub use serve::{Serve, serve};
 
 pub use {
-    channels::run as channels, connect::run as connect, disk::run as disk, fanout::run as fanout,
-    first_data::run as first_data, latency::run as latency, memory::run as memory,
-    resume::run as resume,
+    channels::run as channels, connect::run as connect, delivery::run as delivery,
+    disk::run as disk, fanout::run as fanout, first_data::run as first_data, idle::run as idle,
+    latency::run as latency, memory::run as memory, resume::run as resume,
+    switches::run as switches,
 };

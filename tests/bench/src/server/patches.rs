@@ -4,9 +4,9 @@
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use prost::Message;
-use tidewire_core::wire::decode_server;
+use tidewire_core::wire::{Codec, ServerKind, decode_server};
 
-/// A patch as it came, ready to be sent again.
+/// A patch as it came, ready to be sent again if it came in Protobuf.
 #[derive(Clone, Debug)]
 pub struct Patch {
     /// The seq before its entries.
@@ -48,7 +48,30 @@ impl Patch {
     /// The patches of a message; acks and presence are passed over.
     ///
     /// Errors: another frame is in it, which a load does not expect.
-    pub fn read(message: Bytes) -> anyhow::Result<Vec<Self>> {
+    pub fn read(codec: Codec, message: Bytes) -> anyhow::Result<Vec<Self>> {
+        match codec {
+            Codec::Protobuf => Self::read_protobuf(message),
+            Codec::Json => Self::read_json(message),
+        }
+    }
+
+    fn read_json(message: Bytes) -> anyhow::Result<Vec<Self>> {
+        let mut patches = Vec::new();
+        for frame in Codec::Json.decode_server(message, usize::MAX)? {
+            match frame {
+                ServerKind::Patch(patch) => patches.push(Self {
+                    after: patch.from,
+                    through: patch.to,
+                    frame: Bytes::new(),
+                }),
+                ServerKind::Ack(_) | ServerKind::Presence(_) => {}
+                said => bail!("the program under test said {said:?}"),
+            }
+        }
+        Ok(patches)
+    }
+
+    fn read_protobuf(message: Bytes) -> anyhow::Result<Vec<Self>> {
         let frames = Frames::decode(message.clone())?.frames;
         let mut patches = Vec::with_capacity(frames.len());
         for bytes in frames {
@@ -107,7 +130,7 @@ mod tests {
         let ack = server_message(ServerKind::Ack(wire::Ack::default()));
         let presence = server_message(ServerKind::Presence(wire::Presence::default()));
         let message = [presence, patch(1, 4), ack, patch(4, 5)].concat();
-        let patches = Patch::read(message.into()).unwrap();
+        let patches = Patch::read(Codec::Protobuf, message.into()).unwrap();
         let entries: Vec<usize> = patches.iter().map(Patch::entries).collect();
         assert_eq!(entries, [3, 1]);
         assert_eq!(patches[1].to_message(), patch(4, 5));
@@ -116,6 +139,6 @@ mod tests {
     #[test]
     fn a_frame_that_no_load_expects_is_an_error() {
         let lagged = server_message(ServerKind::Lagged(wire::Lagged::default()));
-        assert!(Patch::read(lagged).is_err());
+        assert!(Patch::read(Codec::Protobuf, lagged).is_err());
     }
 }

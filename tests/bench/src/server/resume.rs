@@ -31,7 +31,7 @@ async fn publish(first: Arrival, missed: usize) -> anyhow::Result<Cursor> {
         publisher.send(push).await?;
         let mut through = seq;
         while through == seq {
-            for patch in Patch::read(receiver.next().await?)? {
+            for patch in Patch::read(receiver.codec(), receiver.next().await?)? {
                 ensure!(patch.after == seq, "a patch is missing");
                 through = patch.through;
             }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tidewire::{Client, ClientBuilder, ConnectionPhase, ConnectionState, Reason, TransportKind};
 use tidewire_chaos_proxy::ChaosProxy;
 use tidewire_e2e::{Answer, Board, Impostor, Wrong, quick, until, within};
-use tidewire_middleboxes::{FIRST_DATA, Middlebox, ROWS, Row, Server, broker};
+use tidewire_middleboxes::{FIRST_DATA, Kind, Middlebox, ROWS, Row, Server, broker};
 use tidewire_server::TestServer;
 use tidewire_server::faults::{Action, Wall};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -115,7 +115,7 @@ async fn where_a_transport_works_there_is_data_soon_and_each_change_counts_once(
         }
         count += 1;
     }
-    assert_eq!(count, 12, "all rows but the two that let nothing through");
+    assert_eq!(count, 13, "all rows but the two that let nothing through");
 }
 
 /// How long it may take until a portal is called one, and until there is data once it lifts.
@@ -159,42 +159,70 @@ fn address_of(url: &str) -> SocketAddr {
     address.expect("it ends with an address")
 }
 
-/// What idle cuts of 3 s leave alone.
-const BRISK: Duration = Duration::from_secs(1);
-const IDLE: Duration = Duration::from_secs(10);
+/// Clients that are idle, and what they are behind.
+struct Idle {
+    time: Duration,
+    heartbeat: Duration,
+    cuts: [Kind; 2],
+}
+
+impl Idle {
+    /// Three times as long as the cut; `TIDEWIRE_IDLE_MINUTES` makes it more, with a cut and a heartbeat as people have them.
+    fn from_env() -> Self {
+        let Ok(minutes) = std::env::var("TIDEWIRE_IDLE_MINUTES") else {
+            let cuts = [
+                "nginx that cuts what is idle for 3 s",
+                "HAProxy that cuts what is idle for 3 s",
+            ];
+            return Self {
+                time: Duration::from_secs(10),
+                heartbeat: Duration::from_secs(1),
+                cuts: cuts.map(|name| Row::named(name).kind),
+            };
+        };
+        let minutes: u64 = minutes.parse().expect("a number");
+        Self {
+            time: Duration::from_secs(minutes * 60),
+            heartbeat: Duration::from_secs(20),
+            cuts: [
+                Kind::Nginx("tests/middleboxes/configs/nginx/idle-cut-30.conf"),
+                Kind::Haproxy("tests/middleboxes/configs/haproxy/idle-cut-30.cfg"),
+            ],
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cuts_the_idle_does_not_cut_a_client_that_hears_heartbeats() {
-    join_all(
-        [
-            "nginx that cuts what is idle for 3 s",
-            "HAProxy that cuts what is idle for 3 s",
-        ]
-        .map(stays_idle),
-    )
-    .await;
-}
-
-async fn stays_idle(row: &str) {
-    let it = Behind::of(Row::named(row), BRISK).await;
-    let boards: Vec<_> = SPOKEN_KINDS
-        .into_iter()
-        .map(|kind| opened(it.client(kind.name()).transports([kind])))
-        .collect();
-    let mut since = Vec::new();
-    for board in &boards {
-        within(row, board.channel.ready())
-            .await
-            .expect("it can be read");
-        since.push(board.client.connection().borrow().since);
+    let idle = Idle::from_env();
+    let mut behind = Vec::new();
+    let mut boards = Vec::new();
+    for kind in idle.cuts {
+        let row = Row {
+            kind,
+            ..*Row::named("nginx that cuts what is idle for 3 s")
+        };
+        let it = Behind::of(&row, idle.heartbeat).await;
+        for transport in SPOKEN_KINDS {
+            let board = opened(it.client(transport.name()).transports([transport]));
+            within("the first view", board.channel.ready())
+                .await
+                .expect("it can be read");
+            let since = board.client.connection().borrow().since;
+            boards.push((kind, transport, board, since));
+        }
+        behind.push(it);
     }
     // Nothing is to happen meanwhile.
-    tokio::time::sleep(IDLE).await;
-    for (board, since) in boards.iter().zip(since) {
+    tokio::time::sleep(idle.time).await;
+    for (kind, transport, board, since) in &boards {
         let state = board.client.connection().borrow().clone();
-        assert_eq!(state.phase, ConnectionPhase::Connected, "{row}: {state:?}");
-        assert_eq!(state.since, since, "{row}: {state:?}");
+        let what = format!("{kind:?}, {transport:?}: {state:?}");
+        assert_eq!(state.phase, ConnectionPhase::Connected, "{what}");
+        assert_eq!(state.since, *since, "{what}");
     }
+    let (clients, seconds) = (boards.len(), idle.time.as_secs());
+    println!("{clients} clients, idle for {seconds} s");
 }
 
 /// How long who is refused has to stay away.

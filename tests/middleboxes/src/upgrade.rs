@@ -1,4 +1,4 @@
-//! A box that knows WebSockets well enough to let them open, and no further. Everything else passes.
+//! A box that knows WebSockets by their upgrade: it lets them open, and no further, or resets them. Everything else passes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,20 +10,29 @@ use tokio::task::{AbortHandle, JoinSet};
 /// A longer head than this is none.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// What becomes of a WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upgrade {
+    /// It opens, and swallows every frame.
+    Swallowed,
+    /// Its request is answered with a reset (RST), and does not reach the server.
+    Reset,
+}
+
 #[derive(Debug)]
-pub(crate) struct Swallow {
+pub(crate) struct UpgradeBox {
     pub(crate) address: SocketAddr,
     accepting: AbortHandle,
 }
 
-impl Swallow {
-    pub(crate) async fn start(server: SocketAddr) -> io::Result<Self> {
+impl UpgradeBox {
+    pub(crate) async fn start(server: SocketAddr, upgrade: Upgrade) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, server));
+                connections.spawn(pass(client, server, upgrade));
             }
         });
         Ok(Self {
@@ -33,18 +42,22 @@ impl Swallow {
     }
 }
 
-impl Drop for Swallow {
+impl Drop for UpgradeBox {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-async fn pass(mut client: TcpStream, server: SocketAddr) -> io::Result<()> {
-    let mut server = TcpStream::connect(server).await?;
+async fn pass(mut client: TcpStream, server: SocketAddr, upgrade: Upgrade) -> io::Result<()> {
     let request = head(&mut client).await?;
-    server.write_all(&request).await?;
     let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
-    if !text.contains("\r\nupgrade: websocket") {
+    let is_upgrade = text.contains("\r\nupgrade: websocket");
+    if is_upgrade && matches!(upgrade, Upgrade::Reset) {
+        return client.set_zero_linger();
+    }
+    let mut server = TcpStream::connect(server).await?;
+    server.write_all(&request).await?;
+    if !is_upgrade {
         copy_bidirectional(&mut client, &mut server).await?;
         return Ok(());
     }
