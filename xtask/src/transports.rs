@@ -17,9 +17,10 @@ const DOCUMENT: &str = "docs/transports.md";
 const THREADS: &str = "4";
 
 /// What concerns the network or one transport in particular, and is played once.
-const PLAYED_ONCE: [&str; 6] = [
+const PLAYED_ONCE: [&str; 7] = [
     "middleboxes::",
     "proxies::",
+    "stopped::",
     "tls::",
     // Servers that are broken in their WebSockets.
     "hostile::",

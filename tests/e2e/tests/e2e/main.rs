@@ -20,4 +20,6 @@ mod ready;
 mod rejection;
 mod restart;
 mod second;
+#[cfg(unix)]
+mod stopped;
 mod tls;

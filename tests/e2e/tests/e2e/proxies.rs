@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use futures_util::future::join_all;
 use tidewire_e2e::{Broker, Server, within};
 use tidewire_middleboxes::ForwardProxy;
 use tokio::process::Command;
@@ -30,26 +31,34 @@ async fn client(args: &[&str], environment: &[(&str, &str)]) -> Result<String, S
     }
 }
 
+/// Runs a client over each transport with each of these variables; all must get through.
+async fn all_get_through(arguments: &[&str], environments: &[&[(&str, &str)]]) {
+    join_all(environments.iter().flat_map(|environment| {
+        TRANSPORTS.map(|transport| async move {
+            let arguments: Vec<_> = [&arguments[..1], &[transport], &arguments[1..]].concat();
+            let over = client(&arguments, environment).await;
+            assert_eq!(over.as_deref(), Ok(transport), "{environment:?}");
+        })
+    }))
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_three_transports_go_through_the_proxy_of_the_environment() {
     let server = Server::start(&Broker::Memory).await;
     let proxy = ForwardProxy::start().await;
-    let (url, through) = (server.url(), proxy.url());
-    for (transport, name) in TRANSPORTS
-        .into_iter()
-        .zip(["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-    {
-        let over = client(&[&url, transport], &[(name, &through)]).await;
-        assert_eq!(over.as_deref(), Ok(transport), "{name}");
-    }
+    let through = &*proxy.url();
+    let names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let environments = names.map(|name| [(name, through)]);
+    all_get_through(&[&server.url()], &environments.each_ref().map(|it| &it[..])).await;
     let mut methods = BTreeMap::new();
     for request in proxy.requests() {
         let method = request.split(' ').next().unwrap_or_default().to_owned();
         *methods.entry(method).or_insert(0) += 1;
     }
-    // One tunnel for the WebSocket; plain requests are asked of the proxy.
-    assert_eq!(methods["CONNECT"], 1, "{methods:?}");
-    assert!(methods["POST"] >= 4, "{methods:?}");
+    // One tunnel for each WebSocket; plain requests are asked of the proxy.
+    assert_eq!(methods["CONNECT"], names.len(), "{methods:?}");
+    assert!(methods["POST"] >= 4 * names.len(), "{methods:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,13 +68,17 @@ async fn over_tls_the_proxy_sees_tunnels_alone() {
     let url = format!("https://localhost:{}", tls_front(&server).await);
     let authority = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls/authority.der");
     let authority = authority.to_str().expect("a path in UTF-8");
-    for transport in TRANSPORTS {
-        let environment = [("HTTPS_PROXY", &*proxy.url()), ("HTTP_PROXY", DEAD)];
-        let over = client(&[&url, transport, authority], &environment).await;
-        assert_eq!(over.as_deref(), Ok(transport));
-    }
+    let through = &*proxy.url();
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    // That of the scheme alone counts.
+    let environments = names.map(|name| [(name, through), ("HTTP_PROXY", DEAD)]);
+    all_get_through(
+        &[&url, authority],
+        &environments.each_ref().map(|it| &it[..]),
+    )
+    .await;
     let requests = proxy.requests();
-    assert!(requests.len() >= 3, "{requests:?}");
+    assert!(requests.len() >= 3 * names.len(), "{requests:?}");
     let is_tunnel = |request: &String| request.starts_with("CONNECT localhost:");
     assert!(requests.iter().all(is_tunnel), "{requests:?}");
 }
@@ -73,10 +86,7 @@ async fn over_tls_the_proxy_sees_tunnels_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_no_proxy_asks_none() {
     let server = Server::start(&Broker::Memory).await;
-    let url = server.url();
-    for transport in TRANSPORTS {
-        let environment = [("ALL_PROXY", DEAD), ("no_proxy", "example.com,127.0.0.1")];
-        let over = client(&[&url, transport], &environment).await;
-        assert_eq!(over.as_deref(), Ok(transport));
-    }
+    let environments =
+        ["NO_PROXY", "no_proxy"].map(|name| [("ALL_PROXY", DEAD), (name, "example.com,127.0.0.1")]);
+    all_get_through(&[&server.url()], &environments.each_ref().map(|it| &it[..])).await;
 }
