@@ -139,7 +139,7 @@ export class Client {
     try {
       const url = socketUrl(this.#options.url);
       const websocket = this.#options.WebSocket ?? platformWebSocket();
-      const transports = available(this.#options.transports ?? TRANSPORTS, websocket);
+      const transports = available(this.#options.transports ?? TRANSPORTS, websocket, this.#options.fetch);
       const Core = await loadCore(() => this.#options.wasm ?? this.#findWasm());
       this.#loading = false;
       // Closed, or let go by everybody, while it was loading.
@@ -155,7 +155,7 @@ export class Client {
     const entropy = crypto.getRandomValues(new Uint8Array(24));
     const { baseMs = 1000, maxMs = 30_000, attempts = -1 } = this.#options.retry ?? {};
     const flush = (events: CoreEvent[]): void => this.#flush(events);
-    const http = new Http(url, (answer) => {
+    const http = new Http(url, this.#options.fetch, (answer) => {
       if (this.#http !== http) return;
       this.#command(answer, ignore);
       this.#deliveries.run();
@@ -402,8 +402,8 @@ function platformWebSocket(): Function | undefined {
 }
 
 /** What of the wanted transports this platform has. Errors: `websocket_missing`, if that is none. */
-function available(wanted: readonly Transport[], websocket: Function | undefined): Transport[] {
-  const has: Record<Transport, boolean> = { websocket: websocket !== undefined, sse: canStream(), "long-poll": canFetch() };
+function available(wanted: readonly Transport[], websocket: Function | undefined, ask: typeof fetch | undefined): Transport[] {
+  const has: Record<Transport, boolean> = { websocket: websocket !== undefined, sse: canStream(ask), "long-poll": canFetch(ask) };
   const found = wanted.filter((transport) => has[transport]);
   if (found.length > 0) return found;
   throw new TidewireError(

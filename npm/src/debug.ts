@@ -1,21 +1,26 @@
 /**
  * tidewire/debug: what travels between a client and its server, for people who want to see it.
  *
- * A `FrameTap` makes the WebSocket class that `createClient` takes; while somebody watches, it hands out
+ * A `FrameTap` makes the WebSocket class and the `fetch` that `createClient` takes; while somebody watches, it hands out
  * every message. `loadDecoder` reads them with the published schema: it shares no code with the core. It
  * needs the package `protobufjs` (its minimal part), but no `eval`.
  */
 
+import { tapFetch } from "./debug-requests.js";
 import { TidewireError } from "./errors.js";
 import type { Schema, SchemaField } from "./proto/schema.js";
+import type { Transport } from "./types.js";
 
 /** A WebSocket class, of the browser or of the package `ws`. */
 export type SocketClass = new (url: string, protocols: string[]) => object;
 
-/** One message, or a socket that opened or closed. `at` is in milliseconds since the epoch. */
+/**
+ * One message, or a socket that opened or closed. `at` is in milliseconds since the epoch. A stream counts as a socket, and so
+ * do polls of which one follows the other; their `code` is 0.
+ */
 export type Tapped =
   | { type: "message"; at: number; socket: number; direction: "up" | "down"; bytes: Uint8Array }
-  | { type: "open"; at: number; socket: number }
+  | { type: "open"; at: number; socket: number; transport: Transport }
   | { type: "close"; at: number; socket: number; code: number; clean: boolean };
 
 /** What a tap uses of a socket. */
@@ -31,8 +36,18 @@ export class FrameTap {
     return (this.#class ??= this.#derive());
   }
 
+  /** To pass to `createClient`: what goes over SSE and long-poll. Errors: none, but those of the platform's. */
+  get fetch(): typeof fetch {
+    return (this.#requests ??= tapFetch({
+      isWatched: () => this.#watchers.size > 0,
+      tell: (tapped) => this.#tell(tapped),
+      next: () => ++this.#sockets,
+    }));
+  }
+
   #base: SocketClass | undefined;
   #class: SocketClass | undefined;
+  #requests: typeof fetch | undefined;
   #sockets = 0;
   #watchers = new Set<(tapped: Tapped) => void>();
 
@@ -63,7 +78,7 @@ export class FrameTap {
       constructor(url: string, protocols: string[]) {
         super(url, protocols);
         const socket = this.#number;
-        this.addEventListener("open", () => tell({ type: "open", at: Date.now(), socket }));
+        this.addEventListener("open", () => tell({ type: "open", at: Date.now(), socket, transport: "websocket" }));
         this.addEventListener("message", ({ data }: { data: unknown }) => {
           if (!isWatched()) return;
           const bytes = bytesOf(data);

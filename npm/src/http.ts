@@ -40,25 +40,28 @@ const BODY_BYTES_MAX = 1 << 20;
 const NOTHING = new Uint8Array();
 
 /** Whether a response can be read while it comes. */
-export function canStream(): boolean {
-  return canFetch() && typeof ReadableStream === "function" && "body" in Response.prototype;
+export function canStream(ask?: typeof fetch): boolean {
+  return canFetch(ask) && typeof ReadableStream === "function" && "body" in Response.prototype;
 }
 
-/** Whether there are requests at all. */
-export function canFetch(): boolean {
-  return typeof fetch === "function" && typeof AbortController === "function";
+/** Whether there are requests at all, by the application's function or by the platform's. */
+export function canFetch(ask?: typeof fetch): boolean {
+  return (ask !== undefined || typeof fetch === "function") && typeof AbortController === "function";
 }
 
 /** The requests of one core. */
 export class Http {
   #base: string;
+  #ask: typeof fetch;
   #tell: (answer: (core: Answers) => void) => void;
   #running = new Map<number, Running>();
   #probe: AbortController | undefined;
 
-  /** `socketUrl`: of the WebSocket. `tell`: hands an answer to the core, unless it is gone. */
-  constructor(socketUrl: string, tell: (answer: (core: Answers) => void) => void) {
+  /** `socketUrl`: of the WebSocket. `ask`: instead of `fetch`. `tell`: hands an answer to the core, unless it is gone. */
+  constructor(socketUrl: string, ask: typeof fetch | undefined, tell: (answer: (core: Answers) => void) => void) {
     this.#base = socketUrl.replace(/^ws/, "http").replace(/\/v1\/ws$/, "");
+    // The platform's may not be a method of ours.
+    this.#ask = (input, init) => (ask ?? fetch)(input, init);
     this.#tell = tell;
   }
 
@@ -127,7 +130,7 @@ export class Http {
     let detail = "";
     try {
       if (isStream && unheld) throw new Error("other tabs of this browser have all places for requests that last");
-      const response = await fetch(this.#base + path, {
+      const response = await this.#ask(this.#base + path, {
         method: "POST",
         headers: { "content-type": MEDIA_TYPE, ...(unheld && { prefer: "wait=0" }) },
         body: body as Uint8Array<ArrayBuffer>,
@@ -183,13 +186,13 @@ export class Http {
     const url = `${this.#base}/health/live?${probe}-${Date.now()}`;
     const asked: RequestInit = { cache: "no-store", credentials: "same-origin", redirect: "manual", signal };
     try {
-      const response = await fetch(url, asked);
+      const response = await this.#ask(url, asked);
       const said = new TextDecoder().decode(await whole(response));
       if (response.status === 200 && said.trim() === "live") return "live";
       return response.status >= 500 ? "nobody" : "stranger";
     } catch {
       // Whoever does not know our origin may not be read; that somebody answers is all that is asked.
-      return fetch(url, { ...asked, mode: "no-cors", redirect: "follow" }).then(
+      return this.#ask(url, { ...asked, mode: "no-cors", redirect: "follow" }).then(
         () => "stranger",
         () => "nobody",
       );

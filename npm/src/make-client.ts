@@ -8,19 +8,20 @@ import type { FindWasm } from "./load.js";
 import type { ClientOptions, Transport } from "./types.js";
 import { socketUrl } from "./url.js";
 
-const OPTIONS: Names<ClientOptions> = { url: 1, token: 1, transports: 1, WebSocket: 1, wasm: 1, retry: 1 };
+const OPTIONS: Names<ClientOptions> = { url: 1, token: 1, transports: 1, WebSocket: 1, fetch: 1, wasm: 1, retry: 1 };
 const TRANSPORTS: Record<Transport, 1> = { websocket: 1, sse: 1, "long-poll": 1 };
 const RETRY: Names<NonNullable<ClientOptions["retry"]>> = { baseMs: 1, maxMs: 1, attempts: 1 };
 
 /** A client that asks `findWasm` when it is first used, unless its options say. Errors: `invalid_url`, `invalid`. */
 export function makeClient(options: ClientOptions, findWasm: FindWasm): Client {
   checkOptions("createClient", options, OPTIONS);
-  const { url, token, transports, WebSocket, retry } = options;
+  const { url, token, transports, WebSocket, fetch, retry } = options;
   if (typeof url !== "string" && typeof (url as { href?: unknown } | undefined)?.href !== "string") {
     throw new TidewireError("invalid_url", `createClient takes the server's URL as url, not ${typeof url}: write for example "https://example.org"`);
   }
   if (token !== undefined && typeof token !== "string") checkFunction("token, unless it is text,", token);
   if (WebSocket !== undefined) checkFunction("WebSocket", WebSocket);
+  if (fetch !== undefined) checkFunction("fetch", fetch);
   if (transports !== undefined) {
     if (!Array.isArray(transports) || transports.length === 0) {
       throw new TidewireError("invalid", `transports is ${String(transports)}: it lists ${Object.keys(TRANSPORTS).join(", ")}, or some of them`);

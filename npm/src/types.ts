@@ -309,6 +309,8 @@ export interface ClientOptions {
   readonly transports?: readonly Transport[] | undefined;
   /** The constructor to use instead of the platform's. Node 20 has none, and begins with `sse`: pass the one of `ws`. */
   readonly WebSocket?: (new (url: string, protocols: string[]) => object) | undefined;
+  /** The function to use instead of the platform's, for `sse` and `long-poll`. */
+  readonly fetch?: typeof fetch | undefined;
   readonly wasm?: WasmSource | undefined;
   /** Delays between attempts to connect are random in 0..min(maxMs, baseMs·2^n). */
   readonly retry?:

@@ -67,7 +67,7 @@ async function bareCore(server: FakeServer): Promise<{ core: Any; channel: numbe
   const flush = (events: unknown[][]): void => {
     for (const [name] of events) if (name === "token") queueMicrotask(() => core.token("dev:ana"));
   };
-  const http = new Http("ws://tide.test/v1/ws", () => {});
+  const http = new Http("ws://tide.test/v1/ws", undefined, () => {});
   const core = new Core("ws://tide.test", server.WebSocket, http, ["websocket"], flush, new Uint8Array(24), 1000, 30_000, -1);
   onTestFinished(() => core.free());
   core.connect();

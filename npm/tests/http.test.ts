@@ -4,6 +4,8 @@ import { join } from "node:path";
 
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 
+import type { Tapped } from "../dist/debug.js";
+import { FrameTap, loadDecoder } from "../dist/debug.js";
 import type { Answers } from "../dist/http.js";
 import { Http } from "../dist/http.js";
 import type { Channel, Client, ClientOptions, Transport } from "../dist/index.js";
@@ -127,6 +129,37 @@ describe("the chain", () => {
   });
 });
 
+describe("a tap", () => {
+  it.for(["sse", "long-poll"] as const)("shows every frame that goes over %s, and links", async (transport) => {
+    const tap = new FrameTap();
+    const seen: Tapped[] = [];
+    const stop = tap.watch((each) => seen.push(each));
+    const name = `board:tapped-${transport}`;
+    const { client, board } = visit("ana", name, { transports: [transport], fetch: tap.fetch });
+    const bob = visit("bob", name, { transports: [transport] });
+    await board.ready();
+    await board.put("cards", "a", { title: "ü😀" }).committed;
+    await bob.board.put("cards", "b", { title: "x" }).committed;
+    await until(() => board.get("cards", "b") !== undefined, "bob's card");
+    const decode = await loadDecoder();
+    const said = seen.flatMap((each) =>
+      each.type === "message" ? decode(each.bytes).map(({ kind }) => `${each.direction} ${kind}`) : [each.type],
+    );
+    for (const one of ["up hello", "down welcome", "up subscribe", "down snapshot_begin", "up push", "down ack", "down patch"]) {
+      expect(said).toContain(one);
+    }
+    expect(seen.find(({ type }) => type === "open")).toMatchObject({ socket: 1, transport });
+    expect(new Set(seen.map(({ socket }) => socket))).toEqual(new Set([1]));
+    client.close();
+    await until(() => seen.at(-1)?.type === "close", "that it is closed");
+    expect(seen.at(-1)).toMatchObject({ socket: 1, code: 0, clean: false });
+    const length = seen.length;
+    stop();
+    await works({ transports: [transport], fetch: tap.fetch }, transport);
+    expect(seen.length).toBe(length);
+  });
+});
+
 describe("one request", () => {
   type Response_ = [conn: number, request: number, status: number, retryAfterMs: number, unheld: boolean, body: Uint8Array, detail: string];
 
@@ -137,7 +170,7 @@ describe("one request", () => {
     onTestFinished(() => void vi.unstubAllGlobals());
     const response = await new Promise<Response_>((resolve) => {
       const core: Answers = { chunk: vi.fn(), stream_closed: vi.fn(), probed: vi.fn(), response: (...all) => resolve(all) };
-      new Http("wss://tide.test/app/v1/ws", (tell) => tell(core)).request(1, 2, path, new Uint8Array([7]), false);
+      new Http("wss://tide.test/app/v1/ws", undefined, (tell) => tell(core)).request(1, 2, path, new Uint8Array([7]), false);
     });
     return { response, asked: fetched.mock.calls[0] as [string, RequestInit] };
   }
@@ -184,7 +217,7 @@ describe("one request", () => {
       return new Promise((resolve) => {
         const response: Answers["response"] = (...all) => resolve(all[6]);
         const core: Answers = { chunk: vi.fn(), stream_closed: vi.fn(), probed: vi.fn(), response };
-        new Http(url, (tell) => tell(core)).request(1, 2, "/v1/push", new Uint8Array([7]), false);
+        new Http(url, undefined, (tell) => tell(core)).request(1, 2, "/v1/push", new Uint8Array([7]), false);
       });
     };
     expect(await detailOf("ws://tide.test/app/v1/ws", redirect)).toContain("https://tide.test/app");
@@ -204,7 +237,7 @@ describe("one request", () => {
     });
     onTestFinished(() => void vi.unstubAllGlobals());
     const tell = vi.fn();
-    const http = new Http("ws://tide.test/v1/ws", tell);
+    const http = new Http("ws://tide.test/v1/ws", undefined, tell);
     const [post, farewell, poll, other] = [1, 2, 3, 4];
     for (const [conn, request, last] of [[1, post, false], [1, farewell, true], [1, poll, false], [2, other, false]] as const) {
       http.request(conn, request, "/v1/push", new Uint8Array([request]), last);

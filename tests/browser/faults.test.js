@@ -155,7 +155,7 @@ for (const [knob, polled] of [
     await agreed(visit, "back", ana, bo);
     // What is walled off is told on the console, by the browser.
     for (const page of [ana, bo]) page.assertNoComplaints({ walls: true });
-  });
+  }, { once: true });
 }
 
 scenario("freeze: the tab stands still, and catches up when it runs again", async ({ visit }) => {
@@ -230,7 +230,7 @@ scenario("the panel opens and closes with the address, by mouse and keyboard", a
   assert.ok(!new URL(ana.page.url()).searchParams.has("faults"));
   assert.equal(new URL(ana.page.url()).searchParams.get("name"), "Ana");
   ana.assertNoComplaints();
-});
+}, { once: true });
 
 scenario("pictures of the fault panel, for people", async ({ visit }) => {
   const bo = await visit("Bo");
@@ -257,4 +257,4 @@ scenario("pictures of the fault panel, for people", async ({ visit }) => {
     await ana.picture(name);
     await ana.close();
   }
-});
+}, { once: true });

@@ -22,15 +22,16 @@ const oneQuietConnection = async ({ visit }) => {
   assert.equal(new URL(ana.sockets[0].url()).pathname, "/v1/ws");
   ana.assertNoComplaints();
 };
-scenario("a page opens one WebSocket and keeps the console clean", oneQuietConnection);
+scenario("a page opens one WebSocket and keeps the console clean", oneQuietConnection, { once: true });
 scenario("so does React's development build, where StrictMode mounts everything twice", oneQuietConnection, {
   page: () => development.dir,
+  once: true,
 });
 
 scenario("what a page shows is open to scripts only with ?debug", async ({ visit }) => {
   const ana = await visit("Ana", { query: { debug: undefined } });
   assert.equal(await ana.page.evaluate(() => typeof window.__board), "undefined");
-});
+}, { once: true });
 
 scenario("whoever leaves the page is gone for the others at once, and back with it", async ({ visit }) => {
   const [ana, bo] = [await visit("Ana"), await visit("Bo")];
@@ -74,4 +75,4 @@ scenario("a long column scrolls by itself, and the page never does", async ({ vi
   const list = ana.column("todo").locator("[data-list]");
   assert.ok(await list.evaluate((element) => element.scrollHeight > element.clientHeight));
   assert.ok(await ana.page.evaluate(() => document.documentElement.scrollHeight <= innerHeight));
-});
+}, { once: true });

@@ -118,4 +118,4 @@ scenario("pictures of the board, for people", async ({ visit }) => {
     await ana.picture(name);
     await ana.close();
   }
-});
+}, { once: true });

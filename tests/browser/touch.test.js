@@ -43,7 +43,7 @@ scenario("a finger lifts a card by resting on it and drops it on a column's tab"
     await bo.card("drag").getByTestId("card-title").textContent(),
   );
   ana.assertNoComplaints();
-});
+}, { once: true });
 
 scenario("a finger reorders cards within a column", async ({ visit }) => {
   const [ana, bo] = [await visit("Ana", { device: PHONE }), await visit("Bo")];
@@ -60,7 +60,7 @@ scenario("a finger reorders cards within a column", async ({ visit }) => {
   await soon("the new order to arrive", async () => (await bo.titles("todo"))[0] === second);
   assert.equal((await ana.titles("todo"))[1], first);
   await converged(ana, bo);
-});
+}, { once: true });
 
 scenario("a swipe scrolls and moves no card; a tap edits", async ({ visit }) => {
   const ana = await visit("Ana", { device: PHONE });
@@ -80,9 +80,9 @@ scenario("a swipe scrolls and moves no card; a tap edits", async ({ visit }) => 
   await ana.page.keyboard.press("Enter");
   await ana.settled();
   assert.equal((await ana.titles("doing"))[0], "tapped");
-});
+}, { once: true });
 
 scenario("nothing is wider than a phone", async ({ visit }) => {
   const ana = await visit("Ana", { device: { ...PHONE, viewport: { width: 360, height: 640 } } });
   assert.equal(await ana.page.evaluate(() => document.documentElement.scrollWidth), 360);
-});
+}, { once: true });

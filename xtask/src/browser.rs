@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -23,18 +24,23 @@ const NAMES: [&str; 4] = [
 
 /// Builds what the pages need and runs `tests/browser`.
 pub(crate) fn test(consent: Consent) -> anyhow::Result<()> {
+    run_tests(&mut tests(consent)?)
+}
+
+/// Builds what the pages need; arguments choose files of `tests/browser`.
+pub(crate) fn tests(consent: Consent) -> anyhow::Result<Command> {
     let chromium = find_or_install(consent)?;
     middleboxes::install(consent)?;
     board::build_page(consent)?;
     programs::build_with_tests()?;
     let dir = place::root().join("tests/browser");
     node::install(&dir, consent)?;
-    run_tests(
-        command("npm", &dir)
-            .arg("test")
-            .env("TEST_CHROMIUM", chromium)
-            .env("TEST_BIN_DIR", programs::dir()),
-    )
+    let mut tests = command("npm", &dir);
+    tests
+        .args(["test", "--"])
+        .env("TEST_CHROMIUM", chromium)
+        .env("TEST_BIN_DIR", programs::dir());
+    Ok(tests)
 }
 
 /// The browser's program, installed if need be.

@@ -29,11 +29,11 @@ pub(crate) fn run_through(command: &mut Command) -> anyhow::Result<()> {
 
 /// Like [`run_through`] for a test runner: the error says again which tests failed and why.
 pub(crate) fn run_tests(command: &mut Command) -> anyhow::Result<()> {
-    run_tests_counted(command).map(drop)
+    run_tests_seen(command, |_| ())
 }
 
-/// The same; returns how many tests of Rust have passed.
-pub(crate) fn run_tests_counted(command: &mut Command) -> anyhow::Result<u64> {
+/// The same; each line is shown to somebody too.
+pub(crate) fn run_tests_seen(command: &mut Command, mut see: impl FnMut(&str)) -> anyhow::Result<()> {
     eprintln!("  $ {}", show(command));
     let mut child = command
         .stdin(Stdio::null())
@@ -41,22 +41,19 @@ pub(crate) fn run_tests_counted(command: &mut Command) -> anyhow::Result<u64> {
         .spawn()
         .with_context(|| format!("cannot start `{}`", show(command)))?;
     let mut failures = Failures::new();
-    let mut passed = 0;
     let stdout = child.stdout.take().context("the output is piped")?;
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         failures.read(&line);
-        let result = line.strip_prefix("test result: ok. ");
-        let count = result.and_then(|it| it.split_once(" passed"));
-        passed += count.map_or(Ok(0), |(count, _)| count.parse::<u64>())?;
+        see(&line);
     }
     let status = child.wait()?;
     if !status.success() {
         bail!("`{}` ended with {status}{}", show(command), failures.text());
     }
-    Ok(passed)
+    Ok(())
 }
 
 /// Runs a command quietly and returns what it printed on standard output.

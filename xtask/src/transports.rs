@@ -1,17 +1,22 @@
-//! The native end-to-end scenarios once more, over each transport that they do not take by themselves.
+//! The end-to-end scenarios of native clients and of pages once more, over each transport that they do not take by themselves.
 
 use std::fs;
 use std::thread;
 
 use anyhow::{Context, ensure};
 
+use crate::browser;
 use crate::place;
-use crate::process::run_tests_counted;
+use crate::process::run_tests_seen;
 use crate::programs;
+use crate::setup::Consent;
 use crate::test::cargo_test;
 
-/// Where the printed result stands, a line for each transport.
+/// Where the printed result stands: a line for each transport, with what native clients and pages did over it.
 const DOCUMENT: &str = "docs/transports.md";
+
+/// A single one, and whatever works in a network that changes all the time.
+const OVER: [&str; 3] = ["sse", "long-poll", "chain"];
 
 /// They mostly wait.
 const THREADS: &str = "4";
@@ -37,12 +42,22 @@ const NEEDS_CALM: [&str; 4] = [
     "a_server_that_is_alone_is_empty_soon_after_its_window",
 ];
 
-/// Plays them all at once, and holds the document to what came of it.
+/// The test files of pages that are about more than looks or one transport.
+const PAGES: [&str; 7] = [
+    "converge.test.js",
+    "faults.test.js",
+    "flicker.test.js",
+    "page.test.js",
+    "presence.test.js",
+    "refusal.test.js",
+    "restart.test.js",
+];
+
+/// Plays those of native clients, all at once, and holds the document to what came of it.
 pub(crate) fn check() -> anyhow::Result<()> {
     programs::build_with_tests()?;
     let played = thread::scope(|scope| {
-        let runs =
-            ["sse", "long-poll", "chain"].map(|over| (over, scope.spawn(move || play(over))));
+        let runs = OVER.map(|over| (over, scope.spawn(move || play(over))));
         let ended = runs.map(|(over, run)| (over, run.join()));
         let mut played = Vec::new();
         for (over, run) in ended {
@@ -51,12 +66,40 @@ pub(crate) fn check() -> anyhow::Result<()> {
         }
         anyhow::Ok(played)
     })?;
+    hold(1, &played)
+}
+
+/// Plays those of pages, and holds the document to what came of it.
+pub(crate) fn check_pages(consent: Consent) -> anyhow::Result<()> {
+    let mut played = OVER.map(|over| (over, 0));
+    let mut tests = browser::tests(consent)?;
+    tests.args(PAGES).env("TEST_TRANSPORT", OVER.join(","));
+    run_tests_seen(&mut tests, |line| {
+        let mut named = played.iter_mut();
+        if line.starts_with("ok ")
+            && let Some((_, passed)) =
+                named.find(|(over, _)| line.contains(&format!(" - over {over}: ")))
+        {
+            *passed += 1;
+        }
+    })?;
+    hold(2, &played)
+}
+
+/// Compares a column of the document's table with what was played.
+fn hold(column: usize, played: &[(&str, u64)]) -> anyhow::Result<()> {
     let text = fs::read_to_string(place::root().join(DOCUMENT))
         .with_context(|| format!("cannot read {DOCUMENT}"))?;
     for (over, passed) in played {
-        let row = format!("| `{over}` | {passed} passed |");
-        println!("{row}");
-        ensure!(text.contains(&row), "{DOCUMENT} does not say `{row}`");
+        println!("over {over}: {passed} passed");
+        let begins = format!("| `{over}` |");
+        let row = text.lines().find(|line| line.starts_with(&begins));
+        let cells: Vec<_> = row.unwrap_or_default().split(" | ").collect();
+        let says = cells.get(column).map(|cell| cell.trim_end_matches(" |"));
+        ensure!(
+            says == Some(&format!("{passed} passed")),
+            "{DOCUMENT} says {says:?} where {passed} passed over {over}"
+        );
     }
     Ok(())
 }
@@ -74,5 +117,11 @@ fn play(over: &str) -> anyhow::Result<u64> {
     tests
         .env("TEST_BIN_DIR", programs::dir())
         .env("TEST_TRANSPORT", over);
-    run_tests_counted(&mut tests)
+    let mut passed = 0;
+    run_tests_seen(&mut tests, |line| {
+        let result = line.strip_prefix("test result: ok. ");
+        let count = result.and_then(|it| it.split_once(" passed"));
+        passed += count.map_or(0, |(count, _)| count.parse::<u64>().unwrap_or_default());
+    })?;
+    Ok(passed)
 }

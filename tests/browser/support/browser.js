@@ -40,10 +40,12 @@ export class BoardPage {
   complaints = [];
   /** Every WebSocket that the page opened. */
   sockets = [];
+  #over;
 
   /** Opens a board as a visitor called `name`, in a browser profile of its own. */
-  static async open(browser, url, name, { device = LAPTOP, context, query = {}, ready = true } = {}) {
+  static async open(browser, url, name, { device = LAPTOP, context, query = {}, ready = true, over = "any" } = {}) {
     const board = new BoardPage();
+    board.#over = over;
     board.context = context ?? (await browser.newContext(device));
     board.page = await board.context.newPage();
     board.page.setDefaultTimeout(PATIENCE_MS);
@@ -54,11 +56,14 @@ export class BoardPage {
     board.page.on("pageerror", (error) => board.complaints.push(String(error)));
     board.page.on("websocket", (socket) => board.sockets.push(socket));
     const address = new URL(url);
-    for (const [key, value] of Object.entries({ name, debug: "", ...query })) {
+    const transports = over === "sse" || over === "long-poll" ? over : undefined;
+    for (const [key, value] of Object.entries({ name, debug: "", transports, ...query })) {
       if (value !== undefined) address.searchParams.set(key, value);
     }
     await board.page.goto(address.href);
     if (ready) await board.page.getByTestId("column").first().waitFor();
+    // A run over a transport that went over another one would prove nothing.
+    if (ready && transports) await board.connection("connected", transports);
     return board;
   }
 
@@ -127,12 +132,14 @@ export class BoardPage {
     );
   }
 
-  async connection(state) {
-    await this.page.locator(`[data-testid="connection"][data-state="${state}"]`).waitFor();
+  async connection(state, transport) {
+    const over = transport ? `[data-transport="${transport}"]` : "";
+    await this.page.locator(`[data-testid="connection"][data-state="${state}"]${over}`).waitFor();
   }
 
   /** For people to look at, once everything has come to rest. */
   async picture(name) {
+    if (this.#over !== "any") return;
     await mkdir(pictures, { recursive: true });
     await this.page.evaluate(() => {
       const ending = document
@@ -145,7 +152,9 @@ export class BoardPage {
 
   /** While the server is down or drains, or walls stand, browsers say so on the console; that alone is expected. */
   assertNoComplaints({ outage = false, walls = false } = {}) {
+    const isRestless = this.#over === "chain";
     const expected = [
+      isRestless && /WebSocket connection to .* failed|net::ERR_|status of 403/,
       outage && /WebSocket connection to .* failed|net::ERR_(CONNECTION_REFUSED|SOCKET_NOT_CONNECTED)|status of 503/,
       walls && /WebSocket connection to .* failed|net::ERR_INCOMPLETE_CHUNKED_ENCODING|status of 403/,
     ];

@@ -1,10 +1,16 @@
 // What every test file needs: one browser for the file, and a server of its own for each test.
+//
+// `TEST_TRANSPORT` says what its visitors go over: `any`, which is WebSocket here, or `sse`, `long-poll`, or `chain`: whatever works in
+// a network that changes all the time. Several may be named, with commas.
 
 import { after, before, test } from "node:test";
 import { BoardPage, launch } from "./browser.js";
 import { NativeEditor } from "./native.js";
+import { Restless } from "./restless.js";
 import { BoardServer } from "./server.js";
 import { SlowLink } from "./slow-link.js";
+
+const OVER = (process.env.TEST_TRANSPORT ?? "any").split(",");
 
 let browser;
 before(async () => {
@@ -14,10 +20,14 @@ after(() => browser?.close());
 
 /**
  * Declares a test. Its function gets a running `server` and ways to bring visitors in;
- * everyone and everything is gone afterwards, whatever happened.
+ * everyone and everything is gone afterwards, whatever happened. `once`: it is about looks, or about one transport.
  */
-export function scenario(name, play, { page } = {}) {
-  test(name, { timeout: 300_000 }, async () => {
+export function scenario(name, play, { page, once = false } = {}) {
+  for (const over of OVER.filter((over) => over === "any" || !once)) declare(name, over, play, page);
+}
+
+function declare(name, over, play, page) {
+  test(over === "any" ? name : `over ${over}: ${name}`, { timeout: 300_000 }, async () => {
     const leaving = [];
     const guest = (someone, leave) => {
       leaving.unshift(() => leave(someone));
@@ -27,8 +37,11 @@ export function scenario(name, play, { page } = {}) {
     const stage = {
       browser,
       server,
-      visit: async (visitor, options = {}) =>
-        guest(await BoardPage.open(browser, options.url ?? server.url, visitor, options), (it) => it.close()),
+      visit: async (visitor, options = {}) => {
+        let url = options.url ?? server.url;
+        if (over === "chain") url = guest(await Restless.before(url), (it) => it.stop()).url;
+        return guest(await BoardPage.open(browser, url, visitor, { ...options, over }), (it) => it.close());
+      },
       native: (visitor) => guest(new NativeEditor(server.url, visitor), (it) => it.stop()),
       slowLink: async (delayMs) => guest(await SlowLink.to(server.url, delayMs), (it) => it.stop()),
     };

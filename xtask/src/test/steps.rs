@@ -32,7 +32,7 @@ use crate::wasm;
 use super::lanes::Lane;
 use super::{Step, purity};
 
-pub(super) static STEPS: [Step; 19] = [
+pub(super) static STEPS: [Step; 20] = [
     Step {
         name: "fmt",
         about: "Rust is formatted",
@@ -153,6 +153,13 @@ pub(super) static STEPS: [Step; 19] = [
         run: browser::test,
     },
     Step {
+        name: "pages",
+        about: "the scenarios of pages over streams, over polls, and in a network that changes all the time",
+        lane: Lane::Serves,
+        after: None,
+        run: transports::check_pages,
+    },
+    Step {
         name: "packages",
         about: "the packed npm package, installed and used as strangers would: bundlers, runtimes, types",
         lane: Lane::Installs,
@@ -256,7 +263,7 @@ fn independent(consent: Consent) -> anyhow::Result<()> {
 pub(crate) fn cargo_test(args: &[&str]) -> anyhow::Result<Command> {
     let mut cargo = lint::cargo()?;
     cargo
-        .args(["test", "--locked", "--workspace"])
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(args)
         .env("PROPTEST_RNG_SEED", "1");
     Ok(cargo)

@@ -1,5 +1,7 @@
 // Who is here, and which board: from the address, else from what this tab remembers.
 
+import type { Transport } from "tidewire";
+
 export interface Identity {
   /** The name that others see; it can be changed while here. */
   name: string;
@@ -7,6 +9,8 @@ export interface Identity {
   token: string;
   /** The channel of the board. */
   channel: `board:${string}`;
+  /** What the client may go over; all without a word about it. */
+  transports: Transport[] | undefined;
   /** Whether the page offers `window.__board`, for tests and curious people. */
   debug: boolean;
 }
@@ -64,6 +68,7 @@ export function identify(address: URL, memory: Storage): Identity {
     name,
     token: query.get("token") ?? `dev:${principal(name)}`,
     channel: `board:${segment(query.get("board") ?? "main")}`,
+    transports: query.get("transports")?.split(",") as Transport[] | undefined,
     debug: query.has("debug"),
   };
 }

@@ -15,7 +15,9 @@ const tap = new FrameTap();
 const client = createClient({
   url: location.origin,
   token: async () => identity.token,
+  transports: identity.transports,
   WebSocket: tap.WebSocket,
+  fetch: tap.fetch,
 });
 watchFall(client);
 const bench = new Bench(tap, identity.channel, () => client.principal);

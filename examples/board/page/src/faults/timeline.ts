@@ -103,7 +103,7 @@ export class Timeline {
   #take(tapped: Tapped): void {
     const { at } = tapped;
     if (tapped.type === "open") {
-      this.#add({ at, what: "link", kind: "opened", note: `link ${tapped.socket}`, tone: "good" });
+      this.#add({ at, what: "link", kind: "opened", note: `link ${tapped.socket}, ${tapped.transport}`, tone: "good" });
     } else if (tapped.type === "close") {
       const how = tapped.clean ? "said goodbye" : "broke without a word";
       this.#add({ at, what: "link", kind: "closed", note: `link ${tapped.socket} ${how}`, tone: "bad" });
