@@ -47,8 +47,9 @@ struct State<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Takes over a stream after the handshake. A message above `message_bytes_max` is an error.
-    pub(crate) fn new(stream: S, message_bytes_max: usize) -> Self {
+    /// Takes over a stream after the handshake, with what was read behind that. A message above `message_bytes_max` is an
+    /// error.
+    pub(crate) fn new(stream: S, read: Bytes, message_bytes_max: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -58,7 +59,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self {
             state: Mutex::new(State {
                 stream,
-                protocol: WebSocketContext::new(Role::Server, Some(config)),
+                protocol: match read.is_empty() {
+                    true => WebSocketContext::new(Role::Server, Some(config)),
+                    false => WebSocketContext::from_partially_read(
+                        read.into(),
+                        Role::Server,
+                        Some(config),
+                    ),
+                },
                 mid_message: false,
                 ended: false,
             }),
@@ -208,7 +216,7 @@ mod tests {
 
     fn socket(pipe_bytes: usize) -> (Socket<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(pipe_bytes);
-        (Socket::new(ours, UP_MAX), theirs)
+        (Socket::new(ours, Bytes::new(), UP_MAX), theirs)
     }
 
     /// What a client sends: masked, as the protocol wants it.

@@ -33,7 +33,10 @@ pub(crate) fn run_tests(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// The same; each line is shown to somebody too.
-pub(crate) fn run_tests_seen(command: &mut Command, mut see: impl FnMut(&str)) -> anyhow::Result<()> {
+pub(crate) fn run_tests_seen(
+    command: &mut Command,
+    mut see: impl FnMut(&str),
+) -> anyhow::Result<()> {
     eprintln!("  $ {}", show(command));
     let mut child = command
         .stdin(Stdio::null())

@@ -128,7 +128,7 @@ impl<'a> Evaluation<'a> {
             return vec![hold];
         }
         // Not before: what the grant said when the push came may be over.
-        let writable = waiting.may_write();
+        let writable = waiting.may_write(self.context.channel);
         let mut row = self.row(author);
         let mut acked = None;
         let mut answers = Vec::new();
@@ -321,7 +321,7 @@ impl<'a> Evaluation<'a> {
         check_changes(&item.changes, limits)?;
         check_preconditions(&item.pre, changes_bytes(&item.changes), limits)?;
         // Whether it holds tells what a record says.
-        if !item.pre.is_empty() && !asker.rights.may_read() {
+        if !item.pre.is_empty() && !asker.rights.may_read(self.context.channel) {
             return Err(Rejection::new(
                 ErrorCode::Forbidden,
                 "preconditions need the right to read this channel",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidewire_core::ChannelName;
 use tidewire_core::time::MonoTime;
 use tidewire_core::wire::{Cursor, ErrorCode, Push};
 
@@ -20,23 +21,23 @@ pub trait Outlet: Send + Sync {
     fn try_send(&self, message: &Message) -> Result<(), OutletFull>;
 }
 
-/// What the principal behind a connection may do on this channel. Asked at the moment when it
+/// What the principal behind a connection may do on a channel. Asked at the moment when it
 /// matters, since grants change while a push waits.
 pub trait Rights: Send + Sync {
     /// Whether its mutations may be logged now. Must not block.
-    fn may_write(&self) -> bool;
+    fn may_write(&self, channel: &ChannelName) -> bool;
 
     /// Whether it may learn what the records say, if only by a precondition. Must not block.
-    fn may_read(&self) -> bool;
+    fn may_read(&self, channel: &ChannelName) -> bool;
 }
 
 /// Always the same.
 impl Rights for bool {
-    fn may_write(&self) -> bool {
+    fn may_write(&self, _: &ChannelName) -> bool {
         *self
     }
 
-    fn may_read(&self) -> bool {
+    fn may_read(&self, _: &ChannelName) -> bool {
         *self
     }
 }
@@ -58,7 +59,7 @@ pub struct Subscriber {
     pub author: Author,
     /// Where frames go.
     pub outlet: Arc<dyn Outlet>,
-    /// What it may do here.
+    /// What it may do.
     pub rights: Arc<dyn Rights>,
 }
 

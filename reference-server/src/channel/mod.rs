@@ -279,7 +279,8 @@ impl Channel {
             arrival: self.arrive(),
             since: self.now.mono,
             subscriber: subscriber.clone(),
-            right_at_arrival: planted!(RightReadEarly).then(|| subscriber.rights.may_write()),
+            right_at_arrival: planted!(RightReadEarly)
+                .then(|| subscriber.rights.may_write(&self.name)),
             push,
             tried_at: None,
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use tidewire_core::ChannelName;
 use tidewire_core::document::change::changes_bytes;
 use tidewire_core::document::precondition::preconditions_bytes;
 use tidewire_core::time::MonoTime;
@@ -27,9 +28,9 @@ pub(super) struct WaitingPush {
 
 impl WaitingPush {
     /// Whether its author may write now.
-    pub(super) fn may_write(&self) -> bool {
+    pub(super) fn may_write(&self, channel: &ChannelName) -> bool {
         self.right_at_arrival
-            .unwrap_or_else(|| self.subscriber.rights.may_write())
+            .unwrap_or_else(|| self.subscriber.rights.may_write(channel))
     }
 }
 

@@ -290,7 +290,7 @@ impl Channel {
                 self.behind = true;
                 break;
             }
-            if !stale && needs_opening && waiting.may_write() {
+            if !stale && needs_opening && waiting.may_write(&self.name) {
                 open = true;
                 break;
             }

@@ -1,7 +1,7 @@
 //! What settings and application say about principals and channels.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tidewire_core::ChannelName;
@@ -38,59 +38,60 @@ pub trait Pace: Send + Sync {
 }
 
 /// Makes the way from a channel to this connection's send queue.
-pub trait Outlets: Send {
+pub trait Outlets: Send + Sync {
     /// For this channel.
-    fn outlet(&self, channel: &ChannelName) -> Arc<dyn Outlet>;
+    fn outlet(self: Arc<Self>, channel: &ChannelName) -> Arc<dyn Outlet>;
 }
 
 /// A principal that a refresh may replace, shared with the channels that act for it.
-#[derive(Debug)]
-pub(super) struct Bearer(RwLock<Principal>);
+pub(super) struct Bearer {
+    access: Arc<dyn Access>,
+    principal: RwLock<Principal>,
+}
 
 impl Bearer {
-    pub(super) fn new(principal: Principal) -> Self {
-        Self(RwLock::new(principal))
+    pub(super) const fn new(access: Arc<dyn Access>, principal: Principal) -> Self {
+        Self {
+            access,
+            principal: RwLock::new(principal),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Principal> {
+        self.principal
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Principal {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.read().clone()
     }
 
     pub(super) fn expiry(&self) -> Option<UnixTime> {
-        let principal = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        principal.expiry()
+        self.read().expiry()
     }
 
     pub(super) fn replace(&self, principal: Principal) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = principal;
+        *self
+            .principal
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = principal;
     }
-}
 
-/// What a principal may do on one channel, asked by the channel when it acts.
-pub(super) struct ChannelRights {
-    pub(super) access: Arc<dyn Access>,
-    pub(super) bearer: Arc<Bearer>,
-    pub(super) channel: ChannelName,
-}
-
-impl ChannelRights {
-    fn may(&self, action: Action) -> bool {
-        let who = self.bearer.now();
+    fn may(&self, channel: &ChannelName, action: Action) -> bool {
+        let who = self.now();
         // A panic in the application's code must not take the channel along.
-        let asked = AssertUnwindSafe(|| self.access.may(&who, &self.channel, action));
+        let asked = AssertUnwindSafe(|| self.access.may(&who, channel, action));
         catch_unwind(asked).unwrap_or(false)
     }
 }
 
-impl Rights for ChannelRights {
-    fn may_write(&self) -> bool {
-        self.may(Action::Write)
+impl Rights for Bearer {
+    fn may_write(&self, channel: &ChannelName) -> bool {
+        self.may(channel, Action::Write)
     }
 
-    fn may_read(&self) -> bool {
-        self.may(Action::Read)
+    fn may_read(&self, channel: &ChannelName) -> bool {
+        self.may(channel, Action::Read)
     }
 }

@@ -239,17 +239,14 @@ impl<C: ChannelRef> Connection<C> {
                 let Some(subscriber) = self.subscriber(&name) else {
                     return;
                 };
-                let ways = (
-                    Arc::clone(&subscriber.outlet),
-                    Arc::clone(&subscriber.rights),
-                );
+                let outlet = Arc::clone(&subscriber.outlet);
                 let input = ChannelInput::Subscribe {
                     subscriber,
                     have: subscribe.have,
                     max_epoch: subscribe.max_epoch,
                     proof: subscribe.proof,
                 };
-                self.post(to, Hand::Waiting, input, Asked::Subscribe(name, ways));
+                self.post(to, Hand::Waiting, input, Asked::Subscribe(name, outlet));
             }
             Opening::Push(name, push) => self.post_push(to, name, true, push),
         }

@@ -149,8 +149,8 @@ impl<C: ChannelRef> Connection<C> {
         self.outputs
             .push_back(ConnectionOutput::Welcomed(principal.clone()));
         self.send(ServerKind::Welcome(welcome));
-        if let Some(goaway) = self.goaway.clone() {
-            self.send(ServerKind::Goaway(goaway));
+        if let Some(goaway) = self.goaway.as_deref() {
+            self.send(ServerKind::Goaway(goaway.clone()));
         }
         self.identity = Some(Identity {
             name: principal.shared_name(),
@@ -160,7 +160,7 @@ impl<C: ChannelRef> Connection<C> {
             } else {
                 &newcomer.continues
             }),
-            bearer: Arc::new(Bearer::new(principal)),
+            bearer: Arc::new(Bearer::new(Arc::clone(&self.parts.access), principal)),
         });
         Ok(())
     }

@@ -40,7 +40,6 @@ pub use send_queue::{QueueCounts, QueueLimits, SendQueue, Taken};
 
 use crate::channel::{ChannelInput, PeerId, Subscriber};
 use crate::limit::TokenBucket;
-use access::ChannelRights;
 use dispatch::Opening;
 use hello::{Identity, Newcomer};
 use posting::Asked;
@@ -61,7 +60,7 @@ pub struct ConnectionParts {
     /// A rate that it shares with others.
     pub pace: Option<Arc<dyn Pace>>,
     /// Ways from channels to its send queue.
-    pub outlets: Box<dyn Outlets>,
+    pub outlets: Arc<dyn Outlets>,
 }
 
 /// One client's connection.
@@ -84,7 +83,8 @@ pub struct Connection<C> {
     /// The next frame has to wait until then, and is paid for.
     paused_until: Option<MonoTime>,
     is_paid: bool,
-    goaway: Option<Goaway>,
+    /// In a box: few are ever asked to leave.
+    goaway: Option<Box<Goaway>>,
     has_ended: bool,
     /// Frames that were decoded since somebody last asked.
     heard_frames: u64,
@@ -254,7 +254,7 @@ impl<C: ChannelRef> Connection<C> {
         if self.is_welcomed() {
             self.send(ServerKind::Goaway(goaway.clone()));
         }
-        self.goaway = Some(goaway);
+        self.goaway = Some(Box::new(goaway));
     }
 
     fn send(&mut self, frame: ServerKind) {
@@ -302,21 +302,15 @@ impl<C: ChannelRef> Connection<C> {
 
     fn subscriber(&self, name: &ChannelName) -> Option<Subscriber> {
         let identity = self.identity.as_ref()?;
-        let (outlet, rights) = self.subscriptions.ways(name).unwrap_or_else(|| {
-            let rights = ChannelRights {
-                access: Arc::clone(&self.parts.access),
-                bearer: Arc::clone(&identity.bearer),
-                channel: name.clone(),
-            };
-            (self.parts.outlets.outlet(name), Arc::new(rights))
-        });
+        let known = self.subscriptions.outlet(name);
+        let outlet = known.unwrap_or_else(|| Arc::clone(&self.parts.outlets).outlet(name));
         Some(Subscriber {
             conn: self.parts.peer,
             peer: identity.peer,
             principal: Arc::clone(&identity.name),
             author: identity.author,
             outlet,
-            rights,
+            rights: Arc::clone(&identity.bearer) as _,
         })
     }
 }

@@ -1,19 +1,20 @@
 //! Inputs for channels, and what became of them.
 
+use std::sync::Arc;
+
 use tidewire_core::ChannelName;
 use tidewire_core::planted;
 use tidewire_core::wire::{Lagged, ServerKind};
 
 use super::refusal::Refusal;
-use super::subscriptions::Ways;
 use super::{ChannelRef, Connection, ConnectionOutput, Hand, Posted, Question, To};
-use crate::channel::ChannelInput;
+use crate::channel::{ChannelInput, Outlet};
 use crate::principal::Action;
 
 /// What was handed to a channel.
 pub(super) enum Asked {
-    /// With the ways that the channel was given.
-    Subscribe(ChannelName, Ways),
+    /// With the outlet that the channel was given.
+    Subscribe(ChannelName, Arc<dyn Outlet>),
     /// `starts`: the channel, if it does not run.
     Push { name: ChannelName, starts: bool },
     /// What needs a subscription and is refused beside it.
@@ -39,8 +40,8 @@ impl<C: ChannelRef> Connection<C> {
         // Whatever it said meanwhile was not read.
         self.heard = self.now.mono;
         match (posted, asked) {
-            (Posted::Taken(task), Asked::Subscribe(name, ways)) => {
-                self.subscriptions.insert(name, task, ways);
+            (Posted::Taken(task), Asked::Subscribe(name, outlet)) => {
+                self.subscriptions.insert(name, task, outlet);
             }
             (Posted::Taken(task), Asked::Push { name, .. }) => {
                 let known = self.subscriptions.task(&name);
@@ -72,10 +73,10 @@ impl<C: ChannelRef> Connection<C> {
                     Err(refusal) => self.refuse(name.as_str().into(), refusal),
                 }
             }
-            (Posted::Closed(input), Asked::Subscribe(name, ways)) => {
+            (Posted::Closed(input), Asked::Subscribe(name, outlet)) => {
                 match self.authorise(&name, Action::Read) {
                     Ok(()) => {
-                        let asked = Asked::Subscribe(name.clone(), ways);
+                        let asked = Asked::Subscribe(name.clone(), outlet);
                         self.post(To::start(&name), Hand::Waiting, input, asked);
                     }
                     Err(refusal) => self.refuse(name.as_str().into(), refusal),

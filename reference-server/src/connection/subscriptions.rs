@@ -7,16 +7,13 @@ use tidewire_core::planted;
 use tidewire_core::wire::{Cursor, Head};
 
 use super::input::ChannelRef;
-use crate::channel::{Outlet, Rights};
-
-/// How a channel reaches its subscriber, and what it asks about it.
-pub(super) type Ways = (Arc<dyn Outlet>, Arc<dyn Rights>);
+use crate::channel::Outlet;
 
 struct Subscription<C> {
     name: ChannelName,
     task: C,
+    /// How the channel reaches us.
     outlet: Arc<dyn Outlet>,
-    rights: Arc<dyn Rights>,
     /// The head that the last heartbeat named.
     told: Cursor,
 }
@@ -56,11 +53,10 @@ impl<C: ChannelRef> Subscriptions<C> {
         Some(&self.channels[at].task)
     }
 
-    /// The ways that the channel has already.
-    pub(super) fn ways(&self, name: &ChannelName) -> Option<Ways> {
+    /// The way that the channel has already.
+    pub(super) fn outlet(&self, name: &ChannelName) -> Option<Arc<dyn Outlet>> {
         let at = self.position(name).ok()?;
-        let known = &self.channels[at];
-        Some((Arc::clone(&known.outlet), Arc::clone(&known.rights)))
+        Some(Arc::clone(&self.channels[at].outlet))
     }
 
     /// Where it is, or would be.
@@ -68,13 +64,12 @@ impl<C: ChannelRef> Subscriptions<C> {
         self.channels.binary_search_by(|s| s.name.cmp(name))
     }
 
-    pub(super) fn insert(&mut self, name: ChannelName, task: C, (outlet, rights): Ways) {
+    pub(super) fn insert(&mut self, name: ChannelName, task: C, outlet: Arc<dyn Outlet>) {
         let position = self.position(&name);
         let subscription = Subscription {
             name,
             task,
             outlet,
-            rights,
             told: Cursor::default(),
         };
         match position {
@@ -166,9 +161,8 @@ mod tests {
 
     use super::super::tests::{FakeTask, subscriber};
 
-    fn ways() -> Ways {
-        let subscriber = subscriber();
-        (subscriber.outlet, subscriber.rights)
+    fn outlet() -> Arc<dyn Outlet> {
+        subscriber().outlet
     }
 
     fn subscribed(names: impl IntoIterator<Item = String>) -> Subscriptions<FakeTask> {
@@ -176,7 +170,7 @@ mod tests {
         for name in names {
             let task = FakeTask::default();
             task.set_head(Cursor::new(1, 1, 1));
-            subscriptions.insert(name.parse().unwrap(), task, ways());
+            subscriptions.insert(name.parse().unwrap(), task, outlet());
         }
         subscriptions
     }
@@ -213,7 +207,7 @@ mod tests {
     #[test]
     fn a_channel_without_a_log_yet_is_not_named() {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.insert("a:b".parse().unwrap(), FakeTask::default(), ways());
+        subscriptions.insert("a:b".parse().unwrap(), FakeTask::default(), outlet());
         assert_eq!(subscriptions.heads(MOVED_MAX, OTHERS_MAX), []);
     }
 
@@ -225,7 +219,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(subscriptions.ended(), std::slice::from_ref(&name));
         }
-        subscriptions.insert(name, FakeTask::default(), ways());
+        subscriptions.insert(name, FakeTask::default(), outlet());
         assert!(subscriptions.ended().is_empty());
     }
 }

@@ -179,7 +179,7 @@ impl<'a> Listener<'a> {
             config: Arc::clone(&app.connection_config),
             access: Arc::clone(app) as _,
             pace: Some(Arc::clone(&request) as _),
-            outlets: Box::new(Arc::clone(peer)),
+            outlets: Arc::clone(peer) as _,
         };
         peer.set_message_bytes_max(app.config.limits.frame_down_bytes as usize);
         app.connections.listening(peer);
@@ -372,6 +372,7 @@ mod tests {
         let bytes = bytes_of(|app, request, registered, link: WebSocketLink| {
             serve(app, request, registered, link)
         });
-        assert!(bytes <= 1792, "{bytes} bytes");
+        // From 1,688 on the runtime's block for it, which is a multiple of 128, is one step larger.
+        assert!(bytes < 1688, "{bytes} bytes");
     }
 }

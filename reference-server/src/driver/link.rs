@@ -5,8 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tidewire_core::wire::{Codec, ErrorCode};
 use tokio::time::timeout;
 use tungstenite::error::ProtocolError;
@@ -14,6 +12,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode as Code;
 use tungstenite::{Error, Message};
 
+use super::upgraded::Upgraded;
 use crate::connection::{EndReason, Ending, Fault};
 use crate::principal::Principal;
 use crate::socket::Socket;
@@ -73,16 +72,17 @@ pub(crate) enum Received {
 
 /// A WebSocket after its handshake.
 pub(crate) struct WebSocketLink {
-    socket: Socket<TokioIo<Upgraded>>,
+    socket: Socket<Upgraded>,
     codec: Codec,
     bytes_max: usize,
 }
 
 impl WebSocketLink {
     /// A message above `bytes_max` is refused.
-    pub(crate) fn new(stream: Upgraded, codec: Codec, bytes_max: usize) -> Self {
+    pub(crate) fn new(stream: hyper::upgrade::Upgraded, codec: Codec, bytes_max: usize) -> Self {
+        let (stream, read) = Upgraded::new(stream);
         Self {
-            socket: Socket::new(TokioIo::new(stream), bytes_max),
+            socket: Socket::new(stream, read, bytes_max),
             codec,
             bytes_max,
         }

@@ -10,6 +10,7 @@ mod live;
 mod peer;
 mod polls;
 mod stream;
+mod upgraded;
 
 use std::time::Duration;
 

@@ -18,7 +18,8 @@ pub(crate) struct Peer {
     filled: Notify,
     /// Who is at the other end, once it was let in.
     who: OnceLock<Arc<str>>,
-    goaways: Mutex<Vec<Goaway>>,
+    /// The newest; in a box, because few are ever asked.
+    goaway: Mutex<Option<Box<Goaway>>>,
     /// One permit: it is asked to leave.
     asked: Notify,
 }
@@ -31,7 +32,7 @@ impl Peer {
             queue: Mutex::new(SendQueue::new(codec, limits)),
             filled: Notify::new(),
             who: OnceLock::new(),
-            goaways: Mutex::default(),
+            goaway: Mutex::default(),
             asked: Notify::new(),
         })
     }
@@ -81,20 +82,22 @@ impl Peer {
 
     /// Asks the client to leave.
     pub(crate) fn ask_to_leave(&self, goaway: Goaway) {
-        let mut goaways = self.goaways.lock().unwrap_or_else(PoisonError::into_inner);
-        goaways.push(goaway);
+        let mut newest = self.goaway.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(Box::new(goaway));
+        drop(newest);
         self.asked.notify_one();
     }
 
     /// The next wish that it may leave. Cancel-safe.
     pub(super) async fn asked_to_leave(&self) -> Goaway {
         loop {
-            let next = {
-                let mut goaways = self.goaways.lock().unwrap_or_else(PoisonError::into_inner);
-                (!goaways.is_empty()).then(|| goaways.remove(0))
-            };
-            if let Some(goaway) = next {
-                return goaway;
+            let newest = self
+                .goaway
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(goaway) = newest {
+                return *goaway;
             }
             self.asked.notified().await;
         }
@@ -161,10 +164,10 @@ impl Outlet for ChannelOutlet {
     }
 }
 
-impl Outlets for Arc<Peer> {
-    fn outlet(&self, channel: &ChannelName) -> Arc<dyn Outlet> {
+impl Outlets for Peer {
+    fn outlet(self: Arc<Self>, channel: &ChannelName) -> Arc<dyn Outlet> {
         Arc::new(ChannelOutlet {
-            peer: Self::clone(self),
+            peer: self,
             channel: channel.clone(),
         })
     }
@@ -179,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn whatever_is_put_in_at_any_moment_comes_out() {
         let peer = Peer::new(PeerId(1), Codec::Protobuf, Arc::default());
-        let outlet = peer.outlet(&"a:b".parse().unwrap());
+        let outlet = Arc::clone(&peer).outlet(&"a:b".parse().unwrap());
         let lagged = || Message::from(ServerKind::Lagged(Lagged::default()));
         let mut is_empty = false;
         for round in 0..100 {

@@ -83,11 +83,12 @@ pub(super) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
         };
         let bytes_max = app.config.limits.frame_up_bytes as usize;
         let link = WebSocketLink::new(stream, codec, bytes_max);
+        // A task of its own, which keeps no room for the upgrade.
         if app.is_faulted {
             let link = Faulted::new(link, &app.faults, registered.peer.id(), codec);
-            Box::pin(serve(app, kept, registered, link)).await;
+            tokio::spawn(serve(app, kept, registered, link));
         } else {
-            serve(app, kept, registered, link).await;
+            tokio::spawn(serve(app, kept, registered, link));
         }
     });
     response

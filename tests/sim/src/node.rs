@@ -186,12 +186,10 @@ impl Outlet for ChannelOutlet {
     }
 }
 
-struct QueueOutlets(Arc<Queue>);
-
-impl Outlets for QueueOutlets {
-    fn outlet(&self, channel: &ChannelName) -> Arc<dyn Outlet> {
+impl Outlets for Queue {
+    fn outlet(self: Arc<Self>, channel: &ChannelName) -> Arc<dyn Outlet> {
         Arc::new(ChannelOutlet {
-            queue: Arc::clone(&self.0),
+            queue: self,
             channel: channel.clone(),
         })
     }
@@ -393,7 +391,7 @@ impl Node {
                 names: Arc::clone(&self.names),
             }),
             pace: None,
-            outlets: Box::new(QueueOutlets(Arc::clone(&queue))),
+            outlets: Arc::clone(&queue) as _,
         };
         let peer = Peer {
             link,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidewire_core::ChannelName;
 use tidewire_core::document::Document;
 use tidewire_core::time::UnixTime;
 use tidewire_core::wire::{Cursor, ErrorCode, Ops, ServerKind};
@@ -83,11 +84,11 @@ fn an_append_that_happened_although_it_failed_is_found_as_a_duplicate() {
 struct Revocable(AtomicBool);
 
 impl Rights for Revocable {
-    fn may_read(&self) -> bool {
+    fn may_read(&self, _: &ChannelName) -> bool {
         true
     }
 
-    fn may_write(&self) -> bool {
+    fn may_write(&self, _: &ChannelName) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

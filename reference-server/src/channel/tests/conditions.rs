@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tidewire_core::ChannelName;
 use tidewire_core::document::Document;
 use tidewire_core::document::precondition::{holds, subject};
 use tidewire_core::wire::{
@@ -61,11 +62,11 @@ fn only_if(pre: Vec<PreconditionKind>, done: &str) -> Item {
 struct WriteOnly;
 
 impl Rights for WriteOnly {
-    fn may_write(&self) -> bool {
+    fn may_write(&self, _: &ChannelName) -> bool {
         true
     }
 
-    fn may_read(&self) -> bool {
+    fn may_read(&self, _: &ChannelName) -> bool {
         false
     }
 }
