@@ -53,7 +53,7 @@ scenario("a wrong token is told by its code and in words, and is not tried again
   await ana.connection("closed");
   assert.equal(ana.sockets.length, 1);
   await ana.picture("laptop-wrong-token");
-});
+}, { once: true });
 
 scenario("boards of other names are other boards", async ({ visit }) => {
   const [ana, bo] = [

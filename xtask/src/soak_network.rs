@@ -10,11 +10,13 @@ use crate::process::collect;
 use crate::programs;
 use crate::setup::Consent;
 use crate::test::cargo_test;
+use crate::transports;
 
 const TABLE: Table = Table {
     intro: "## Networks\n
-Written by `cargo xtask soak network`: tests of every middlebox, raw and with native clients; two clients that change one
-number while they are forced from transport to transport; clients over each transport that are idle behind a cut of 30 s.\n",
+Written by `cargo xtask soak network`: tests of every middlebox, raw and with native clients; the scenarios of pages in Chromium
+over each transport; two clients that change one number while they are forced from transport to transport; clients over each
+transport that are idle behind a cut of 30 s.\n",
     head: "\
 | date | commit | tests | switches | changes | idle clients | minutes | result |
 |---|---|---|---|---|---|---|---|
@@ -41,8 +43,11 @@ pub(crate) fn run(switches: u32, idle_minutes: u32, consent: Consent) -> anyhow:
     let started = Instant::now();
     let mut printed = String::new();
     let mut passed = true;
+    let mut all = vec![transports::pages(consent)?];
     for tests in TESTS {
-        let mut tests = cargo_test(tests)?;
+        all.push(cargo_test(tests)?);
+    }
+    for mut tests in all {
         tests
             .env("TEST_BIN_DIR", programs::dir())
             .env("TIDEWIRE_SWITCHES", switches.to_string())
@@ -81,6 +86,9 @@ impl Seen {
             match words[..] {
                 ["test", _, "...", "ok"] => seen.passed += 1,
                 ["test", name, "...", "FAILED"] => seen.failed.push(name.into()),
+                // As Node says it.
+                ["ok", _, "-", "over", ..] => seen.passed += 1,
+                ["not", "ok", _, "-", "over", ..] => seen.failed.push(words[4..].join(" ")),
                 // As the tests say it.
                 [switches, "switches", changes, "changes", "over", ..] => {
                     seen.switches = switches.parse().unwrap_or_default();
@@ -129,6 +137,7 @@ mod tests {
     fn a_row_counts_what_the_tests_printed() {
         let printed = "\
 test proxies::a ... ok
+ok 1 - over sse: two pages
 test middleboxes::b ... FAILED
 ---- proxies::a stdout ----
 6 clients, idle for 600 s
@@ -137,7 +146,7 @@ test result: ok. 1 passed; 0 failed
 ";
         let seen = Seen::read(printed);
         let row = |passed| seen.row("2026-01-02", "abc", 10, 12.34, passed);
-        let counts = "| 2026-01-02 | abc | 1 | 1000 | 4711 | 6, 10 min | 12.3 |";
+        let counts = "| 2026-01-02 | abc | 2 | 1000 | 4711 | 6, 10 min | 12.3 |";
         assert_eq!(
             row(true),
             format!("{counts} 0 missed, 0 doubled, 0 connected again |")

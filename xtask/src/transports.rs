@@ -1,6 +1,7 @@
 //! The end-to-end scenarios of native clients and of pages once more, over each transport that they do not take by themselves.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, ensure};
@@ -42,16 +43,17 @@ const NEEDS_CALM: [&str; 4] = [
     "a_server_that_is_alone_is_empty_soon_after_its_window",
 ];
 
-/// The test files of pages that are about more than looks or one transport.
-const PAGES: [&str; 7] = [
+/// The test files of pages that are about more than looks or one transport; and that of the fault panel, which takes as long
+/// as all of them.
+const PAGES: [&str; 6] = [
     "converge.test.js",
-    "faults.test.js",
     "flicker.test.js",
     "page.test.js",
     "presence.test.js",
     "refusal.test.js",
     "restart.test.js",
 ];
+const FAULTS: &str = "faults.test.js";
 
 /// Plays those of native clients, all at once, and holds the document to what came of it.
 pub(crate) fn check() -> anyhow::Result<()> {
@@ -69,11 +71,11 @@ pub(crate) fn check() -> anyhow::Result<()> {
     hold(1, &played)
 }
 
-/// Plays those of pages, and holds the document to what came of it.
+/// Plays those of pages, each over one of the three in turn, and holds the document to what came of it.
 pub(crate) fn check_pages(consent: Consent) -> anyhow::Result<()> {
     let mut played = OVER.map(|over| (over, 0));
     let mut tests = browser::tests(consent)?;
-    tests.args(PAGES).env("TEST_TRANSPORT", OVER.join(","));
+    tests.args(PAGES).env("TEST_TRANSPORT", "turns");
     run_tests_seen(&mut tests, |line| {
         let mut named = played.iter_mut();
         if line.starts_with("ok ")
@@ -84,6 +86,16 @@ pub(crate) fn check_pages(consent: Consent) -> anyhow::Result<()> {
         }
     })?;
     hold(2, &played)
+}
+
+/// The scenarios of pages, those of the fault panel too, each over each of the three.
+pub(crate) fn pages(consent: Consent) -> anyhow::Result<Command> {
+    let mut tests = browser::tests(consent)?;
+    tests
+        .args(PAGES)
+        .arg(FAULTS)
+        .env("TEST_TRANSPORT", OVER.join(","));
+    Ok(tests)
 }
 
 /// Compares a column of the document's table with what was played.

@@ -1,7 +1,7 @@
 // What every test file needs: one browser for the file, and a server of its own for each test.
 //
 // `TEST_TRANSPORT` says what its visitors go over: `any`, which is WebSocket here, or `sse`, `long-poll`, or `chain`: whatever works in
-// a network that changes all the time. Several may be named, with commas.
+// a network that changes all the time. Several may be named, with commas; `turns` is each scenario over one of the three, in turn.
 
 import { after, before, test } from "node:test";
 import { BoardPage, launch } from "./browser.js";
@@ -10,7 +10,9 @@ import { Restless } from "./restless.js";
 import { BoardServer } from "./server.js";
 import { SlowLink } from "./slow-link.js";
 
+const OTHERS = ["sse", "long-poll", "chain"];
 const OVER = (process.env.TEST_TRANSPORT ?? "any").split(",");
+let turns = 0;
 
 let browser;
 before(async () => {
@@ -25,7 +27,11 @@ after(() => browser?.close());
  */
 export function scenario(name, play, { page, once = false, calm = false } = {}) {
   const suits = (over) => over === "any" || !(once || (calm && over === "chain"));
-  for (const over of OVER.filter(suits)) declare(name, over, play, page);
+  const all = OVER[0] === "turns" ? [...OTHERS, ...OTHERS].slice(turns % OTHERS.length) : OVER;
+  const suiting = all.filter(suits);
+  const played = OVER[0] === "turns" ? suiting.slice(0, 1) : suiting;
+  if (played.length > 0) turns += 1;
+  for (const over of played) declare(name, over, play, page);
 }
 
 function declare(name, over, play, page) {

@@ -154,7 +154,7 @@ pub(super) static STEPS: [Step; 20] = [
     },
     Step {
         name: "pages",
-        about: "the scenarios of pages over streams, over polls, and in a network that changes all the time",
+        about: "the scenarios of pages, each over streams, over polls, or in a network that changes all the time, in turn",
         lane: Lane::Serves,
         after: None,
         run: transports::check_pages,
