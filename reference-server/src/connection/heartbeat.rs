@@ -85,7 +85,7 @@ impl<C: ChannelRef> Connection<C> {
     }
 
     fn heartbeat(&mut self) {
-        for name in self.subscriptions.ended() {
+        for name in self.subscriptions.gone() {
             self.tell_lagged(&name);
         }
         let config = &self.parts.config;

@@ -16,6 +16,8 @@ struct Subscription<C> {
     outlet: Arc<dyn Outlet>,
     /// The head that the last heartbeat named.
     told: Cursor,
+    /// The channel has had a log since it was subscribed to.
+    had_log: bool,
 }
 
 pub(super) struct Subscriptions<C> {
@@ -68,6 +70,7 @@ impl<C: ChannelRef> Subscriptions<C> {
         let position = self.position(&name);
         let subscription = Subscription {
             name,
+            had_log: task.head().seq > 0,
             task,
             outlet,
             told: Cursor::default(),
@@ -94,14 +97,21 @@ impl<C: ChannelRef> Subscriptions<C> {
         channels.into_iter().map(|s| (s.name, s.task)).collect()
     }
 
-    /// Those whose task is gone. They stay until the client subscribes again, or no more: a `lagged` that
-    /// is lost on its way must not be the last word.
-    pub(super) fn ended(&self) -> Vec<ChannelName> {
+    /// Those whose task is gone, or whose log, which leaves no head to name. They stay until the client subscribes again, or
+    /// no more: a `lagged` that is lost on its way must not be the last word.
+    pub(super) fn gone(&mut self) -> Vec<ChannelName> {
         if planted!(ReplacementUntold) {
             return Vec::new();
         }
-        let ended = self.channels.iter().filter(|s| s.task.is_closed());
-        ended.map(|s| s.name.clone()).collect()
+        let mut gone = Vec::new();
+        for subscription in &mut self.channels {
+            let has_log = subscription.task.head().seq > 0;
+            if subscription.task.is_closed() || subscription.had_log && !has_log {
+                gone.push(subscription.name.clone());
+            }
+            subscription.had_log |= has_log;
+        }
+        gone
     }
 
     /// What a heartbeat names: heads that moved since the last one, and some others in turn.
@@ -217,9 +227,27 @@ mod tests {
         let name: ChannelName = "a:b".parse().unwrap();
         subscriptions.task(&name).unwrap().close();
         for _ in 0..2 {
-            assert_eq!(subscriptions.ended(), std::slice::from_ref(&name));
+            assert_eq!(subscriptions.gone(), std::slice::from_ref(&name));
         }
         subscriptions.insert(name, FakeTask::default(), outlet());
-        assert!(subscriptions.ended().is_empty());
+        assert!(subscriptions.gone().is_empty());
+    }
+
+    #[test]
+    fn so_is_one_whose_log_is_gone() {
+        let mut subscriptions = subscribed(["a:b".into()]);
+        let name: ChannelName = "a:b".parse().unwrap();
+        // It has a log only later.
+        subscriptions.insert("a:c".parse().unwrap(), FakeTask::default(), outlet());
+        assert!(subscriptions.gone().is_empty());
+        subscriptions
+            .task(&name)
+            .unwrap()
+            .set_head(Cursor::default());
+        for _ in 0..2 {
+            assert_eq!(subscriptions.gone(), std::slice::from_ref(&name));
+        }
+        subscriptions.insert(name, FakeTask::default(), outlet());
+        assert!(subscriptions.gone().is_empty());
     }
 }

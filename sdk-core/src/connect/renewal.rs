@@ -58,8 +58,8 @@ impl Renewal {
 
     /// The token is good for `life` from now; `None`: for ever.
     ///
-    /// The next one is due after a random part of it, 75–95 %, so that clients that came together do
-    /// not refresh together. A life that is over while the server accepts the token is one that was reckoned by
+    /// The next one is due after a random part of it, 75–90 %, so that clients that came together do
+    /// not refresh together, and a slow network leaves time for the answer. A life that is over while the server accepts the token is one that was reckoned by
     /// a clock which was set back since: then it lasts as long as the one before.
     pub(crate) fn plan(&mut self, life: Option<Duration>, now: MonoTime, rng: &mut Rng) {
         self.backoff.reset();
@@ -67,7 +67,7 @@ impl Renewal {
         self.step = match life {
             Some(life) if life >= LIFE_MIN => {
                 self.life = life;
-                Step::Planned(now + life / 100 * rng.u32(75..=95))
+                Step::Planned(now + life / 100 * rng.u32(75..=90))
             }
             _ => Step::Unplanned,
         };

@@ -26,6 +26,9 @@ use crate::violation::{Checked, Violation, ensure};
 const SUBSCRIBES_MAX: u64 = 40;
 const SUBSCRIBES_PERIOD_MS: u64 = 10_000;
 
+/// How many losses a store remembers at least (`FAILED_MAX` of the one in memory, of which half goes at a time).
+const LOSSES_KEPT_MIN: u64 = 1_000;
+
 /// A name for a mutation in here.
 type RowId = usize;
 
@@ -999,6 +1002,8 @@ impl Watch {
             return Ok(());
         };
         let is_followed = session.status(self.id).is_some() && !self.is_released;
+        let newest = self.rows.values().filter_map(|row| row.n).max();
+        let newest = newest.unwrap_or_default();
         for row in self.rows.values() {
             let Some(n) = row.n else { continue };
             let decision = truth.decision(self.channel, self.author, n, head);
@@ -1006,7 +1011,9 @@ impl Watch {
                 // Who let go of a channel does not hear of losses any more.
                 Some(MutationStatus::Committed) => {
                     let began_lower = truth.began_lower.contains(&self.channel);
-                    let is_untold = !is_followed || began_lower;
+                    // A store remembers the newest thousand losses at least: whoever comes later hears of no others.
+                    let is_forgotten = n + LOSSES_KEPT_MIN < newest;
+                    let is_untold = !is_followed || began_lower || is_forgotten;
                     decision == Some(Decision::Committed) || is_untold && decision.is_none()
                 }
                 Some(MutationStatus::Rejected { code, .. }) => {
