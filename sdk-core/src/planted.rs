@@ -147,7 +147,6 @@ mod variants {
         // Sessions over HTTP, in the server.
         LatePostCounts: "of a POST that comes behind a newer one nothing is handed to the session";
         PollNumbersIgnored: "each poll has its number, and each number is answered once";
-        LatePresenceCounts: "of a peer's connections the newest that has said something counts";
 
         // Connections, in the server.
         OthersNeverNamed: "heartbeats name every head in turn";

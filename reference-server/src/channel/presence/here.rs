@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidewire_core::planted;
 use tidewire_core::time::MonoTime;
 
 use super::Shown;
@@ -31,11 +30,7 @@ struct Local {
 
 impl Local {
     fn shown(&self) -> Option<&Shown> {
-        let newest = match planted!(LatePresenceCounts) {
-            true => self.words.first_key_value(),
-            false => self.words.last_key_value(),
-        };
-        match newest {
+        match self.words.last_key_value() {
             Some((_, word)) => word.as_ref(),
             None => self.kept.as_ref(),
         }
