@@ -234,6 +234,37 @@ fn a_place_beyond_the_head_shows_that_the_log_has_lost_its_tail() {
     }
 }
 
+/// A store that lies about its place, with a proof that is good, costs the channel an entry an hour and nobody else anything.
+#[test]
+fn a_place_that_is_a_lie_opens_an_epoch_an_hour_however_often_it_is_told() {
+    let mut harness = Harness::new();
+    let ana = harness.join(1, 1);
+    let (liar, reader) = (Client::new(2, 2), Client::new(3, 3));
+    let mut opened = 0;
+    // Every ten minutes of a day.
+    for told in 0..24 * 6 {
+        let head = harness.log.head();
+        let lie = match told % 2 {
+            0 => Cursor::new(head.epoch, head.seq + 5, head.tag),
+            _ => Cursor::new(head.epoch, head.seq, head.tag ^ 1),
+        };
+        let proof = prove(&harness.config.epoch_keys, CHANNEL, head.epoch);
+        harness.subscribe_with(&liar, Some(lie), head.epoch, proof);
+        liar.take();
+        opened += u32::from(harness.log.head().epoch > head.epoch);
+        // Nobody else waits, to read or to write.
+        let head = harness.log.head();
+        reader.take();
+        harness.subscribe(&reader, Some(head), head.epoch);
+        assert!(matches!(&reader.take()[0], ServerKind::Resume(_)));
+        ana.take();
+        harness.push(&ana, told + 1, told + 1, put_items(0..1));
+        assert!(!ana.take().is_empty());
+        harness.pass(HOUR / 6);
+    }
+    assert!((1..=24).contains(&opened), "{opened} openings");
+}
+
 #[test]
 fn a_place_without_a_proof_or_before_the_memory_shows_nothing() {
     let mut harness = Harness::new();
