@@ -43,17 +43,16 @@ const NEEDS_CALM: [&str; 4] = [
     "a_server_that_is_alone_is_empty_soon_after_its_window",
 ];
 
-/// The test files of pages that are about more than looks or one transport; and that of the fault panel, which takes as long
-/// as all of them.
-const PAGES: [&str; 6] = [
+/// The test files of pages that are about more than looks or one transport.
+const PAGES: [&str; 7] = [
     "converge.test.js",
+    "faults.test.js",
     "flicker.test.js",
     "page.test.js",
     "presence.test.js",
     "refusal.test.js",
     "restart.test.js",
 ];
-const FAULTS: &str = "faults.test.js";
 
 /// Plays those of native clients, all at once, and holds the document to what came of it.
 pub(crate) fn check() -> anyhow::Result<()> {
@@ -88,13 +87,10 @@ pub(crate) fn check_pages(consent: Consent) -> anyhow::Result<()> {
     hold(2, &played)
 }
 
-/// The scenarios of pages, those of the fault panel too, each over each of the three.
+/// The scenarios of pages, each over each of the three.
 pub(crate) fn pages(consent: Consent) -> anyhow::Result<Command> {
     let mut tests = browser::tests(consent)?;
-    tests
-        .args(PAGES)
-        .arg(FAULTS)
-        .env("TEST_TRANSPORT", OVER.join(","));
+    tests.args(PAGES).env("TEST_TRANSPORT", OVER.join(","));
     Ok(tests)
 }
 
