@@ -114,7 +114,9 @@ impl World {
             return self.act(client, Act::Subscribe(channel));
         }
         let life = self.clients[client].life;
-        let thaw = self.clients[client].frozen_until_ms.max(self.now_ms + 1);
+        // Or sooner: nobody is frozen any more once faults have ended.
+        let thaw = self.clients[client].frozen_until_ms;
+        let thaw = thaw.clamp(self.now_ms + 1, self.now_ms + 1_000);
         self.at(
             thaw,
             Event::Retries {
